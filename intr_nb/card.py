@@ -9,16 +9,16 @@ __all__ = ['FOR', 'AGAINST', 'pixels', 'overlay', 'picture', 'table', 'card']
 import base64, html, io
 import numpy as np, torch
 from PIL import Image
-from .data import to_tensor
+from .aviary import MEAN, STD
+from .data import to_rgb
 
 # %% ../nbs/lib/07_card.ipynb #07-008
 def pixels(
     image, # (3, H, W) normalised tensor; or a picture, which stays as it is
 ) -> np.ndarray: # (H, W, 3) uint8
-    "The picture that `to_tensor` made `image` from"
-    if not isinstance(image, torch.Tensor): return np.asarray(image)
-    black, white = (to_tensor(np.full((64, 64, 3), v, np.uint8))[:, :1, :1] for v in (0, 255))
-    x = (image.detach().cpu().float() - black) / (white - black)
+    "The picture that `image` was made from"
+    if not isinstance(image, torch.Tensor): return to_rgb(image)
+    x = image.detach().cpu().float() * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 # %% ../nbs/lib/07_card.ipynb #07-012

@@ -70,7 +70,21 @@ def check_parts(
         if e.mask.shape != part.shape[-2:]: raise ValueError(f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}")
         if name != "saliency" and part[..., e.mask].any(): raise ValueError(f"{name} is not zero on padding (where mask is True)")
 
-# %% ../nbs/lib/07_explain.ipynb #07-044
+# %% ../nbs/lib/07_explain.ipynb #07-043
+def check_classes(
+    e, # an `Explanation`
+):
+    "Raise a `ValueError` unless classes, candidates and names of `e` fit its logits"
+    for what, logits in ("classes", e.logits), ("candidates", e.candidate_logits):
+        listed = getattr(e, what)
+        if not listed or logits.shape != (len(listed),) or len(set(listed)) < len(listed):
+            raise ValueError(f"{what}={listed} with logits of shape {tuple(logits.shape)}: expected a distinct class for each logit, at least one")
+    if stray := set(e.classes) - set(e.candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates {e.candidates}, those that compete")
+    if not torch.equal(e.logits, e.candidate_logits[[e.candidates.index(c) for c in e.classes]]): raise ValueError("logits and candidate_logits differ: logits are those of `classes` among the candidates'")
+    if e.class_names and len(e.class_names) <= max(e.candidates): raise ValueError(f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class")
+    if e.zero not in ZEROS: raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
+
+# %% ../nbs/lib/07_explain.ipynb #07-045
 def class_list(
     classes, # indices or names: one, several, or None for all
     names: list | None, # names of all classes, or None
@@ -90,21 +104,7 @@ def class_list(
     if len(set(picked)) < len(picked): raise ValueError(f"{what}={given} names a class twice")
     return picked
 
-# %% ../nbs/lib/07_explain.ipynb #07-047
-def check_classes(
-    e, # an `Explanation`
-):
-    "Raise a `ValueError` unless classes, candidates and names of `e` fit its logits"
-    for what, logits in ("classes", e.logits), ("candidates", e.candidate_logits):
-        listed = getattr(e, what)
-        if not listed or logits.shape != (len(listed),) or len(set(listed)) < len(listed):
-            raise ValueError(f"{what}={listed} with logits of shape {tuple(logits.shape)}: expected a distinct class for each logit, at least one")
-    if stray := set(e.classes) - set(e.candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates {e.candidates}, those that compete")
-    if not torch.equal(e.logits, e.candidate_logits[[e.candidates.index(c) for c in e.classes]]): raise ValueError("logits and candidate_logits differ: logits are those of `classes` among the candidates'")
-    if e.class_names and len(e.class_names) <= max(e.candidates): raise ValueError(f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class")
-    if e.zero not in ZEROS: raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
-
-# %% ../nbs/lib/07_explain.ipynb #07-049
+# %% ../nbs/lib/07_explain.ipynb #07-048
 @dataclass(repr=False, eq=False)
 class Explanation:
     "Everything known about one image's prediction, whoever produced it"
@@ -141,7 +141,7 @@ class Explanation:
     @property
     def prediction(self): return self.candidates[int(self.candidate_logits.argmax())]
 
-# %% ../nbs/lib/07_explain.ipynb #07-051
+# %% ../nbs/lib/07_explain.ipynb #07-050
 def patch(f):
     "Make `f` a method of the class that its first parameter is annotated with"
     cls = next(iter(f.__annotations__.values()))
@@ -149,7 +149,7 @@ def patch(f):
     setattr(cls, f.__name__, f)
     return f
 
-# %% ../nbs/lib/07_explain.ipynb #07-052
+# %% ../nbs/lib/07_explain.ipynb #07-051
 @patch
 def index(self: Explanation, c) -> int:
     "The index of class `c`, given by index or name, if it was a candidate"
@@ -169,7 +169,7 @@ def name(self: Explanation, c) -> str:
     "What to call class `c`"
     return self.class_names[self.index(c)] if self.class_names else f"class {self.index(c)}"
 
-# %% ../nbs/lib/07_explain.ipynb #07-054
+# %% ../nbs/lib/07_explain.ipynb #07-053
 @patch
 def probability(self: Explanation, c) -> float:
     "Softmax over the candidates"
@@ -189,20 +189,7 @@ def __repr__(self: Explanation) -> str:
     return (f"Explanation({self.name(p)!r} with probability {self.probability(p):.3f}, by {self.source}; " + ", ".join(k for k in SHAPES if self.has(k))
             + f" of {len(self.classes)} of {len(self.candidates)} classes, zero={self.zero!r})")
 
-# %% ../nbs/lib/07_explain.ipynb #07-059
-def one_image(
-    image, # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
-    like: torch.Tensor, # a tensor whose device and dtype it shall have
-) -> torch.Tensor: # (3, H, W)
-    "`image` as a model takes it"
-    x = image if isinstance(image, torch.Tensor) else to_tensor(image)
-    expected = "expected one image (3, H, W) of normalised floats, or a PIL image or array (H, W, 3)"
-    if x.dim() == 4: raise ValueError(f"image is a batch of shape {tuple(x.shape)}: {expected}. Explain one at a time, e.g. images[0]")
-    if x.dim() != 3: raise ValueError(f"image has shape {tuple(x.shape)}: {expected}")
-    if not x.is_floating_point(): raise TypeError(f"image has dtype {x.dtype}: {expected}. `intr_nb.data.to_tensor` converts pictures")
-    return x.to(like.device, like.dtype)
-
-# %% ../nbs/lib/07_explain.ipynb #07-062
+# %% ../nbs/lib/07_explain.ipynb #07-058
 @contextmanager
 def evaluating(
     model: torch.nn.Module, # may be in training mode
@@ -214,7 +201,7 @@ def evaluating(
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../nbs/lib/07_explain.ipynb #07-064
+# %% ../nbs/lib/07_explain.ipynb #07-060
 def check_model(
     model, # what `explain` was given
 ) -> torch.Tensor: # one of its parameters
@@ -226,11 +213,11 @@ def check_model(
     if p.dtype in (torch.float32, torch.float64): return p
     raise TypeError(f"{what} in {p.dtype}: parts can't add up in so few digits; explain model.float()")
 
-# %% ../nbs/lib/07_explain.ipynb #07-067
+# %% ../nbs/lib/07_explain.ipynb #07-063
 FULL_DECODER = ("in a full decoder residual stream, LayerNorms and MLPs stand between cross-attention and logit, so that s * alpha does not add up to it. "
                 "Its exact decomposition is to come; OneBlockINTR has evidence")
 
-# %% ../nbs/lib/07_explain.ipynb #07-069
+# %% ../nbs/lib/07_explain.ipynb #07-065
 def explain(
     model: torch.nn.Module, # `OneBlockINTR`, `INTR`, or one that answers like them
     image, # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
@@ -241,7 +228,8 @@ def explain(
     mask: torch.Tensor | None = None, # (H, W), True on padding
 ) -> Explanation:
     "Why `model` says what it says about one image"
-    x = one_image(image, check_model(model))
+    p = check_model(model)
+    x = to_tensor(image).to(p.device, p.dtype)
     if zero not in ZEROS: raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
     names = [str(n) for n in class_names or getattr(model, "class_names", None) or []] or None
     if names and len(names) != model.num_classes: raise ValueError(f"class_names has {len(names)} names, the model has {model.num_classes} classes: give one for each")
@@ -259,7 +247,7 @@ def explain(
     evidence = (s if s.dim() == 4 else s[:, None]) * e["attention"]
     return Explanation(**e, saliency=s, evidence=evidence, rest=torch.zeros_like(e["logits"]), offset=torch.zeros_like(s[..., 0, 0])).with_zero(zero)
 
-# %% ../nbs/lib/07_explain.ipynb #07-071
+# %% ../nbs/lib/07_explain.ipynb #07-067
 @patch
 def with_zero(self: Explanation, 
     zero: str, # "median", "mean" or "raw"
@@ -273,7 +261,7 @@ def with_zero(self: Explanation,
     rest = self.rest + (taken.view(len(s), -1) * self.attention.sum((2, 3))).sum(0)
     return dataclasses.replace(self, saliency=s, evidence=s4 * self.attention, rest=rest, offset=offset, zero=zero)
 
-# %% ../nbs/lib/07_explain.ipynb #07-075
+# %% ../nbs/lib/07_explain.ipynb #07-071
 @dataclass(repr=False, eq=False)
 class Margin:
     "Why class `a` rather than `b`: the difference of their evidence"
@@ -292,7 +280,7 @@ class Margin:
         parts = "" if self.rest is None else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.rest:+.4g} rest"
         return f"Margin({self.names[0]!r} over {self.names[1]!r}: {self.value:+.4g}{parts})"
 
-# %% ../nbs/lib/07_explain.ipynb #07-076
+# %% ../nbs/lib/07_explain.ipynb #07-072
 @patch
 def margin(self: Explanation,
     a=None, # class by index or name; None: the prediction
@@ -306,7 +294,7 @@ def margin(self: Explanation,
     rest = (self.rest[i] - self.rest[j]).item() if self.adds_up else None
     return Margin(a, b, (self.name(a), self.name(b)), heads, (self.logits[i] - self.logits[j]).item(), rest, self.unit)
 
-# %% ../nbs/lib/07_explain.ipynb #07-081
+# %% ../nbs/lib/07_explain.ipynb #07-077
 @patch
 def heads_by(self: Explanation,
     by: str = "evidence", # "evidence" or "attention"
@@ -318,7 +306,7 @@ def heads_by(self: Explanation,
     score = self.evidence[:, i].sum((1, 2)) if by == "evidence" else self.attention[:, i].amax((1, 2))
     return score.argsort(descending=True, stable=True).tolist()
 
-# %% ../nbs/lib/07_explain.ipynb #07-086
+# %% ../nbs/lib/07_explain.ipynb #07-080
 @patch
 def main_map(self: Explanation) -> tuple: # title, (h, w) map, (R, h, w) maps of the heads or None; or None three times
     "The map to look at first: the margin, else evidence, else attention"
@@ -331,7 +319,7 @@ def main_map(self: Explanation) -> tuple: # title, (h, w) map, (R, h, w) maps of
     if self.has("attention"): return f"Attention of {self.name(c)}, mean of {len(self.attention)} heads", self.attention[:, self.at(c)].mean(0), None
     return None, None, None
 
-# %% ../nbs/lib/07_explain.ipynb #07-089
+# %% ../nbs/lib/07_explain.ipynb #07-083
 @patch
 def sum_line(self: Explanation) -> str:
     "The sum of the parts in words, or why there is none"
@@ -341,7 +329,7 @@ def sum_line(self: Explanation) -> str:
     return (f"{self.name(self.classes[i])}: evidence {self.evidence[:, i].sum():+.4f}, rest {self.rest[i]:+.4f}, together the logit {self.logits[i]:+.4f} "
             f"(largest gap over {len(self.classes)} classes: {gap:.0e})")
 
-# %% ../nbs/lib/07_explain.ipynb #07-092
+# %% ../nbs/lib/07_explain.ipynb #07-086
 @patch
 def _repr_html_(self: Explanation) -> str:
     title, total, heads = self.main_map()

@@ -54,7 +54,7 @@ def decide(
     alpha = attend(q, k, v, mask, True)[1]
     return (saliency(v, u, bound) * alpha).sum((1, 3)), alpha if need_weights else None
 
-# %% ../nbs/lib/04_model.ipynb #04-029
+# %% ../nbs/lib/04_model.ipynb #04-027
 def check_input(
     images, # (B, 3, H, W), normalised
     mask=None, # (B, H, W), True on padding
@@ -76,7 +76,7 @@ def check_input(
     bad = ~images.flatten(1).isfinite().all(1)
     if bad.any(): raise ValueError(f"images: {bad.nonzero()[:, 0].tolist()} of this batch hold NaN or infinite values. Check their files, and the normalisation for a division by zero")
 
-# %% ../nbs/lib/04_model.ipynb #04-033
+# %% ../nbs/lib/04_model.ipynb #04-030
 def candidates(
     queries, # class indices (list, tensor), or None: all
     num_classes: int, # C
@@ -92,7 +92,7 @@ def candidates(
         raise ValueError(f"queries={chosen}: {expected}")
     return chosen
 
-# %% ../nbs/lib/04_model.ipynb #04-037
+# %% ../nbs/lib/04_model.ipynb #04-033
 def check_sizes(
     num_classes: int, # C
     dim: int, # D
@@ -104,7 +104,7 @@ def check_sizes(
     check_heads(dim, num_heads)
     if bound is not None and not bound > 0: raise ValueError(f"saliency_bound={bound!r}: expected a positive number of logits, or None for no bound")
 
-# %% ../nbs/lib/04_model.ipynb #04-040
+# %% ../nbs/lib/04_model.ipynb #04-036
 class ImageSearch(nn.Module):
     "Images in, `INTROutput` out; a subclass has `backbone`, `input_proj` and `search`"
     def forward(self,
@@ -123,7 +123,7 @@ class ImageSearch(nn.Module):
         alpha = None if not alphas else torch.stack(alphas) if attention == "all" else alphas[-1]
         return INTROutput(logits, alpha, features, cells)
 
-# %% ../nbs/lib/04_model.ipynb #04-045
+# %% ../nbs/lib/04_model.ipynb #04-040
 class ClassSearch(nn.Module):
     "Section 3.2 with heads: one query for each class, one search, and what its finds are worth"
     def __init__(self,
@@ -152,7 +152,7 @@ class ClassSearch(nn.Module):
         q, k, v = (split_heads(a, self.num_heads) for a in (self.W_q(z_in), self.W_k(x), self.W_v(x)))
         return decide(q, k, v, self.presence(classes), self.bound, padding, need_weights)
 
-# %% ../nbs/lib/04_model.ipynb #04-048
+# %% ../nbs/lib/04_model.ipynb #04-043
 class OneBlockINTR(ImageSearch):
     "Backbone and one search, in which logits == (s * alpha).sum() exactly (Eq. 9)"
     def __init__(self,
@@ -190,7 +190,7 @@ class OneBlockINTR(ImageSearch):
         if mask is not None: s = s.masked_fill(mask[:, None, None], 0)
         return s if self.fc else s[:, :, 0]
 
-# %% ../nbs/lib/04_model.ipynb #04-066
+# %% ../nbs/lib/04_model.ipynb #04-060
 class Block(nn.Module):
     "What encoder and decoder layers share: the residual's norm before or after, and a perceptron"
     def __init__(self,
@@ -213,7 +213,7 @@ class Block(nn.Module):
         hidden = self.dropout(F.relu(self.linear1(self.before(norm, x))))
         return self.after(norm, x, self.linear2(hidden))
 
-# %% ../nbs/lib/04_model.ipynb #04-069
+# %% ../nbs/lib/04_model.ipynb #04-063
 class EncoderLayer(Block):
     "Cells look at cells"
     def __init__(self, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
@@ -221,12 +221,16 @@ class EncoderLayer(Block):
         self.self_attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
 
-    def forward(self, x, pos, mask=None):
+    def forward(self,
+        x: torch.Tensor, # (B, N, D) cells
+        pos: torch.Tensor, # (B, N, D) position code
+        mask: torch.Tensor | None = None, # (B, N), True on padding
+    ) -> torch.Tensor: # (B, N, D)
         h = self.before(self.norm1, x)
         x = self.after(self.norm1, x, self.self_attn(h + pos, h + pos, h, mask)[0])
         return self.perceptron(self.norm2, x)
 
-# %% ../nbs/lib/04_model.ipynb #04-073
+# %% ../nbs/lib/04_model.ipynb #04-067
 class DecoderLayer(Block):
     "Classes look at classes, then at the image"
     def __init__(self, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
@@ -235,14 +239,20 @@ class DecoderLayer(Block):
         self.multihead_attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self, x, queries, memory, mask=None, need_weights=False):
+    def forward(self,
+        x: torch.Tensor, # (B, C, D) finds so far
+        queries: torch.Tensor, # (B, C, D) who is asking
+        memory: torch.Tensor, # (B, N, D) cells
+        mask: torch.Tensor | None = None, # (B, N), True on padding
+        need_weights: bool = False, # return the cross-attention?
+    ) -> tuple: # finds (B, C, D), cross-attention (B, R, C, N) or None
         h = self.before(self.norm1, x)
         x = self.after(self.norm1, x, self.self_attn(h + queries, h + queries, h)[0])
         h = self.before(self.norm2, x)
         found, alpha = self.multihead_attn(h + queries, memory, memory, mask, need_weights)
         return self.perceptron(self.norm3, self.after(self.norm2, x, found)), alpha
 
-# %% ../nbs/lib/04_model.ipynb #04-078
+# %% ../nbs/lib/04_model.ipynb #04-072
 class Encoder(nn.Module):
     "Encoder layers, and a last norm if they are pre-norm"
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
@@ -254,7 +264,7 @@ class Encoder(nn.Module):
         for layer in self.layers: x = layer(x, pos, mask)
         return self.norm(x)
 
-# %% ../nbs/lib/04_model.ipynb #04-081
+# %% ../nbs/lib/04_model.ipynb #04-075
 class Decoder(nn.Module):
     "Decoder layers and a last norm"
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
@@ -262,7 +272,12 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, queries, memory, mask=None, attention=None):
+    def forward(self,
+        queries: torch.Tensor, # (B, C, D) who is asking
+        memory: torch.Tensor, # (B, N, D) cells
+        mask: torch.Tensor | None = None, # (B, N), True on padding
+        attention: str | None = None, # None, "last" or "all"
+    ) -> tuple: # finds (B, C, D), list of cross-attentions (B, R, C, N)
         found, alphas = torch.zeros_like(queries), []
         for i, layer in enumerate(self.layers, 1):
             wanted = attention == "all" or (attention == "last" and i == len(self.layers))
@@ -270,7 +285,7 @@ class Decoder(nn.Module):
             if wanted: alphas.append(alpha)
         return self.norm(found), alphas
 
-# %% ../nbs/lib/04_model.ipynb #04-086
+# %% ../nbs/lib/04_model.ipynb #04-080
 class INTR(ImageSearch):
     "The paper's model: backbone, encoder, a decoder with a query for each class, a shared presence vector"
     def __init__(self,
