@@ -7,7 +7,7 @@ __all__ = ['WHAT', 'colours', 'scale', 'panel', 'short', 'head_maps', 'common_or
            'plot_margin']
 
 # %% ../nbs/lib/11_plots.ipynb #11-003
-import functools
+import functools, textwrap
 import numpy as np, torch
 from .card import AGAINST, FOR, pixels
 
@@ -24,7 +24,7 @@ def colours(
 ):
     "A matplotlib colour map that is clear where a map is zero"
     plt, steps = pyplot(), np.linspace(-1, 1, 255)[:, None] if signed else np.linspace(0, 1, 255)[:, None]
-    rgb = np.where(steps > 0, FOR, AGAINST) / 255 if signed else plt.get_cmap("viridis_r")(steps[:, 0])[:, :3]
+    rgb = np.where(steps > 0, FOR, AGAINST) / 255 if signed else plt.get_cmap("viridis_r")(.3 + .7 * steps[:, 0])[:, :3]
     from matplotlib.colors import ListedColormap
     return ListedColormap(np.hstack([rgb, abs(steps) ** (1 if signed else .6)]))
 
@@ -61,7 +61,7 @@ def panel(
 # %% ../nbs/lib/11_plots.ipynb #11-025
 def short(
     name: str, # a class name from data
-    width: int = 30, # characters at most
+    width: int = 45, # characters at most
 ) -> str:
     "`name` on one line, cut in the middle if it is long"
     line = "".join(c if c.isprintable() else " " for c in str(name))
@@ -81,7 +81,7 @@ def drawing(f):
     return plot
 
 def panels(rows, columns, size):
-    figure, axes = pyplot().subplots(rows, columns, figsize=(columns * size + .8, rows * (size + .2) + .5), squeeze=False, layout="constrained")
+    figure, axes = pyplot().subplots(rows, columns, figsize=(columns * size + .9, rows * (size + .15) + .6), squeeze=False, layout="constrained")
     return figure, axes
 
 def bar(figure, axes, norm, label):
@@ -132,7 +132,7 @@ def plot_heads(
     norm = scale(maps, signed, limit)
     figure, axes = panels(len(rows), len(order) + 1, size)
     for e, k, row, ms in zip(rows, classes, axes, maps):
-        panel(row[0], e).set_ylabel("" if heads_only else f"{short(e.name(k), 18)}\np = {e.probability(k):.2f}")
+        panel(row[0], e).set_ylabel("" if heads_only else "\n".join([*textwrap.wrap(short(e.name(k), 48), 18), f"p = {e.probability(k):.2f}"]), rotation=0, ha="right", va="center")
         for ax, m in zip(row[1:], ms):
             panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth)
             if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
@@ -181,7 +181,7 @@ def plot_sum(e, heads, title, order, own_scale, smooth, limit, size):
     for ax, m, name in zip(axes.flat[1:], maps, titles):
         panel(ax, e, m, scale([m], True) if own_scale else norm, smooth).set_title(name)
         if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
-    figure.suptitle(title + zero_note(e) + "; every map on its own scale" * own_scale)
+    figure.suptitle(title + "\n" + (zero_note(e)[2:] or e.source) + "; every map on its own scale" * own_scale)
     if not own_scale: bar(figure, axes, norm, f"{e.unit} per place")
     figure.set_label(f"{title}. {alt_text(e)}")
     return figure

@@ -1,0 +1,65 @@
+# Everything runs in .venv, which the targets make as they need it. `make help` lists them.
+# PYTHON=python3.12 chooses the interpreter; TORCH=cpu takes PyTorch's small build without CUDA.
+PYTHON ?= python3
+TORCH  ?=
+
+BIN     := .venv/bin
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab weights export site clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/labs ## learn birds, explain them, write demo/report.html
+	$(BIN)/python tools/run_notebook.py nbs/tutorials/01_quickstart.ipynb demo/quickstart.ipynb
+
+test: .venv/dev ## check the notebooks, run them all, then the tests in tests/
+	$(BIN)/python tools/check_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --timing
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+
+lab: .venv/labs ## open JupyterLab on the notebooks
+	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab
+
+weights: .venv/labs ## retrain the checkpoint that ships in the package
+	$(BIN)/python tools/make_weights.py
+
+export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the notebooks
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+	$(BIN)/python tools/readme.py
+
+site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _proc/)
+	$(BIN)/python tools/readme.py
+	@if command -v quarto >/dev/null; then \
+		$(BIN)/nbdev_docs --n_workers 2 && echo "The site is in _docs/: open _docs/index.html"; \
+	else \
+		$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)' && \
+		echo "quarto is not on the PATH: the processed notebooks are in _proc/, the pages were not rendered." && \
+		echo "Install it from https://quarto.org/docs/get-started/ and run make site again."; \
+	fi
+
+clean: ## remove everything that these targets made, .venv too
+	rm -rf .venv demo _proc _docs .pytest_cache build *.egg-info
+	find intr_nb nbs tests tools -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# .venv/labs and .venv/dev are stamps: what a user needs, and what a maintainer needs on top of it
+.venv/labs: pyproject.toml | .venv/bin/uv
+	$(INSTALL) -e '.[labs]'
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/uv
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/labs
+
+.venv/bin/uv:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no $(PYTHON). Install Python 3.10 to 3.13, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+		"$(PYTHON) is Python %d.%d; intr_nb needs 3.10 to 3.13. Name another one: make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) lacks the venv module. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'uv>=0.7'

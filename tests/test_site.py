@@ -1,0 +1,131 @@
+"""The published site: what nbdev hands to quarto is whole, and every notebook, link and picture can be reached."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from readme import LINK
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / "nbs"
+NOTEBOOKS = [path.relative_to(NBS) for path in sorted(NBS.rglob("*.ipynb"))
+             if not any(part.startswith((".", "_")) for part in path.relative_to(NBS).parts)]
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+
+
+@pytest.fixture(scope="session")
+def processed(tmp_path_factory):
+    "The notebooks as nbdev's own processors leave them for quarto."
+    project = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "settings.ini", project)
+    shutil.copy(ROOT / "_quarto.yml", project)
+    shutil.copytree(NBS, project / "nbs", symlinks=True, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    env = {name: value for name, value in os.environ.items() if name != "IN_TEST"} | {"PYTHONPATH": str(ROOT)}
+    command = "from nbdev.quarto import refresh_quarto_yml as f; from nbdev.serve import proc_nbs as g; f(); g(n_workers=2)"
+    done = subprocess.run([sys.executable, "-c", command], cwd=project, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return project / "_proc"
+
+
+def read(path):
+    return nbformat.read(path, as_version=4).cells
+
+
+def prose(cells):
+    "The markdown of the cells, without code."
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.sub(r"```.*?```|`[^`\n]+`", "", text, flags=re.S)
+
+
+def headings(cells):
+    return re.findall(r"^#+ .*$", prose(cells), re.M)
+
+
+def rich_outputs(cells):
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            for kind in ("text/html", "text/markdown"):
+                yield output.get("data", {}).get(kind, "")
+
+
+def test_both_quarto_files_read_the_same():
+    link = NBS / "_quarto.yml"
+    assert link.read_text() == (ROOT / "_quarto.yml").read_text()
+    assert os.readlink(link) == "../_quarto.yml"
+
+
+def test_what_quarto_reads_is_there(processed):
+    config = yaml.safe_load((processed / "_quarto.yml").read_text())
+    for name in config["metadata-files"] + [config["format"]["html"]["css"]]:
+        assert (processed / name).is_file(), f"_quarto.yml names {name}, which is not in nbs/"
+    made_by_nbdev = (processed / "nbdev.yml").read_text()
+    assert (NBS / "nbdev.yml").read_text() == made_by_nbdev, "settings.ini changed: run nbdev_proc_nbs and commit nbs/nbdev.yml"
+
+
+def test_every_notebook_is_in_the_sidebar():
+    def entries(items):
+        for item in items:
+            yield from entries(item["contents"]) if isinstance(item, dict) else [item]
+
+    sidebar = yaml.safe_load((NBS / "sidebar.yml").read_text())["website"]["sidebar"]
+    listed, there = list(entries(sidebar["contents"])), [path.as_posix() for path in NOTEBOOKS]
+    assert sorted(listed) == sorted(there), "nbs/sidebar.yml and the notebooks in nbs/ differ"
+
+
+def test_no_two_notebooks_become_one_page():
+    "nbdev drops the number in front of a name: 01_model.ipynb and 02_model.ipynb would both be model.html."
+    pages = [path.parent / re.sub(r"^\d+[a-zA-Z0-9]*_", "", path.name.lower()) for path in NOTEBOOKS]
+    assert len(set(pages)) == len(pages)
+
+
+@every_notebook
+def test_notebook_starts_with_title_and_summary(path):
+    "nbdev keeps of the title's cell the heading, one line of summary and `- key: value` lines; the rest of it is lost."
+    lines = [line for line in read(NBS / path)[0].source.splitlines() if line.strip()]
+    assert re.match(r"# \S", lines[0])
+    assert re.match(r"> \S", lines[1])
+    assert all(re.match(r"- \S+: \S", line) for line in lines[2:]), f"the docs drop these lines of the first cell: {lines[2:]}"
+
+
+@every_notebook
+def test_no_heading_is_lost(processed, path):
+    source, shown = headings(read(NBS / path)), headings(read(processed / path))
+    assert len(shown) == len(source) - 1, f"the docs hide headings that end in ' -': {source}"  # the title becomes front matter
+
+
+@every_notebook
+def test_no_error_is_published(processed, path):
+    for cells in (read(NBS / path), read(processed / path)):
+        errors = [output.ename for cell in cells for output in cell.get("outputs", []) if output.output_type == "error"]
+        assert not errors
+
+
+@every_notebook
+def test_links_and_pictures_resolve(path):
+    cells = read(NBS / path)
+    for text in (prose(cells), *rich_outputs(cells)):
+        for _, target in LINK.findall(text):
+            file = (NBS / path.parent / re.split("[#?]", target)[0]).resolve()
+            assert file.is_relative_to(NBS), f"{target} leads out of nbs/: it cannot be reached on the site"
+            assert file.is_file(), f"{target} leads nowhere"
+
+
+def test_readme_links_and_pictures_resolve():
+    text = re.sub(r"```.*?```|`[^`\n]+`", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    missing = [target for _, target in LINK.findall(text) if not (ROOT / target.split("#")[0]).is_file()]
+    assert not missing
+
+
+@pytest.mark.skipif(not shutil.which("quarto"), reason="quarto is not on the PATH: the pages were not rendered")
+def test_quarto_renders_every_page(processed):
+    done = subprocess.run(["quarto", "render", "--no-cache"], cwd=processed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {page.relative_to(processed / "_docs").as_posix() for page in (processed / "_docs").rglob("*.html")}
+    expected = {re.sub(r"(^|/)\d+[a-zA-Z0-9]*_", r"\1", path.with_suffix(".html").as_posix().lower()) for path in NOTEBOOKS}
+    assert expected <= pages
