@@ -26,7 +26,7 @@ def colours(
     plt, steps = pyplot(), np.linspace(-1, 1, 255)[:, None] if signed else np.linspace(0, 1, 255)[:, None]
     rgb = np.where(steps > 0, FOR, AGAINST) / 255 if signed else plt.get_cmap("viridis_r")(.3 + .7 * steps[:, 0])[:, :3]
     from matplotlib.colors import ListedColormap
-    return ListedColormap(np.hstack([rgb, abs(steps) ** (1 if signed else .6)]))
+    return ListedColormap(np.hstack([rgb, abs(steps) ** (1 if signed else .7)]))
 
 # %% ../nbs/lib/11_plots.ipynb #11-020
 def scale(
@@ -80,8 +80,8 @@ def drawing(f):
         return figure
     return plot
 
-def panels(rows, columns, size):
-    figure, axes = pyplot().subplots(rows, columns, figsize=(columns * size + .9, rows * (size + .15) + .6), squeeze=False, layout="constrained")
+def panels(rows, columns, size, margin=.9):
+    figure, axes = pyplot().subplots(rows, columns, figsize=(columns * size + margin, rows * (size + .15) + .6), squeeze=False, layout="constrained")
     return figure, axes
 
 def bar(figure, axes, norm, label):
@@ -130,7 +130,7 @@ def plot_heads(
     maps = [head_maps(e, what, k)[order] for e, k in zip(rows, classes)]
     signed, heads_only = what != "attention", what == "saliency" and rows[0].saliency.dim() == 3
     norm = scale(maps, signed, limit)
-    figure, axes = panels(len(rows), len(order) + 1, size)
+    figure, axes = panels(len(rows), len(order) + 1, size, .9 if heads_only else 2)
     for e, k, row, ms in zip(rows, classes, axes, maps):
         panel(row[0], e).set_ylabel("" if heads_only else "\n".join([*textwrap.wrap(short(e.name(k), 48), 18), f"p = {e.probability(k):.2f}"]), rotation=0, ha="right", va="center")
         for ax, m in zip(row[1:], ms):
@@ -172,10 +172,10 @@ def alt_text(
 # %% ../nbs/lib/11_plots.ipynb #11-046
 def plot_sum(e, heads, title, order, own_scale, smooth, limit, size):
     "Image, the heads' maps, their sum"
-    maps = [*heads[order], heads.sum(0)]
+    maps = [*heads[order], heads.sum(0)] if len(heads) > 1 else list(heads)
     norm, columns = scale(maps, True, limit), min(5, len(maps) + 1)
     figure, axes = panels(-(-(len(maps) + 1) // columns), columns, size)
-    titles = [*(f"head {r}: {heads[r].sum():+.3f}" for r in order), f"all: {maps[-1].sum():+.3f}"]
+    titles = [*(f"head {r}: {heads[r].sum():+.3f}" for r in order), ""][:len(maps) - 1] + [f"all: {maps[-1].sum():+.3f}"]
     panel(axes.flat[0], e).set_title("image")
     for ax in axes.flat[len(maps) + 1:]: ax.set_axis_off()
     for ax, m, name in zip(axes.flat[1:], maps, titles):
