@@ -10,7 +10,7 @@ __all__ = ['ATTRIBUTES', 'COLOURS', 'GENERA', 'ADJECTIVE', 'BODY', 'BELLY', 'BRE
            'draw_light', 'shading', 'raster', 'background', 'render', 'draw_areas', 'attribute_masks', 'gallery',
            'Bird', 'Aviary', 'normalise', 'denormalise', 'draw', 'to_hf']
 
-# %% ../nbs/lib/00_aviary.ipynb #fb206fa1
+# %% ../nbs/lib/00_aviary.ipynb #189f3b8c
 import base64, functools, html, io, math, random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-# %% ../nbs/lib/00_aviary.ipynb #bffa2fda
+# %% ../nbs/lib/00_aviary.ipynb #1791b538
 ATTRIBUTES = {
     "crown": ("black", "white", "red", "yellow", "blue"),
     "eye_ring": ("none", "white", "yellow", "red"),
@@ -33,7 +33,7 @@ ATTRIBUTES = {
     "tail_band": ("none", "white", "yellow"),
 }
 
-# %% ../nbs/lib/00_aviary.ipynb #2c1046b3
+# %% ../nbs/lib/00_aviary.ipynb #6484ee00
 COLOURS = {"black": "#25211f", "white": "#f4f0e6", "red": "#c9302a", "orange": "#e57a22", "yellow": "#ecc22f", "green": "#4f8f3c",
            "blue": "#2c6fbb", "brown": "#8b5a33", "grey": "#8c9299", "rose": "#e08aa0"}
 
@@ -43,7 +43,7 @@ def check_attribute(attribute, value=None):
     if value is not None and value not in ATTRIBUTES[attribute]:
         raise ValueError(f"{attribute} can't be {value!r}: expected one of {', '.join(ATTRIBUTES[attribute])}")
 
-# %% ../nbs/lib/00_aviary.ipynb #1b38127e
+# %% ../nbs/lib/00_aviary.ipynb #1c1743f1
 @dataclass(frozen=True)
 class Species:
     "A name and one value for every attribute."
@@ -60,11 +60,11 @@ class Species:
         "The attributes in which two species differ; twins differ in one."
         return [a for a in ATTRIBUTES if self.attributes[a] != other.attributes[a]]
 
-# %% ../nbs/lib/00_aviary.ipynb #c22717a9
+# %% ../nbs/lib/00_aviary.ipynb #fc3bfdf8
 GENERA = { # values in the order of ATTRIBUTES, then the two changes
     "finch": (("black", "none", "cone", "white", "brown", "brown", "bars", "plain", "yellow", "forked", "white"), ("crown", "red"), ("tail_band", "yellow")),
     "barbet": (("red", "white", "dagger", "black", "green", "black", "plain", "streaked", "white", "square", "none"), ("eye_ring", "yellow"), ("breast", "band")),
-    "shrike": (("yellow", "none", "hook", "red", "grey", "blue", "patch", "plain", "orange", "fan", "white"), ("beak", "dagger"), ("belly", "yellow")),
+    "shrike": (("yellow", "none", "hook", "red", "grey", "blue", "patch", "plain", "orange", "fan", "white"), ("wing", "black"), ("belly", "yellow")),
     "sunbird": (("white", "red", "sickle", "yellow", "blue", "green", "spots", "band", "rose", "pointed", "none"), ("wing_pattern", "bars"), ("throat", "red")),
 }
 ADJECTIVE = {"crown": "{}-crowned", "eye_ring": "{}-eyed", "beak": "{}-billed", "throat": "{}-throated", "back": "{}-backed", "wing": "{}-winged",
@@ -79,7 +79,7 @@ def genus(name, base, *changes):
         species.append(Species(" ".join(words + [name]).capitalize(), attributes))
     return species
 
-# %% ../nbs/lib/00_aviary.ipynb #0ca82906
+# %% ../nbs/lib/00_aviary.ipynb #9d35547c
 def make_species(
     num_species=16, # a multiple of 4
     seed=0, # of the genera past the first four
@@ -96,7 +96,7 @@ def make_species(
             found.append((f"warbler {len(found) - 3}", base, changes))
     return [s for name, base, changes in found[:num_species // 4] for s in genus(name, base, *changes)]
 
-# %% ../nbs/lib/00_aviary.ipynb #5f065905
+# %% ../nbs/lib/00_aviary.ipynb #3eb3aa3b
 def twins(species):
     "For each species the indices of those that differ in exactly one attribute, with that attribute: `{i: [(j, attribute), ...]}`."
     pairs = {i: [] for i in range(len(species))}
@@ -105,7 +105,7 @@ def twins(species):
             if len(d := a.differences(b)) == 1: pairs[i].append((j, d[0]))
     return pairs
 
-# %% ../nbs/lib/00_aviary.ipynb #5a035449
+# %% ../nbs/lib/00_aviary.ipynb #f709ef87
 BODY = "M63 35C51 31 36 42 25 60C28 74 48 82 62 72C75 63 77 46 71 37Z"
 BELLY = "M29.5 66C36 76 51 79.5 62 72C70 66 74.5 57 74.6 48C68 58 54 65 29.5 66ZM74.6 47C70 51 62 54 57 55C56 62 64 66 71 63C74 58 75.3 52 74.6 47Z"
 BREAST = "M74.6 47C75.3 52 74 58 71 63C64 66 56 62 57 55C62 54 70 51 74.6 47Z"
@@ -120,7 +120,7 @@ LEGS = "M50 76L48 89M57 76L58 89"
 FEATHERS = "M58 45C46 50 36 58 24 69M60 50C50 58 40 64 28 69.5M61 55C53 62 46 65.5 36 69.5"
 SCALLOPS = "M68 63q-2 3-5 2M62 67q-2 3-5 2M56 69q-2 3-5 1.5M50 70q-2 3-5 1.5M44 70q-2 3-5 1M66 58.5q-2 3-5 2M52 74q-2 2.5-5 1M58 73q-2 2.5-5 1.5"
 
-# %% ../nbs/lib/00_aviary.ipynb #cc8aa475
+# %% ../nbs/lib/00_aviary.ipynb #a9702837
 def dots(*centres, r=2.4): return "".join(f"M{x + r} {y}a{r} {r} 0 1 1 {-2 * r} 0a{r} {r} 0 1 1 {2 * r} 0Z" for x, y in centres)
 
 SHAPES = {
@@ -137,14 +137,14 @@ SHAPES = {
 }
 EYE = (71.3, 28.3)
 
-# %% ../nbs/lib/00_aviary.ipynb #4b2bb75e
+# %% ../nbs/lib/00_aviary.ipynb #e5cb1c4d
 LEVELS = {
     "easy":    dict(turn=5,  tilt=5,  scale=(.86, .94), berries=0,  leaves=0, light=.05),
     "default": dict(turn=12, tilt=12, scale=(.74, .94), berries=6,  leaves=2, light=.22),
     "hard":    dict(turn=25, tilt=18, scale=(.58, .94), berries=12, leaves=4, light=.38),
 } # degrees; share of the canvas; the most that there may be; strength of the light
 
-# %% ../nbs/lib/00_aviary.ipynb #6a16d0bb
+# %% ../nbs/lib/00_aviary.ipynb #753e6b5d
 ANCHORS = ((60, 21), (72, 20), EYE, (82, 30), (93, 32), (70, 40), (42, 45), (32, 53), (35, 62), (51, 54), (68, 57), (45, 72), (58, 71), (7, 86), (14, 90), (21, 74))
 
 def place(scene, x, y):
@@ -160,7 +160,7 @@ def hides(leaf, x, y):
     along, across = (x - lx) * c + (y - ly) * s, (y - ly) * c - (x - lx) * s
     return (along / (length + 2)) ** 2 + (across / (.42 * length + 2)) ** 2 < 1
 
-# %% ../nbs/lib/00_aviary.ipynb #0043992a
+# %% ../nbs/lib/00_aviary.ipynb #3e139063
 def make_scene(seed, index, level="default"):
     "All that varies in picture number `index` but the species: a dict of numbers, the same on every machine."
     if level not in LEVELS: raise ValueError(f"unknown level {level!r}: expected one of {', '.join(LEVELS)}")
@@ -178,7 +178,7 @@ def make_scene(seed, index, level="default"):
     s["leaves"] = [leaf for leaf in tries if not any(hides(leaf, *p) for p in anchors)][:len(tries) // 8]
     return s
 
-# %% ../nbs/lib/00_aviary.ipynb #9407f3ce
+# %% ../nbs/lib/00_aviary.ipynb #fa6f3aa5
 def path(d, fill, more=""): return f'<path d="{d}" fill="{fill}"{more}/>' if d else ""
 
 def mix(a, b, t):
@@ -194,7 +194,7 @@ def frames(s):
 
 def svg(body, size, more=""): return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" width="{size}" height="{size}"{more}>{body}</svg>'
 
-# %% ../nbs/lib/00_aviary.ipynb #0797e936
+# %% ../nbs/lib/00_aviary.ipynb #93b5d98b
 def draw_background(number):
     "SVG elements of background `number`."
     r = random.Random(number)
@@ -205,7 +205,7 @@ def draw_background(number):
     return (f'<defs><linearGradient id="sky" x2="{r.random():.2f}" y2="1"><stop stop-color="{top}"/><stop offset="1" stop-color="{bottom}"/></linearGradient>'
             f'{gradient("lit", "#fff", .5)}{gradient("dark", "#1c2b18", .6)}</defs><rect width="100" height="100" fill="url(#sky)"/>{blurs}')
 
-# %% ../nbs/lib/00_aviary.ipynb #bb7aadec
+# %% ../nbs/lib/00_aviary.ipynb #bdccc685
 def draw_bird(species, s):
     "SVG elements of branch, bird and leaves: `species` in scene `s`, on a clear ground."
     a, (bird, tail, wing, head) = species.attributes, frames(s)
@@ -226,7 +226,7 @@ def draw_bird(species, s):
         *(draw_leaf(leaf, mix("#3f6b2c", "#a8b04a", leaf[4])) for leaf in s["leaves"]), draw_light(s)]
     return "".join(parts)
 
-# %% ../nbs/lib/00_aviary.ipynb #2aa44baa
+# %% ../nbs/lib/00_aviary.ipynb #476d87be
 def draw_leaf(leaf, fill):
     x, y, length, angle, _ = leaf
     return path(f"M{-length:.2f} 0Q0 {-.8 * length:.2f} {length:.2f} 0Q0 {.8 * length:.2f} {-length:.2f} 0Z", fill, f' transform="translate({x:.2f} {y:.2f}) rotate({angle:.2f})"')
@@ -241,7 +241,7 @@ def shading(sun):
     return (f'<defs><linearGradient id="shade" x1="{.3 + .4 * sun:.2f}" y1="0" x2="{.7 - .4 * sun:.2f}" y2="1"><stop stop-color="#fff" stop-opacity=".22"/>'
             '<stop offset=".45" stop-color="#fff" stop-opacity="0"/><stop offset="1" stop-color="#100818" stop-opacity=".38"/></linearGradient></defs>')
 
-# %% ../nbs/lib/00_aviary.ipynb #9142a8c9
+# %% ../nbs/lib/00_aviary.ipynb #0de8702e
 def raster(text):
     "SVG text -> (size, size, 4) uint8, straight alpha."
     try: import resvg_py
@@ -257,7 +257,7 @@ def render(species, scene, size):
     alpha = bird[..., 3:] * np.float32(1 / 255)
     return (bird[..., :3] * alpha + background(scene["background"], size) * (1 - alpha) + .5).astype(np.uint8)
 
-# %% ../nbs/lib/00_aviary.ipynb #fc866234
+# %% ../nbs/lib/00_aviary.ipynb #c0c7373c
 SHOWS_IN = {"back": ("back", "eye_ring"), "wing": ("wing", "wing_pattern"), "belly": ("belly", "breast")} # the ground of another attribute
 
 def draw_areas(s, size):
@@ -275,7 +275,7 @@ def attribute_masks(scene, size):
     area = {a: number == i + 1 for i, a in enumerate(ATTRIBUTES)}
     return {a: np.logical_or.reduce([area[b] for b in SHOWS_IN.get(a, (a,))]) for a in ATTRIBUTES}
 
-# %% ../nbs/lib/00_aviary.ipynb #0ac1a4f7
+# %% ../nbs/lib/00_aviary.ipynb #e6243b50
 def gallery(images, columns=8, gap=2):
     "Pictures of one size -> one PIL image, row by row."
     images = [np.asarray(i) for i in images]
@@ -284,7 +284,7 @@ def gallery(images, columns=8, gap=2):
     for n, image in enumerate(images): sheet[n // columns * (h + gap):, n % columns * (w + gap):][:h, :w] = image
     return Image.fromarray(sheet)
 
-# %% ../nbs/lib/00_aviary.ipynb #359a09b3
+# %% ../nbs/lib/00_aviary.ipynb #b06bec65
 @dataclass
 class Bird:
     "One species in one scene."
@@ -315,7 +315,7 @@ class Bird:
         return (f'<img alt="{html.escape(self.species.name, quote=True)}, and where its attributes are" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
                 f"<div><b>{html.escape(self.species.name)}</b>: {listed}</div>")
 
-# %% ../nbs/lib/00_aviary.ipynb #dc036dab
+# %% ../nbs/lib/00_aviary.ipynb #27799fd5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # ImageNet's, as pretrained backbones expect
 
 class Aviary(torch.utils.data.Dataset):
@@ -350,7 +350,7 @@ def denormalise(images):
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
     return (images * std + mean).clamp(0, 1)
 
-# %% ../nbs/lib/00_aviary.ipynb #e4598b16
+# %% ../nbs/lib/00_aviary.ipynb #f97ee442
 def draw(aviary, progress=True):
     "All birds of an `Aviary`, drawn once: a `TensorDataset` of images (n, 3, size, size) uint8 and labels (n,)."
     try: from tqdm import tqdm
@@ -361,7 +361,7 @@ def draw(aviary, progress=True):
     labels = torch.tensor([aviary.label(i) for i in range(len(aviary))])
     return torch.utils.data.TensorDataset(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels)
 
-# %% ../nbs/lib/00_aviary.ipynb #944116e1
+# %% ../nbs/lib/00_aviary.ipynb #5f47a0e7
 def to_hf(aviary):
     "An `Aviary` as a `datasets.Dataset`: `image`, `label`, and per attribute its value (`crown`) and mask (`crown_mask`)."
     try: import datasets

@@ -17,18 +17,18 @@ from torchvision.ops import FrozenBatchNorm2d
 def conv_norm(
     channels_in: int, # channels that come in
     channels_out: int, # channels that go out
-    size: int, # of the kernel, odd
+    size: int, # of the kernel: odd at stride 1, even at stride 2, so that cells stay centred
     stride: int = 1, # 2 halves the resolution
 ) -> nn.Sequential:
     "Convolution, BatchNorm, ReLU"
-    conv = nn.Conv2d(channels_in, channels_out, size, stride, size // 2, bias=False)
+    conv = nn.Conv2d(channels_in, channels_out, size, stride, (size - stride + 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
 
 # %% ../nbs/lib/03_backbones.ipynb #03-009
 class PatchNet(nn.Module):
-    "A small convolutional network whose cells see 15 x 15 pixels: 1 x 1 convolutions between strided 3 x 3 ones"
+    "A small convolutional network whose cells see little: 10 x 10 pixels at stride 4, 22 x 22 at stride 8"
     def __init__(self,
-        width: int = 32, # channels of the first stage; the second has twice as many
+        width: int = 32, # channels of the first stage; at stride 8 the second has twice as many
         dim: int = 64, # channels that go out
         stride: int = 4, # image pixels from cell to cell: 4 or 8
     ):
@@ -36,15 +36,15 @@ class PatchNet(nn.Module):
         if stride not in (4, 8): raise ValueError(f"PatchNet has a stride of 4 or 8, not {stride!r}")
         self.config = dict(name="patchnet", width=width, dim=dim, stride=stride)
         self.num_channels, self.stride = dim, stride
-        self.body = nn.Sequential(
-            conv_norm(3, width, 3, 2), conv_norm(width, width, 1),
-            conv_norm(width, 2 * width, 3, 2), conv_norm(2 * width, 2 * width, 1),
-            conv_norm(2 * width, dim, 3, stride // 4), conv_norm(dim, dim, 1))
+        channels = [3, width, dim] if stride == 4 else [3, width, 2 * width, dim]
+        halve = [conv_norm(i, o, 4, 2) for i, o in zip(channels, channels[1:])]
+        self.body = nn.Sequential(*halve, conv_norm(dim, dim, 1), conv_norm(dim, dim, 1))
 
     def forward(self,
         images: torch.Tensor, # (B, 3, H, W)
     ) -> torch.Tensor: # (B, dim, H / stride, W / stride), rounded up
-        return self.body(images)
+        H, W = images.shape[2:]
+        return self.body(F.pad(images, (0, -W % self.stride, 0, -H % self.stride)))
 
 # %% ../nbs/lib/03_backbones.ipynb #03-023
 def read_state(
@@ -56,10 +56,11 @@ def read_state(
     if not path.is_file(): raise FileNotFoundError(f"no checkpoint at {str(path)!r}: expected a .safetensors or .pth file. Check the path")
     try:
         if path.suffix == ".safetensors": return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(list(allow)): return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(allow)): holds = torch.load(path, map_location="cpu", weights_only=True)
     except OSError: raise
-    except Exception as e: trouble = unreadable(path, e, allow)
-    raise ValueError(trouble)
+    except Exception as e: raise ValueError(unreadable(path, e, allow)) from None
+    if not isinstance(holds, dict): raise ValueError(f"{str(path)!r} holds a {type(holds).__name__}, no dict: expected tensors by name")
+    return holds
 
 # %% ../nbs/lib/03_backbones.ipynb #03-025
 def unreadable(

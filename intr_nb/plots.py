@@ -53,8 +53,8 @@ def panel(
     extent = (0, picture.shape[1], picture.shape[0], 0)
     pale = np.repeat(100 + .6 * picture.mean(2, keepdims=True), 3, 2).astype(np.uint8)
     ax.imshow(picture if values is None else pale, extent=extent)
-    if values is not None: ax.imshow(values.detach().cpu().float(), extent=extent, norm=norm, cmap=colours(norm.vmin < 0), interpolation="bilinear" if smooth else "nearest")
-    if e.mask is not None: ax.imshow(np.dstack([np.full((*e.mask.shape, 3), .55), e.mask.cpu()]).astype(float), extent=extent)
+    if values is not None: ax.imshow(values.detach().cpu().float().numpy(), extent=extent, norm=norm, cmap=colours(norm.vmin < 0), interpolation="bilinear" if smooth else "nearest")
+    if e.mask is not None: ax.imshow(np.dstack([np.full((*e.mask.shape, 3), .55), e.mask.cpu().numpy()]).astype(float), extent=extent)
     ax.set(xticks=[], yticks=[])
     return ax
 
@@ -69,15 +69,18 @@ def short(
     return line if len(line) <= width else f"{line[:half]}…{line[-half:]}"
 
 # %% ../nbs/lib/11_plots.ipynb #11-027
+STYLE = {"text.parse_math": False, "text.usetex": False, "figure.dpi": 80, "font.size": 8, "axes.titlesize": 8, "figure.titlesize": 9}
+
 def drawing(f):
     "Names are shown as they are, not set as mathematics; the figure is shown once, as the value of the cell"
     @functools.wraps(f)
     def plot(*args, **kwargs):
         plt = pyplot()
-        with plt.rc_context({"text.parse_math": False, "text.usetex": False, "figure.dpi": 80, "font.size": 8, "axes.titlesize": 8, "figure.titlesize": 9}):
-            figure = f(*args, **kwargs)
-        plt.close(figure)
-        return figure
+        before = set(plt.get_fignums())
+        try:
+            with plt.rc_context(STYLE): return f(*args, **kwargs)
+        finally:
+            for number in set(plt.get_fignums()) - before: plt.close(number)
     return plot
 
 def panels(rows, columns, size, margin=.9):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['official_name', 'official_state', 'resnet_name', 'official_config', 'unpack_official', 'load_official', 'write_files',
-           'checkpoint_files', 'save', 'read_card', 'load', 'pretrained']
+           'checkpoint_files', 'check_names', 'save', 'read_card', 'load', 'pretrained']
 
 # %% ../nbs/lib/05_weights.ipynb #05-003
 import argparse, hashlib, json, os, re
@@ -66,7 +66,7 @@ def unpack_official(
     given = isinstance(checkpoint, dict)
     source = "the given dict" if given else repr(str(checkpoint))
     holds = checkpoint if given else read_state(checkpoint, allow=(argparse.Namespace,))
-    state, args = (holds.get("model", holds), holds.get("args")) if isinstance(holds, dict) else (None, None)
+    state, args = holds.get("model", holds), holds.get("args")
     if not isinstance(state, dict): raise ValueError(f"{source} holds no tensors by name: expected a dict with the authors' tensors under 'model'")
     state = {str(k).removeprefix("module."): v for k, v in state.items()}
     needed = ["query_embed.weight", "presence_vector.weight", "input_proj.weight", "transformer.decoder.layers.0.linear1.weight"]
@@ -120,6 +120,16 @@ def checkpoint_files(
     return path.with_name(path.name + ".safetensors"), path.with_name(path.name + ".json")
 
 # %% ../nbs/lib/05_weights.ipynb #05-036
+def check_names(
+    class_names: list | None, # one for each class, or None
+    num_classes: int, # C
+) -> list | None:
+    "The names, if they are as many as the classes"
+    if class_names is None: return None
+    if len(class_names) != num_classes: raise ValueError(f"{len(class_names)} class_names for a model of {num_classes} classes: expected one for each, in order")
+    return list(class_names)
+
+# %% ../nbs/lib/05_weights.ipynb #05-039
 def save(
     model: INTR | OneBlockINTR, # to be kept
     path: str | Path, # without the endings
@@ -127,17 +137,17 @@ def save(
     **metadata, # anything that JSON can hold: accuracy, seed, data
 ) -> Path: # of the JSON
     "Keep `model` as `path.safetensors` and `path.json`"
-    names = class_names if class_names is not None else getattr(model, "class_names", None)
-    if names is not None and len(names) != model.num_classes: raise ValueError(f"{len(names)} class_names for a model of {model.num_classes} classes: expected one each")
+    if type(model) not in (INTR, OneBlockINTR): raise TypeError(f"a {type(model).__name__} can't be kept: expected an INTR or OneBlockINTR")
+    names = check_names(getattr(model, "class_names", None) if class_names is None else class_names, model.num_classes)
     if model.config["backbone"] is None: raise ValueError(f"the backbone, a {type(model.backbone).__name__}, has no `config`, so `load` could not build it: give it one that `build_backbone` knows")
     tensors, description = checkpoint_files(path)
     numbers = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    card = dict(format="intr_nb", version=1, model=type(model).__name__, config=model.config, class_names=None if names is None else list(names),
+    card = dict(format="intr_nb", version=1, model=type(model).__name__, config=model.config, class_names=names,
                 metadata=metadata, sha256=hashlib.sha256(numbers).hexdigest())
     write_files({tensors: numbers, description: json.dumps(card, indent=1).encode()})
     return description
 
-# %% ../nbs/lib/05_weights.ipynb #05-039
+# %% ../nbs/lib/05_weights.ipynb #05-042
 def read_card(
     path: Path, # of the JSON
 ) -> dict:
@@ -149,7 +159,7 @@ def read_card(
     if card["version"] != 1: raise ValueError(f"{str(path)!r} has version {card['version']!r}: this intr_nb reads version 1. Update the package")
     return card
 
-# %% ../nbs/lib/05_weights.ipynb #05-042
+# %% ../nbs/lib/05_weights.ipynb #05-045
 def load(
     path: str | Path, # as given to `save`
 ) -> nn.Module: # in eval mode, on the CPU, with `class_names` and `metadata`
@@ -164,10 +174,10 @@ def load(
         with torch.device("meta"): model = {"INTR": INTR, "OneBlockINTR": OneBlockINTR}[card["model"]](**card["config"])
     except (KeyError, TypeError, ValueError) as e: raise ValueError(f"{str(description)!r} describes no model that this version can build: {type(e).__name__} {e}") from e
     fit_state(model, safetensors.torch.load(numbers), repr(str(tensors)))
-    model.class_names, model.metadata = card["class_names"], card["metadata"]
+    model.class_names, model.metadata = check_names(card["class_names"], model.num_classes), card["metadata"]
     return model.eval()
 
-# %% ../nbs/lib/05_weights.ipynb #05-047
+# %% ../nbs/lib/05_weights.ipynb #05-050
 def pretrained(
     name: str = "aviary16", # of a checkpoint in the package
 ) -> nn.Module: # as `load` returns it

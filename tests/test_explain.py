@@ -74,7 +74,7 @@ def test_parts_that_do_not_add_up_are_refused(dtype, fine, wrong):
     p["evidence"][1, 2, 3, 3] += fine
     Explanation(**p)
     p["evidence"][1, 2, 3, 3] += wrong
-    with pytest.raises(ValueError, match=rf"'bird 2' do not add up.* by {wrong + fine:.2g}"[:-2]):
+    with pytest.raises(ValueError, match=rf"'bird 2' do not add up: .* by {str(wrong + fine)[0]}\S+, more than"):
         Explanation(**p, class_names=NAMES)
 
 
@@ -199,7 +199,7 @@ def test_fewer_classes_keep_the_same_numbers(name):
 def test_fewer_candidates(name):
     model, x = MODELS[name], picture()
     e, f = explain(model, x), explain(model, x, queries=[4, 1], class_names=NAMES)
-    torch.testing.assert_close(f.evidence, e.evidence[:, [4, 1]], atol=1e-6, rtol=0)
+    torch.testing.assert_close(f.evidence, e.evidence[:, [4, 1]], atol=1e-5, rtol=0)
     assert f.candidates == f.classes == [4, 1] and f.prediction in (4, 1) and f.rival(4) == 1
     assert f.probability(4) + f.probability(1) == pytest.approx(1)
     with pytest.raises(ValueError, match="was no candidate"): f.margin(0)

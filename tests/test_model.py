@@ -309,12 +309,14 @@ def test_initialisation():
 
 # -- backbones --
 
-@pytest.mark.parametrize("stride", [4, 8])
-def test_patchnet_sees_15_pixels(stride):
+@pytest.mark.parametrize("stride, first, last", [(4, 41, 50), (8, 33, 54)])
+def test_patchnet_sees_little_and_its_cells_are_centred(stride, first, last):
     image, net = torch.randn(1, 3, 96, 96, requires_grad=True), PatchNet(stride=stride).eval()
-    net(image)[0, :, 48 // stride, 48 // stride].sum().backward()
+    cell = 46 // stride
+    net(image)[0, :, cell, cell].sum().backward()
     seen = image.grad[0].abs().sum(0).nonzero()
-    assert seen.amin(0).tolist() == [41, 41] and seen.amax(0).tolist() == [55, 55]
+    assert first + last == 2 * stride * cell + stride - 1
+    assert seen.amin(0).tolist() == [first, first] and seen.amax(0).tolist() == [last, last]
 
 
 @pytest.mark.parametrize("size", [(4, 4), (15, 97), (96, 96), (33, 64)])

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ class Code:
 @pytest.mark.parametrize("where", ["args", "model", "inside args", "old format", "plain pickle"])
 def test_code_is_refused_and_does_not_run(model, tmp_path, where):
     bomb, file = Code(tmp_path / "ran"), tmp_path / "intr.pth"
-    checkpoint = {"model": official_state(model), "args": args()}
+    checkpoint = {"model": {} if where == "plain pickle" else official_state(model), "args": args()}
     if where == "inside args": checkpoint["args"].hook = bomb
     else: checkpoint["model" if where == "model" else "args"] = bomb
     if where == "plain pickle": file.write_bytes(pickle.dumps(checkpoint, protocol=2))
@@ -189,7 +190,7 @@ def all_models():
     yield INTR(4, "patchnet", **SIZES, pre_norm=True).to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("model", all_models(), ids=lambda m: f"{type(m).__name__}-{next(m.parameters()).dtype}")
+@pytest.mark.parametrize("model", list(all_models()), ids=lambda m: f"{type(m).__name__}-{next(m.parameters()).dtype}")
 def test_round_trip_is_exact(model, tmp_path):
     model.train()
     images = IMAGES.to(next(model.parameters()).dtype)
@@ -295,11 +296,18 @@ def test_a_failed_save_changes_nothing(kept, monkeypatch, fault):
     assert snapshot(kept.parent) == before and load(kept).num_classes == 3
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_closed_folder(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match="can't be written"): save(OneBlockINTR(3), tmp_path / "birds")
-    tmp_path.chmod(0o700)
+@pytest.mark.skipif(os.name != "posix", reason="needs folders that can be closed")
+def test_a_closed_folder():
+    "Root may write anywhere, so it plays nobody."
+    with tempfile.TemporaryDirectory() as name:
+        folder, root = Path(name) / "closed", os.geteuid() == 0
+        folder.mkdir(), folder.chmod(0o555), Path(name).chmod(0o755)
+        if root: os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match=r"closed/birds.safetensors' can't be written \(Permission denied\), nothing was changed. Choose a folder"): save(OneBlockINTR(3), folder / "birds")
+        finally:
+            if root: os.seteuid(0)
+        assert not list(folder.iterdir())
 
 
 def test_a_file_where_a_folder_should_be(kept):
@@ -333,7 +341,7 @@ def test_resnet_from_a_file(tmp_path):
         if isinstance(m, nn.BatchNorm2d): nn.init.normal_(m.running_mean), nn.init.uniform_(m.running_var, .5, 1.5)
     torch.save(theirs.state_dict(), tmp_path / "r18.pth"), safetensors.torch.save_file(theirs.state_dict(), tmp_path / "r18.safetensors")
     expected = nn.Sequential(*list(theirs.children())[:-2])(IMAGES)
-    for ending in ("pth", "safetensors"): assert_close(ResNet("resnet18", weights=tmp_path / f"r18.{ending}")(IMAGES), expected)
+    for ending in ("pth", "safetensors"): assert_close(ResNet("resnet18", weights=tmp_path / f"r18.{ending}")(IMAGES), expected, atol=1e-3, rtol=1e-3)
     with pytest.raises(ValueError, match=r"r18.pth' does not fit this Sequential: \d+ missing \(layer1.2"): ResNet("resnet34", weights=tmp_path / "r18.pth")
 
 
