@@ -6,14 +6,14 @@
 __all__ = ['best_device', 'prepare', 'evaluate', 'History', 'plot_history', 'random_erase', 'fit', 'copy_state', 'progress_bar',
            'run_epoch']
 
-# %% ../nbs/lib/06_train.ipynb #aa79ee95
+# %% ../nbs/lib/06_train.ipynb #e5c88dd7
 import html, math, time
 from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from .aviary import normalise
 
-# %% ../nbs/lib/06_train.ipynb #54346061
+# %% ../nbs/lib/06_train.ipynb #6072862e
 def best_device():
     "The GPU if there is one (CUDA, then Apple's MPS), else the CPU."
     if torch.cuda.is_available(): return torch.device("cuda")
@@ -25,7 +25,7 @@ def prepare(images, device):
     if images.dtype == torch.uint8: images = normalise(images)
     return images.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/lib/06_train.ipynb #3ff689b6
+# %% ../nbs/lib/06_train.ipynb #cbb10756
 @torch.no_grad()
 def evaluate(
     model, # maps images to an output with `logits`
@@ -43,7 +43,7 @@ def evaluate(
     model.train(was_training)
     return {"loss": loss / len(dataset), "accuracy": right / len(dataset)}
 
-# %% ../nbs/lib/06_train.ipynb #c5e62277
+# %% ../nbs/lib/06_train.ipynb #add3a447
 @dataclass
 class History:
     "One row an epoch: epoch, loss, valid_loss, valid_accuracy, seconds; `best` is the row whose weights were kept."
@@ -59,7 +59,7 @@ class History:
         body = "".join(f"<tr{' style=font-weight:bold' if r is self.best else ''}>{cells(r)}</tr>" for r in self.rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
-# %% ../nbs/lib/06_train.ipynb #65cdab6c
+# %% ../nbs/lib/06_train.ipynb #5ce962bd
 def plot_history(history):
     "Loss (log scale) and validation accuracy over epochs: a matplotlib `Figure`."
     from matplotlib.figure import Figure
@@ -72,10 +72,10 @@ def plot_history(history):
     right.axvline(history.best["epoch"], color="grey", ls=":"); right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.02))
     return figure
 
-# %% ../nbs/lib/06_train.ipynb #20b8b8d5
+# %% ../nbs/lib/06_train.ipynb #4fa68567
 def random_erase(
     images, # (B, 3, H, W) normalised
-    count=1, # how many patches may be hidden in each image, each with probability 1/2
+    count=5, # how many patches may be hidden in each image, each with probability 1/2
     generator=None, # a CPU `torch.Generator`, for repeatable patches
 ): # (B, 3, H, W), a copy
     "Hide rectangles of 10 to 30 % of the width behind a plain random colour, others in every image."
@@ -88,16 +88,16 @@ def random_erase(
         images = torch.where(inside[:, None], colour, images)
     return images
 
-# %% ../nbs/lib/06_train.ipynb #e4b05f42
+# %% ../nbs/lib/06_train.ipynb #857c4a23
 def fit(
     model, # trained in place, on the best device
     train, # dataset of (image, label)
     valid, # dataset of (image, label), to choose the epoch by; never the test set
-    epochs=10, # times through `train`
+    epochs=12, # times through `train`
     lr=3e-3, # the highest learning rate
     batch_size=32, # images a step
     weight_decay=1e-4, # AdamW's
-    erase=1, # patches that `random_erase` may hide in a training image; 0 for none
+    erase=5, # patches that `random_erase` may hide in a training image; 0 for none
     seed=0, # of the order of images and of what is hidden; the model's start is seeded by `torch.manual_seed` before it is made
     device=None, # where to train; None takes the best there is
     progress=True, # show a progress bar
@@ -125,7 +125,7 @@ def fit(
         model.to(memory_format=torch.contiguous_format).eval()
     return history
 
-# %% ../nbs/lib/06_train.ipynb #05a0550a
+# %% ../nbs/lib/06_train.ipynb #92c8b1ce
 def copy_state(model): return {k: v.clone() for k, v in model.state_dict().items()}
 
 def progress_bar(total, show=True):

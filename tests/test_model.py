@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -149,6 +150,14 @@ def test_bound_bounds_and_fades(fc):
     assert_close(loose(images()).logits, loud(images()).logits, rtol=1e-3, atol=1e-3)
 
 
+def test_saliency_is_nothing_on_padding():
+    model, mask = one_block(), torch.zeros(2, 16, 24, dtype=torch.bool)
+    mask[1, :, 9:] = True
+    features = model(images()).features
+    s, everywhere = model.saliency(features, mask), model.saliency(features)
+    assert s[1, :, :, 9:].abs().max() == 0 < everywhere[1, :, :, 9:].abs().min() and s[~mask[:, None].expand_as(s)].equal(everywhere[~mask[:, None].expand_as(s)])
+
+
 def test_saliency_knows_the_image_alone():
     model = one_block()
     before = model.saliency(model(images()).features)
@@ -217,7 +226,7 @@ def test_what_lies_in_padded_cells_does_not_matter(build):
 
 @BOTH
 @pytest.mark.parametrize("fc", [False, True])
-@pytest.mark.parametrize("kind", [list, torch.tensor, tuple])
+@pytest.mark.parametrize("kind", [list, torch.tensor, tuple, np.array], ids=["list", "tensor", "tuple", "array"])
 def test_candidates_come_in_the_order_asked_for(build, fc, kind):
     model = build(fc=fc)
     out = model(images(), attention="last", queries=kind([4, 1]))
@@ -283,6 +292,15 @@ def test_on_an_accelerator(build, device):
     out = model(images().to(device), padding().to(device), "last", queries=torch.arange(5, device=device))
     assert_close(out.logits.cpu(), expected.logits, atol=1e-3, rtol=1e-3), assert_close(out.attention.cpu(), expected.attention, atol=1e-3, rtol=1e-3)
     model.train()(images().to(device), padding().to(device)).logits.sum().backward()
+
+
+@pytest.mark.skipif(not torch._dynamo.is_dynamo_supported(), reason="no torch.compile here")
+@BOTH
+@pytest.mark.parametrize("queries", [None, [3, 1]])
+def test_compiles_in_one_piece(build, queries):
+    model = build()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert_close(compiled(images(), padding(), "last", queries).logits, model(images(), padding(), "last", queries).logits)
 
 
 def test_presence_bias_is_counted():
@@ -375,6 +393,8 @@ BAD = {
     "queries by name": (dict(queries=["robin"]), r"queries=\['robin'\]"),
     "queries as flags": (dict(queries=[True, False]), r"queries="),
     "fractional queries": (dict(queries=[.5, 1.]), r"queries="),
+    "queries by names in a string": (dict(queries="01"), r"queries='01'"),
+    "nested queries": (dict(queries=torch.tensor([[1, 2]])), r"queries=\[\[1, 2\]\]"),
     "a single number": (dict(queries=2), r"queries=2"),
 }
 
