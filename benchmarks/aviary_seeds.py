@@ -15,6 +15,7 @@ from intr_nb.aviary import Aviary, draw
 from intr_nb.faithfulness import examine
 from intr_nb.model import OneBlockINTR
 from intr_nb.train import fit
+from intr_nb.weights import save
 
 SHOWN = ("accuracy", "follows", "points", "alpha", "alpha_difference", "share", "share_differing", "share_alpha")
 
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("--erase", type=int, default=5, help="patches that may be hidden in training")
     parser.add_argument("--fc", action="store_true", help="INTR-FC")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--save", type=Path, help="keep the models in this folder")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
     train, valid, test = draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1)), Aviary(480, seed=2)
@@ -35,7 +37,8 @@ def main():
         model = OneBlockINTR(16, saliency_bound=args.bound, fc=args.fc)
         history = fit(model, train, valid, epochs=args.epochs, erase=args.erase, seed=seed)
         exam = examine(model.cpu(), test)
-        rows.append(dict(seed=seed, bound=args.bound, erase=args.erase, fc=args.fc, **{q: round(exam[q], 4) for q in SHOWN}, gap=exam.gap, seconds=round(history.seconds)))
+        if args.save: save(model, args.save / f"seed{seed}", class_names=test.class_names)
+        rows.append(dict(seed=seed, bound=args.bound, erase=args.erase, epochs=args.epochs, fc=args.fc, **{q: round(exam[q], 4) for q in SHOWN}, gap=exam.gap, seconds=round(history.seconds)))
         print(rows[-1], {a: round(v, 2) for a, v in exam.by_attribute().items()}, flush=True)
         if args.csv:
             new = not args.csv.exists()
