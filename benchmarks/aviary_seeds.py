@@ -17,7 +17,7 @@ from intr_nb.model import OneBlockINTR
 from intr_nb.train import fit
 from intr_nb.weights import save
 
-SHOWN = ("accuracy", "follows", "points", "alpha", "alpha_difference", "share", "share_differing", "share_alpha")
+SHOWN = ("accuracy", "follows", "points", "points_cell", "alpha", "alpha_difference", "share", "share_differing", "share_alpha")
 
 
 def main():

@@ -12,7 +12,7 @@ from PIL import Image
 from .aviary import MEAN, STD
 from .data import to_rgb
 
-# %% ../nbs/lib/07_card.ipynb #07-008
+# %% ../nbs/lib/07_card.ipynb #07-009
 def pixels(
     image, # (3, H, W) normalised tensor; or a picture, which stays as it is
 ) -> np.ndarray: # (H, W, 3) uint8
@@ -21,7 +21,7 @@ def pixels(
     x = image.detach().cpu().float() * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
-# %% ../nbs/lib/07_card.ipynb #07-012
+# %% ../nbs/lib/07_card.ipynb #07-013
 FOR, AGAINST = (224, 84, 0), (30, 80, 200)
 
 def overlay(
@@ -36,10 +36,11 @@ def overlay(
     v = values.detach().cpu().float() / (limit or values.abs().max().item() or 1)
     v = np.asarray(Image.fromarray(v.clamp(-1, 1).numpy()).resize(shape, Image.NEAREST))[..., None]
     base = 100 + .6 * np.asarray(grey.resize(shape, Image.BICUBIC), np.float32)[..., None]
-    mixed = base * (1 - abs(v)) + np.where(v > 0, FOR, AGAINST) * abs(v)
+    opacity = abs(v) ** .7 # makes weak evidence visible
+    mixed = base * (1 - opacity) + np.where(v > 0, FOR, AGAINST) * opacity
     return Image.fromarray(mixed.round().astype(np.uint8))
 
-# %% ../nbs/lib/07_card.ipynb #07-018
+# %% ../nbs/lib/07_card.ipynb #07-019
 def picture(
     image: Image.Image, # any size
     alt: str, # what it shows, for those who can't see it
@@ -48,7 +49,7 @@ def picture(
     image.save(data := io.BytesIO(), "PNG")
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
 
-# %% ../nbs/lib/07_card.ipynb #07-020
+# %% ../nbs/lib/07_card.ipynb #07-021
 def table(
     head: list, # titles
     rows: list, # lists of cells
@@ -57,7 +58,7 @@ def table(
     def row(cells, tag): return "<tr>" + "".join(f'<{tag} style="text-align:right">{html.escape(str(c))}</{tag}>' for c in cells) + "</tr>"
     return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in rows)}</table>"
 
-# %% ../nbs/lib/07_card.ipynb #07-023
+# %% ../nbs/lib/07_card.ipynb #07-024
 def card(
     image: Image.Image | None, # the picture, if there is one
     caption: str, # what it shows; also its alternative text

@@ -13,20 +13,20 @@ import numpy as np, torch
 from .card import card, overlay
 from .data import to_tensor
 
-# %% ../nbs/lib/07_explain.ipynb #07-027
+# %% ../nbs/lib/07_explain.ipynb #07-025
 ZEROS = dict(raw=lambda s: torch.zeros_like(s[..., 0]), mean=lambda s: s.mean(-1), median=lambda s: s.median(-1).values)
 
-# %% ../nbs/lib/07_explain.ipynb #07-028
+# %% ../nbs/lib/07_explain.ipynb #07-026
 def saliency_zero(
     s: torch.Tensor, # (heads, height, width) or (heads, classes, height, width)
-    zero: str = "median", # "median", "mean" or "raw"
+    zero: str = "mean", # "mean", "median" or "raw"
     mask: torch.Tensor | None = None, # (height, width), True on padding: not counted
 ) -> torch.Tensor: # (heads,) or (heads, classes)
     "The value of each head's saliency that shall count as nothing"
     if zero not in ZEROS: raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}, the value of s that shall count as nothing")
     return ZEROS[zero](s.flatten(-2) if mask is None else s[..., ~mask])
 
-# %% ../nbs/lib/07_explain.ipynb #07-033
+# %% ../nbs/lib/07_explain.ipynb #07-031
 def check_sum(
     evidence: torch.Tensor, # (heads, classes, height, width), logit units
     rest: torch.Tensor, # (classes,)
@@ -41,7 +41,7 @@ def check_sum(
     raise ValueError(f"The parts of {name!r} do not add up: evidence and rest miss its logit {logits[worst]:.6g} by {gaps[worst]:.3g}, more than {tolerance:g}. "
                      "Are they of this model and this image? If so, use full precision: no autocast, torch.set_float32_matmul_precision('highest'), or model.double()")
 
-# %% ../nbs/lib/07_explain.ipynb #07-039
+# %% ../nbs/lib/07_explain.ipynb #07-037
 class Part:
     "A field of an `Explanation` that, where it is missing, says why instead of being None"
     def __set_name__(self, owner, name): self.name = name
@@ -52,7 +52,7 @@ class Part:
         if value is not None: return value
         raise AttributeError(f"This explanation has no {self.name}: {explanation.note or explanation.source + ' gave none'}")
 
-# %% ../nbs/lib/07_explain.ipynb #07-042
+# %% ../nbs/lib/07_explain.ipynb #07-040
 SHAPES = dict(logits=["C"], rest=["C"], attention=["RChw"], evidence=["RChw"], saliency=["Rhw", "RChw"])
 
 def check_parts(e):
@@ -68,7 +68,7 @@ def check_parts(e):
         if e.mask.shape != part.shape[-2:]: raise ValueError(f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}")
         if name != "saliency" and part[..., e.mask].any(): raise ValueError(f"{name} is not zero on padding (where mask is True)")
 
-# %% ../nbs/lib/07_explain.ipynb #07-043
+# %% ../nbs/lib/07_explain.ipynb #07-041
 def check_classes(e):
     "Raise a `ValueError` unless classes, candidates and names of `e` fit its logits"
     for what, logits in ("classes", e.logits), ("candidates", e.candidate_logits):
@@ -80,7 +80,7 @@ def check_classes(e):
     if e.class_names is not None and len(e.class_names) <= max(e.candidates): raise ValueError(f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class")
     if e.zero not in ZEROS: raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
 
-# %% ../nbs/lib/07_explain.ipynb #07-045
+# %% ../nbs/lib/07_explain.ipynb #07-043
 def class_list(
     classes, # indices or names: one, several, or None for all
     names: list | None, # names of all classes, or None
@@ -100,7 +100,7 @@ def class_list(
     if len(set(picked)) < len(picked): raise ValueError(f"{what}={given} names a class twice")
     return picked
 
-# %% ../nbs/lib/07_explain.ipynb #07-048
+# %% ../nbs/lib/07_explain.ipynb #07-046
 @dataclass(repr=False, eq=False)
 class Explanation:
     "Everything known about one image's prediction, whoever produced it"
@@ -137,7 +137,7 @@ class Explanation:
     @property
     def prediction(self): return self.candidates[int(self.candidate_logits.argmax())]
 
-# %% ../nbs/lib/07_explain.ipynb #07-050
+# %% ../nbs/lib/07_explain.ipynb #07-048
 def patch(f):
     "Make `f` a method of the class that its first parameter is annotated with"
     cls = next(iter(f.__annotations__.values()))
@@ -145,7 +145,7 @@ def patch(f):
     setattr(cls, f.__name__, f)
     return f
 
-# %% ../nbs/lib/07_explain.ipynb #07-051
+# %% ../nbs/lib/07_explain.ipynb #07-049
 @patch
 def index(self: Explanation, c) -> int:
     "The index of class `c`, given by index or name, if it was a candidate"
@@ -165,7 +165,7 @@ def name(self: Explanation, c) -> str:
     "What to call class `c`"
     return self.class_names[self.index(c)] if self.class_names else f"class {self.index(c)}"
 
-# %% ../nbs/lib/07_explain.ipynb #07-053
+# %% ../nbs/lib/07_explain.ipynb #07-051
 @patch
 def probability(self: Explanation, c) -> float:
     "Softmax over the candidates"
@@ -185,7 +185,7 @@ def __repr__(self: Explanation) -> str:
     return (f"Explanation({self.name(p)!r} with probability {self.probability(p):.3f}, by {self.source}; " + ", ".join(k for k in SHAPES if self.has(k))
             + f" of {len(self.classes)} of {len(self.candidates)} classes" + f", zero={self.zero!r}" * self.has("saliency") + ")")
 
-# %% ../nbs/lib/07_explain.ipynb #07-058
+# %% ../nbs/lib/07_explain.ipynb #07-056
 @contextmanager
 def evaluating(
     model: torch.nn.Module, # may be in training mode
@@ -197,7 +197,7 @@ def evaluating(
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../nbs/lib/07_explain.ipynb #07-060
+# %% ../nbs/lib/07_explain.ipynb #07-058
 def check_model(
     model, # what `explain` was given
 ) -> torch.Tensor: # one of its parameters
@@ -209,7 +209,7 @@ def check_model(
     if p.dtype in (torch.float32, torch.float64): return p
     raise TypeError(f"{what} in {p.dtype}: parts can't add up in so few digits; explain model.float()")
 
-# %% ../nbs/lib/07_explain.ipynb #07-063
+# %% ../nbs/lib/07_explain.ipynb #07-061
 FULL_DECODER = ("in a full decoder residual stream, LayerNorms and MLPs stand between cross-attention and logit, so that s * alpha does not add up to it. "
                 "Its exact decomposition is to come; OneBlockINTR has evidence")
 
@@ -217,7 +217,7 @@ def explain(
     model: torch.nn.Module, # `OneBlockINTR`, `INTR`, or one that answers like them
     image, # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
     classes=None, # whose maps to keep, by index or name; None: every candidate's
-    zero: str = "median", # what counts as no saliency: "median", "mean" or "raw"
+    zero: str = "mean", # what counts as no saliency: "mean", "median" or "raw"
     class_names: list | None = None, # by default the model's own `class_names`, if it has them
     queries=None, # the candidate classes, by index or name; None: all
     mask: torch.Tensor | None = None, # (H, W), True on padding
@@ -242,7 +242,7 @@ def explain(
     evidence = (s if s.dim() == 4 else s[:, None]) * e["attention"]
     return Explanation(**e, saliency=s, evidence=evidence, rest=torch.zeros_like(e["logits"]), offset=torch.zeros_like(s[..., 0, 0])).with_zero(zero)
 
-# %% ../nbs/lib/07_explain.ipynb #07-065
+# %% ../nbs/lib/07_explain.ipynb #07-063
 @patch
 def with_zero(self: Explanation,
     zero: str, # "median", "mean" or "raw"
@@ -256,7 +256,7 @@ def with_zero(self: Explanation,
     rest = self.rest + (taken.view(len(s), -1) * self.attention.sum((2, 3))).sum(0)
     return dataclasses.replace(self, saliency=s, evidence=s4 * self.attention, rest=rest, offset=offset, zero=zero)
 
-# %% ../nbs/lib/07_explain.ipynb #07-069
+# %% ../nbs/lib/07_explain.ipynb #07-067
 @dataclass(repr=False, eq=False)
 class Margin:
     "Why class `a` rather than `b`: the difference of their evidence"
@@ -275,7 +275,7 @@ class Margin:
         parts = "" if self.rest is None else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.rest:+.4g} rest"
         return f"Margin({self.names[0]!r} over {self.names[1]!r}: {self.value:+.4g}{parts})"
 
-# %% ../nbs/lib/07_explain.ipynb #07-070
+# %% ../nbs/lib/07_explain.ipynb #07-068
 @patch
 def margin(self: Explanation,
     a=None, # class by index or name; None: the prediction
@@ -289,7 +289,7 @@ def margin(self: Explanation,
     rest = (self.rest[i] - self.rest[j]).item() if self.adds_up else None
     return Margin(a, b, (self.name(a), self.name(b)), heads, (self.logits[i] - self.logits[j]).item(), rest, self.unit)
 
-# %% ../nbs/lib/07_explain.ipynb #07-075
+# %% ../nbs/lib/07_explain.ipynb #07-073
 @patch
 def heads_by(self: Explanation,
     by: str = "evidence", # "evidence" or "attention"

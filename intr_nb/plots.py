@@ -26,7 +26,7 @@ def colours(
     plt, steps = pyplot(), np.linspace(-1, 1, 255)[:, None] if signed else np.linspace(0, 1, 255)[:, None]
     rgb = np.where(steps > 0, FOR, AGAINST) / 255 if signed else plt.get_cmap("viridis_r")(.3 + .7 * steps[:, 0])[:, :3]
     from matplotlib.colors import ListedColormap
-    return ListedColormap(np.hstack([rgb, abs(steps) ** (1 if signed else .7)]))
+    return ListedColormap(np.hstack([rgb, abs(steps) ** .7]))
 
 # %% ../nbs/lib/11_plots.ipynb #11-020
 def scale(
@@ -202,7 +202,7 @@ def plot_evidence(
     "What every place and head gives to the logit of class `c`"
     c = e.prediction if c is None else e.index(c)
     heads = e.evidence[:, e.at(c)]
-    title = f"{short(e.name(c))}: logit {e.logits[e.at(c)]:+.3f}" + (f" = {heads.sum():+.3f} evidence {e.rest[e.at(c)]:+.3f} rest" if e.adds_up else "")
+    title = f"{short(e.name(c))}: logit {e.logits[e.at(c)]:+.3f}" + (f" = {heads.sum():+.3f} evidence {round(e.rest[e.at(c)].item(), 3) + 0.:+.3f} rest" if e.adds_up else "")
     return plot_sum(e, heads, title, e.heads_by("evidence", c), own_scale, smooth, limit, size)
 
 # %% ../nbs/lib/11_plots.ipynb #11-050
@@ -218,5 +218,5 @@ def plot_margin(
 ): # matplotlib `Figure`
     "Why class `a` rather than `b`: the difference of their evidence, by place and head"
     m = e.margin(a, b)
-    title = f"{short(m.names[0])} over {short(m.names[1])}: {m.value:+.3f} logits" + ("" if m.rest is None else f" = {m.total.sum():+.3f} evidence {m.rest:+.3f} rest")
+    title = f"{short(m.names[0])} over {short(m.names[1])}: {m.value:+.3f} logits" + ("" if m.rest is None else f" = {m.total.sum():+.3f} evidence {round(m.rest, 3) + 0.:+.3f} rest")
     return plot_sum(e, m.heads, title, m.heads.sum((1, 2)).argsort(descending=True).tolist(), own_scale, smooth, limit, size)

@@ -6,14 +6,14 @@
 __all__ = ['best_device', 'prepare', 'evaluate', 'History', 'plot_history', 'random_erase', 'fit', 'copy_state', 'progress_bar',
            'run_epoch']
 
-# %% ../nbs/lib/06_train.ipynb #e5c88dd7
+# %% ../nbs/lib/06_train.ipynb #737bee69
 import html, math, time
 from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from .aviary import normalise
 
-# %% ../nbs/lib/06_train.ipynb #6072862e
+# %% ../nbs/lib/06_train.ipynb #d67fa276
 def best_device():
     "The GPU if there is one (CUDA, then Apple's MPS), else the CPU."
     if torch.cuda.is_available(): return torch.device("cuda")
@@ -25,7 +25,7 @@ def prepare(images, device):
     if images.dtype == torch.uint8: images = normalise(images)
     return images.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/lib/06_train.ipynb #cbb10756
+# %% ../nbs/lib/06_train.ipynb #bf1780a3
 @torch.no_grad()
 def evaluate(
     model, # maps images to an output with `logits`
@@ -43,8 +43,8 @@ def evaluate(
     model.train(was_training)
     return {"loss": loss / len(dataset), "accuracy": right / len(dataset)}
 
-# %% ../nbs/lib/06_train.ipynb #add3a447
-@dataclass
+# %% ../nbs/lib/06_train.ipynb #1a28dee3
+@dataclass(repr=False)
 class History:
     "One row an epoch: epoch, loss, valid_loss, valid_accuracy, seconds; `best` is the row whose weights were kept."
     rows: list = field(default_factory=list)
@@ -52,6 +52,7 @@ class History:
     def best(self): return max(self.rows, key=lambda r: (r["valid_accuracy"], -r["valid_loss"]))
     @property
     def seconds(self): return self.rows[-1]["seconds"]
+    def __repr__(self): return f"History of {len(self.rows)} epochs" + (f": best {self.best['epoch']}, validation accuracy {self.best['valid_accuracy']:.3f}" if self.rows else "")
     def _repr_html_(self):
         if not self.rows: return "<p>no epoch finished</p>"
         head = "".join(f"<th>{html.escape(k)}</th>" for k in self.rows[0])
@@ -59,7 +60,7 @@ class History:
         body = "".join(f"<tr{' style=font-weight:bold' if r is self.best else ''}>{cells(r)}</tr>" for r in self.rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
-# %% ../nbs/lib/06_train.ipynb #5ce962bd
+# %% ../nbs/lib/06_train.ipynb #35173d5b
 def plot_history(history):
     "Loss (log scale) and validation accuracy over epochs: a matplotlib `Figure`."
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def plot_history(history):
     right.axvline(history.best["epoch"], color="grey", ls=":"); right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.02))
     return figure
 
-# %% ../nbs/lib/06_train.ipynb #4fa68567
+# %% ../nbs/lib/06_train.ipynb #d68fc7b7
 def random_erase(
     images, # (B, 3, H, W) normalised
     count=5, # how many patches may be hidden in each image, each with probability 1/2
@@ -88,7 +89,7 @@ def random_erase(
         images = torch.where(inside[:, None], colour, images)
     return images
 
-# %% ../nbs/lib/06_train.ipynb #857c4a23
+# %% ../nbs/lib/06_train.ipynb #78c95c28
 def fit(
     model, # trained in place, on the best device
     train, # dataset of (image, label)
@@ -125,7 +126,7 @@ def fit(
         model.to(memory_format=torch.contiguous_format).eval()
     return history
 
-# %% ../nbs/lib/06_train.ipynb #92c8b1ce
+# %% ../nbs/lib/06_train.ipynb #0da23dbc
 def copy_state(model): return {k: v.clone() for k, v in model.state_dict().items()}
 
 def progress_bar(total, show=True):

@@ -124,6 +124,17 @@ def test_mean_rank_orders_the_heads():
     assert common_order([a, b], [0, 0], None) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("orders, common", [([[2, 0, 3, 1]], [2, 0, 3, 1]), ([[2, 0, 3, 1], [2, 0, 3, 1]], [2, 0, 3, 1]), ([[0, 1, 2, 3], [1, 2, 3, 0], [1, 3, 2, 0]], [1, 2, 0, 3])])
+def test_known_orders(orders, common):
+    "Ranks of the last: head 0: 0, 3, 3; 1: 1, 0, 0; 2: 2, 1, 2; 3: 3, 2, 1"
+    made = []
+    for order in orders:
+        evidence = torch.zeros(4, 2, 1, 1)
+        for rank, head in enumerate(order): evidence[head] = -rank
+        made.append(Explanation(torch.zeros(2), picture(), evidence=evidence))
+    assert common_order(made, [0] * len(made), "evidence") == common
+
+
 @pytest.mark.parametrize("hostile", ["$x_1$", r"$\frac{$ unbalanced $", "<img src=x onerror=alert(1)>", "100 % of $5 and $6", "a\nb\tc\x00", "", "永遠" * 30])
 def test_names_are_text(hostile):
     e = explain(one_block(), picture(), class_names=[hostile] + [f"{hostile} {i}" for i in range(4)])
