@@ -146,6 +146,7 @@ def test_names_are_text(hostile):
 
 def test_long_names_are_cut():
     assert len(short("x" * 500, 30)) <= 30 and short("abc") == "abc"
+    assert short("a\n  b") == short("a\x00b") == "a b"
     assert short("begin " + "x" * 50 + " end", 21).startswith("begin") and short("begin " + "x" * 50 + " end", 21).endswith("end")
     e = explain(one_block(), picture(), class_names=["long " * 200 + str(i) for i in range(5)])
     assert max(len(line) for t in texts(plot_margin(e)) for line in t.split("\n")) < 200
