@@ -361,3 +361,5 @@ def test_overlay_has_orange_for_and_blue_against():
     assert drawn[60, 60, 0] > drawn[60, 60, 2] and tuple(drawn[60, 60]) != FOR
     half = np.asarray(overlay(np.full((40, 40, 3), 120, np.uint8), torch.tensor([[1.]]), limit=2., size=80))
     assert tuple(half[40, 40]) != FOR
+    low = np.asarray(overlay(np.full((40, 40, 3), 120, np.uint8), torch.tensor([[1., -4.]]), size=80))  # the largest counts, whatever its sign
+    assert tuple(low[40, 60]) == AGAINST and tuple(low[40, 20]) != FOR
