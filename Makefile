@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH  ?=
 
 BIN     := .venv/bin
+# JupyterLab refuses to start as root, which is who one is in a container; it listens on this machine only
+ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH))
 
 .DEFAULT_GOAL := help
@@ -21,7 +23,7 @@ test: .venv/dev ## check the notebooks, run them all, then the tests in tests/
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
 
 lab: .venv/labs ## open JupyterLab on the notebooks
-	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab
+	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab $(ROOT)
 
 weights: .venv/labs ## retrain the checkpoint that ships in the package
 	$(BIN)/python tools/make_weights.py
