@@ -8,12 +8,12 @@ __all__ = ['ATTRIBUTES', 'COLOURS', 'GENERA', 'ADJECTIVE', 'BODY', 'BELLY', 'BRE
            'SHOWS_IN', 'MEAN', 'STD', 'check_attribute', 'Species', 'genus', 'make_species', 'twins', 'dots', 'place',
            'hides', 'make_scene', 'path', 'mix', 'frames', 'svg', 'draw_background', 'draw_bird', 'draw_leaf',
            'draw_light', 'shading', 'raster', 'background', 'render', 'draw_areas', 'attribute_masks', 'gallery',
-           'Bird', 'Aviary', 'normalise', 'denormalise', 'draw', 'to_hf']
+           'Bird', 'Aviary', 'normalise', 'denormalise', 'progress_bar', 'draw', 'to_hf']
 
 # %% ../nbs/lib/00_aviary.ipynb #189f3b8c
 import base64, functools, html, io, math, random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
@@ -351,13 +351,17 @@ def denormalise(images):
     return (images * std + mean).clamp(0, 1)
 
 # %% ../nbs/lib/00_aviary.ipynb #f97ee442
+def progress_bar(*args, **kwargs):
+    "tqdm's progress bar, or an ImportError that says what to install."
+    try: from tqdm import tqdm
+    except ImportError as e: raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]"') from e
+    return tqdm(*args, **kwargs)
+
 def draw(aviary, progress=True):
     "All birds of an `Aviary`, drawn once: a `TensorDataset` of images (n, 3, size, size) uint8 and labels (n,)."
-    try: from tqdm import tqdm
-    except ImportError as e: raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]", or pass progress=False') from e
     with ThreadPoolExecutor() as pool:
         images = pool.map(lambda i: aviary.bird(i).image, range(len(aviary)))
-        images = list(tqdm(images, "drawing", len(aviary), unit="bird", disable=not progress))
+        images = list(progress_bar(images, "drawing", len(aviary), unit="bird", disable=not progress))
     labels = torch.tensor([aviary.label(i) for i in range(len(aviary))])
     return torch.utils.data.TensorDataset(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels)
 

@@ -9,7 +9,7 @@ __all__ = ['FOR', 'AGAINST', 'pixels', 'overlay', 'picture', 'table', 'card']
 import base64, html, io
 import numpy as np, torch
 from PIL import Image
-from .aviary import MEAN, STD
+from .aviary import denormalise
 from .data import to_rgb
 
 # %% ../nbs/lib/07_card.ipynb #07-009
@@ -18,8 +18,7 @@ def pixels(
 ) -> np.ndarray: # (H, W, 3) uint8
     "The picture that `image` was made from"
     if not isinstance(image, torch.Tensor): return to_rgb(image)
-    x = image.detach().cpu().float() * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
-    return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return (denormalise(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
 
 # %% ../nbs/lib/07_card.ipynb #07-013
 FOR, AGAINST = (224, 84, 0), (30, 80, 200)

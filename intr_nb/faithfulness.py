@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import html
 import numpy as np
 import torch
-from .aviary import normalise, twins
+from .aviary import normalise, progress_bar, twins
 from .explain import explain
 
 # %% ../nbs/lib/09_faithfulness.ipynb #a8544893
@@ -62,10 +62,10 @@ def examine_bird(model, aviary, i, pairs, zero="mean"):
         answers["points_cell"].append(points_at(margin, mask))
     rival = e.rival(label)
     differing = [bird.masks[a] for a in bird.species.differences(aviary.species[rival])]
-    margin = e.margin(label, rival).total
-    answers["share"] = [share_inside(margin, np.logical_or.reduce(list(bird.masks.values())))]
+    margin, anywhere = e.margin(label, rival).total, np.logical_or.reduce(list(bird.masks.values()))
+    answers["share"] = [share_inside(margin, anywhere)]
     answers["share_differing"] = [share_inside(margin, np.logical_or.reduce(differing))]
-    answers["share_alpha"] = [share_inside(e.attention[:, label].mean(0), np.logical_or.reduce(list(bird.masks.values())))]
+    answers["share_alpha"] = [share_inside(e.attention[:, label].mean(0), anywhere)]
     return answers
 
 # %% ../nbs/lib/09_faithfulness.ipynb #f08f2376
@@ -107,11 +107,9 @@ def examine(
     progress=True, # show a progress bar
 ): # `Exam`
     "Ask a model about every bird of an aviary."
-    try: from tqdm import tqdm
-    except ImportError as e: raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]"') from e
     if model.num_classes != len(aviary.species): raise ValueError(f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order")
     model.eval()
     pairs, answers = twins(aviary.species), {}
-    for i in tqdm(range(len(aviary)), "examining", unit="bird", disable=not progress):
+    for i in progress_bar(range(len(aviary)), "examining", unit="bird", disable=not progress):
         for question, given in examine_bird(model, aviary, i, pairs[aviary.label(i)], zero).items(): answers.setdefault(question, []).extend(given)
     return Exam(answers)
