@@ -112,8 +112,20 @@ class ImageSearch(nn.Module):
         queries=None, # indices of the candidate classes; None: all
     ) -> INTROutput:
         check_input(images, mask, attention, self.backbone.stride, self.training)
+        return self.from_features(self.backbone(images), mask, attention, queries)
+
+    def from_features(self,
+        features: torch.Tensor, # (B, D', h, w) from `backbone`, perhaps kept from an earlier call
+        mask: torch.Tensor | None = None, # (B, H, W) of the images or (B, h, w), True on padding
+        attention: str | None = None, # None, "last" (layer) or "all"
+        queries=None, # indices of the candidate classes; None: all
+    ) -> INTROutput:
+        "What `forward` does after the backbone"
+        shape, channels = tuple(getattr(features, "shape", ())), self.backbone.num_channels
+        if len(shape) != 4 or shape[1] != channels: raise ValueError(f"features: got shape {shape}, expected (B, {channels}, h, w) from this model's backbone")
+        if attention not in (None, "last", "all"): raise ValueError(f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)")
         classes = candidates(queries, self.num_classes)
-        features = self.input_proj(self.backbone(images))
+        features = self.input_proj(features)
         cells = feature_mask(mask, features)
         padding = None if mask is None else cells.flatten(1)
         logits, alphas, features = self.search(features, cells, padding, classes, attention)
