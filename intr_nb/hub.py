@@ -69,7 +69,7 @@ def said(
     rows = [f"| {plain(k)} | {plain(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))} |" for k, v in what.items()]
     return "\n".join(["| | |", "|---|---|", *rows])
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-018
+# %% ../nbs/lib/05_hub.ipynb #05hub-019
 def model_card(
     card: dict, # what `config.json` holds
     where: str = "path/to/this/folder", # what `from_pretrained` shall be told: a folder, or a repository on the hub
@@ -85,7 +85,7 @@ def model_card(
                          tags=["image-classification", "interpretability", "intr", "intr_nb"], model_name=f"{card['model']} for {name}", eval_results=results or None)
     return ModelCard(f"---\n{yaml.to_yaml()}\n---\n\n{card_text(card, name, where)}")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-020
+# %% ../nbs/lib/05_hub.ipynb #05hub-021
 def card_text(
     card: dict, # as in `model_card`
     name: str, # of the data
@@ -104,7 +104,7 @@ def card_text(
     if meta.get("notes"): parts = {"Notes": plain(meta["notes"])} | parts
     return "\n\n".join([head, *(f"## {title}\n\n{text}" for title, text in parts.items())]) + "\n"
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-023
+# %% ../nbs/lib/05_hub.ipynb #05hub-024
 def describe(
     model: nn.Module, # whose `metadata` is taken over, unless said anew
     about: dict, # data, recipe, figures, image_size, license, notes: None where nothing is said
@@ -121,7 +121,7 @@ def describe(
         except TypeError as e: raise TypeError(f"{k}={v!r} can't be kept ({e}): expected texts, numbers, and lists and dicts of them") from None
     return meta
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-026
+# %% ../nbs/lib/05_hub.ipynb #05hub-027
 def check_folder(
     folder: Path, # that shall hold a model
 ):
@@ -135,7 +135,7 @@ def check_folder(
         except ValueError: theirs.append(config)
     if theirs: raise FileExistsError(f"{str(folder)!r} holds {' and '.join(p.name for p in theirs)} that save_pretrained did not write: nothing was changed. Choose another folder")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-027
+# %% ../nbs/lib/05_hub.ipynb #05hub-028
 def save_pretrained(
     model: nn.Module, # `INTR` or `OneBlockINTR`
     folder: str | Path, # made if it is missing
@@ -157,7 +157,7 @@ def save_pretrained(
     write_files(files | {folder / "README.md": str(card).encode()})
     return folder
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-031
+# %% ../nbs/lib/05_hub.ipynb #05hub-034
 def hub_folder(
     repo_id: str, # owner/name on the hub
     files: list, # the files wanted
@@ -175,7 +175,7 @@ def hub_folder(
     if lacks: raise FileNotFoundError(f"{repo_id} has no {', '.join(lacks)}, or it is not here and there is no network. Expected a model that `push_to_hub` has put there. {advice}")
     return found
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-033
+# %% ../nbs/lib/05_hub.ipynb #05hub-036
 AUTHORS = {"imageomics/INTR": {name: f"intr_checkpoint_{name}_detr_r50.pth" for name in ("cub", "bird", "butterfly")}}
 
 def authors_file(
@@ -187,7 +187,7 @@ def authors_file(
     if name in files: return files[name]
     raise ValueError(f"{str(source)!r} with name={name!r}: expected one of {list(files)}, such as from_pretrained('imageomics/INTR', 'cub')")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-035
+# %% ../nbs/lib/05_hub.ipynb #05hub-038
 def open_file(
     path: Path, # one of a pair that `save` or `save_pretrained` wrote, or a checkpoint of the authors
 ) -> nn.Module:
@@ -198,7 +198,7 @@ def open_file(
     model.class_names, model.metadata = None, dict(image_size=[800, 1333], source=path.name)
     return model
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-037
+# %% ../nbs/lib/05_hub.ipynb #05hub-040
 def from_pretrained(
     source: str | Path, # a repository on the hub ("owner/name"), a folder of `save_pretrained`, or a file
     name: str | None = None, # which of the authors' models: "cub", "bird" or "butterfly"
@@ -220,7 +220,7 @@ def from_pretrained(
     found = hub_folder(str(source), files, folder, revision)
     return open_file(found / files[0])
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-039
+# %% ../nbs/lib/05_hub.ipynb #05hub-042
 def check_repo(
     repo_id: str, # such as "owner/name"
 ):
@@ -230,7 +230,7 @@ def check_repo(
     except HFValidationError as e: raise ValueError(f"{repo_id!r} is no file, no folder, and no repository 'owner/name' of the hub either: {e}") from e
     if repo_id.count("/") != 1: raise ValueError(f"{repo_id!r} is no file and no folder here; a repository on the hub is called 'owner/name'")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-049
+# %% ../nbs/lib/05_hub.ipynb #05hub-052
 def push_to_hub(
     model: nn.Module, # `INTR` or `OneBlockINTR`
     repo_id: str, # owner/name; made if it is missing
