@@ -175,7 +175,7 @@ def hub_folder(
     if lacks: raise FileNotFoundError(f"{repo_id} has no {', '.join(lacks)}, or it is not here and there is no network. Expected a model that `push_to_hub` has put there. {advice}")
     return found
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-036
+# %% ../nbs/lib/05_hub.ipynb #05hub-037
 AUTHORS = {"imageomics/INTR": {name: f"intr_checkpoint_{name}_detr_r50.pth" for name in ("cub", "bird", "butterfly")}}
 
 def authors_file(
@@ -187,7 +187,7 @@ def authors_file(
     if name in files: return files[name]
     raise ValueError(f"{str(source)!r} with name={name!r}: expected one of {list(files)}, such as from_pretrained('imageomics/INTR', 'cub')")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-038
+# %% ../nbs/lib/05_hub.ipynb #05hub-039
 def open_file(
     path: Path, # one of a pair that `save` or `save_pretrained` wrote, or a checkpoint of the authors
 ) -> nn.Module:
@@ -198,7 +198,7 @@ def open_file(
     model.class_names, model.metadata = None, dict(image_size=[800, 1333], source=path.name)
     return model
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-040
+# %% ../nbs/lib/05_hub.ipynb #05hub-042
 def from_pretrained(
     source: str | Path, # a repository on the hub ("owner/name"), a folder of `save_pretrained`, or a file
     name: str | None = None, # which of the authors' models: "cub", "bird" or "butterfly"
@@ -220,7 +220,7 @@ def from_pretrained(
     found = hub_folder(str(source), files, folder, revision)
     return open_file(found / files[0])
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-042
+# %% ../nbs/lib/05_hub.ipynb #05hub-044
 def check_repo(
     repo_id: str, # such as "owner/name"
 ):
@@ -230,7 +230,7 @@ def check_repo(
     except HFValidationError as e: raise ValueError(f"{repo_id!r} is no file, no folder, and no repository 'owner/name' of the hub either: {e}") from e
     if repo_id.count("/") != 1: raise ValueError(f"{repo_id!r} is no file and no folder here; a repository on the hub is called 'owner/name'")
 
-# %% ../nbs/lib/05_hub.ipynb #05hub-052
+# %% ../nbs/lib/05_hub.ipynb #05hub-054
 def push_to_hub(
     model: nn.Module, # `INTR` or `OneBlockINTR`
     repo_id: str, # owner/name; made if it is missing

@@ -73,7 +73,7 @@ def batch_logits(
     batch = pad_batch(tensors, multiple=model.backbone.stride)
     return model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device)).logits.cpu()
 
-# %% ../nbs/lib/08_predict.ipynb #08predict-020
+# %% ../nbs/lib/08_predict.ipynb #08predict-021
 def prepared(
     model: nn.Module, # as in `predict`
     image, # as in `predict`
@@ -85,7 +85,7 @@ def prepared(
         if isinstance(image, (str, os.PathLike)): raise
         raise ValueError(f"{called}: {e}") from e
 
-# %% ../nbs/lib/08_predict.ipynb #08predict-023
+# %% ../nbs/lib/08_predict.ipynb #08predict-024
 def predict(
     model: nn.Module, # with `class_names` and `metadata`, as `load`, `pretrained` and `from_pretrained` return it
     images, # a file, a PIL image, an array (H, W, 3), a normalised tensor (3, h, w); or several of them

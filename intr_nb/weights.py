@@ -182,10 +182,10 @@ def save(
 def is_plain(
     value, # part of a config
 ) -> bool:
-    "Only numbers, plain names, and lists and dicts of them?"
-    if isinstance(value, dict): return all(is_plain(v) and not (v and k in ("weights", "pretrained")) for k, v in value.items())
+    "Only numbers, plain names, and lists and dicts of them, none of which asks for weights?"
+    if isinstance(value, dict): return all(is_plain(v) and not (v and re.search("weights|pretrained|checkpoint|cache", k)) for k, v in value.items())
     if isinstance(value, list): return all(map(is_plain, value))
-    return value is None or isinstance(value, (bool, int, float)) or re.fullmatch(r"[\w.\-]+", value) is not None
+    return value is None or isinstance(value, (bool, int, float)) or re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../nbs/lib/05_weights.ipynb #05-042b
 def read_card(

@@ -392,8 +392,15 @@ def test_the_names_of_the_hub(tmp_path):
 
 
 @pytest.mark.parametrize("backbone", [dict(name="resnet18", weights="/etc/passwd"), dict(name="resnet18", weights="IMAGENET1K_V1"), dict(name="hf-hub:someone/something"),
-                                      dict(name="local-dir:/tmp"), dict(name="../x"), dict(name="net", args=[dict(pretrained=True)])], ids=str)
+                                      dict(name="local-dir:/tmp"), dict(name="../x"), dict(name="timm/../x"), dict(name="/x"), dict(name="net", args=[dict(pretrained=True)]),
+                                      dict(name="timm/vit", checkpoint_path="vit.pth"), dict(name="timm/vit", pretrained_cfg=dict(file="vit.pth")), dict(name="torchvision/vgg16", weights_backbone="DEFAULT")], ids=str)
 def test_a_config_that_asks_for_files_or_the_network(kept, monkeypatch, backbone):
     monkeypatch.setattr(intr_nb.weights, "OneBlockINTR", lambda **config: pytest.fail("was built"))
     spoil(kept, "json", edit(config=dict(num_classes=3, dim=16, num_heads=2, backbone=backbone)))
     with pytest.raises(ValueError, match="asks for more than a model's sizes.*Nothing was built"): load(kept)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "torchvision/mobilenet_v2", "patchnet"])
+def test_a_config_that_names_a_network(kept, backbone):
+    spoil(kept, "json", edit(config=dict(num_classes=3, backbone=dict(name=backbone, stride=16, mean=[.5, .5, .5], drop_path_rate=.1, pretrained=False, act_layer="gelu"))))
+    assert intr_nb.weights.read_card(kept.with_name("birds.json"))["config"]["backbone"]["name"] == backbone
