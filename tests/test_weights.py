@@ -358,3 +358,49 @@ def test_pretrained(card):
     assert len(model.class_names) == model.num_classes and card.with_suffix(".safetensors").stat().st_size < 3e6
     assert model(torch.zeros(1, 3, 96, 96)).logits.isfinite().all()
     assert not re.search(r"/(work|tmp|home|root)/", card.read_text())
+
+
+def fails_for(ending, real=os.replace):
+    def replace(a, b):
+        if str(b).endswith(ending): refuse()
+        real(a, b)
+    return replace
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["over an old one", "nothing there"])
+def test_the_second_move_fails(kept, monkeypatch, there):
+    "As on Windows, where another program holds the file open: the first file is put back, or taken away."
+    path = kept if there else kept.with_name("new")
+    before = snapshot(kept.parent)
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", fails_for(f"{path.name}.json"))
+        with pytest.raises(OSError, match="nothing was changed"): save(OneBlockINTR(5, dim=16, num_heads=2), path)
+    assert snapshot(kept.parent) == before and load(kept).num_classes == 3
+
+
+def test_a_disk_without_second_names(kept, monkeypatch):
+    monkeypatch.setattr(os, "link", refuse)
+    test_the_second_move_fails(kept, monkeypatch, True)
+
+
+def test_the_names_of_the_hub(tmp_path):
+    torch.manual_seed(0)
+    model = OneBlockINTR(3, dim=16, num_heads=2)
+    save(model, tmp_path / "config.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert load(tmp_path / "config.json").block.queries.equal(model.block.queries)
+
+
+@pytest.mark.parametrize("backbone", [dict(name="resnet18", weights="/etc/passwd"), dict(name="resnet18", weights="IMAGENET1K_V1"), dict(name="hf-hub:someone/something"),
+                                      dict(name="local-dir:/tmp"), dict(name="../x"), dict(name="timm/../x"), dict(name="/x"), dict(name="net", args=[dict(pretrained=True)]),
+                                      dict(name="timm/vit", checkpoint_path="vit.pth"), dict(name="timm/vit", pretrained_cfg=dict(file="vit.pth")), dict(name="torchvision/vgg16", weights_backbone="DEFAULT")], ids=str)
+def test_a_config_that_asks_for_files_or_the_network(kept, monkeypatch, backbone):
+    monkeypatch.setattr(intr_nb.weights, "OneBlockINTR", lambda **config: pytest.fail("was built"))
+    spoil(kept, "json", edit(config=dict(num_classes=3, dim=16, num_heads=2, backbone=backbone)))
+    with pytest.raises(ValueError, match="asks for more than a model's sizes.*Nothing was built"): load(kept)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "torchvision/mobilenet_v2", "patchnet"])
+def test_a_config_that_names_a_network(kept, backbone):
+    spoil(kept, "json", edit(config=dict(num_classes=3, backbone=dict(name=backbone, stride=16, mean=[.5, .5, .5], drop_path_rate=.1, pretrained=False, act_layer="gelu"))))
+    assert intr_nb.weights.read_card(kept.with_name("birds.json"))["config"]["backbone"]["name"] == backbone
