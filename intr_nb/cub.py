@@ -8,7 +8,7 @@ __all__ = ['id_table', 'id_values', 'read_cub', 'cub_extras', 'read_cub100']
 # %% ../nbs/lib/01_cub.ipynb #01cub-003
 from pathlib import Path
 import numpy as np
-from .dataset_cards import CARDS, Listing, find_home, read_csv
+from .dataset_cards import CARDS, divide, find_home, read_csv
 from .photos import Photos
 
 # %% ../nbs/lib/01_cub.ipynb #01cub-010
@@ -48,7 +48,7 @@ def id_values(
 # %% ../nbs/lib/01_cub.ipynb #01cub-020
 def read_cub(
     root: str | Path, # holds CUB_200_2011/, or is it
-) -> Listing:
+) -> tuple[dict, list]: # "train", "test" -> `Photos`; notes
     "CUB-200-2011 with points, boxes and attributes where their files are"
     home = find_home(CARDS["cub"], root, ["CUB_200_2011", ""], ["images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt", "images"])
     files, classes, label, split = (id_table(home / f"{n}.txt") for n in ("images", "classes", "image_class_labels", "train_test_split"))
@@ -56,8 +56,8 @@ def read_cub(
         if lacking := sorted(set(files) - set(table)): raise ValueError(f"{name} lacks image {lacking[0]} of images.txt (and {len(lacking) - 1} others). Unpack the archive again")
     row, column = ({number: i for i, number in enumerate(sorted(table))} for table in (files, classes))
     more, notes = cub_extras(home, row)
-    photos = Photos([f"images/{files[i]}" for i in row], [column[int(label[i])] for i in row], [classes[c].partition(".")[2].replace("_", " ") for c in column], root=home, **more)
-    return Listing(photos, ["train" if split[i] == "1" else "test" for i in row], notes)
+    photos = Photos([f"images/{files[i]}" for i in row], [column[int(label[i])] for i in row], [classes[c].partition(".")[2].replace("_", " ") for c in column], root=str(home), **more)
+    return divide(photos, ["train" if split[i] == "1" else "test" for i in row]), notes
 
 # %% ../nbs/lib/01_cub.ipynb #01cub-021
 def cub_extras(
@@ -80,7 +80,7 @@ def cub_extras(
 # %% ../nbs/lib/01_cub.ipynb #01cub-028
 def read_cub100(
     root: str | Path, # holds annotations.csv
-) -> Listing:
+) -> tuple[dict, list]: # "train", "test" -> `Photos`; notes
     "The CUB-100 crops with their part points"
     home = find_home(CARDS["cub100"], root, ["cub100", ""], ["annotations.csv", "parts.csv", "part_names.txt", "images"])
     rows, parts = read_csv(home / "annotations.csv"), id_table(home / "part_names.txt")
@@ -90,5 +90,5 @@ def read_cub100(
         if p["path"] in row and p["visible"] == p["inside"] == "1": points[row[p["path"]], column[int(p["part_id"])]] = float(p["x"]), float(p["y"]), 1
     names = {int(r["class_id"]): r["class_name"].replace("_", " ") for r in rows}
     numbers = {c: i for i, c in enumerate(sorted(names))}
-    photos = Photos([f"images/{r['path']}" for r in rows], [numbers[int(r["class_id"])] for r in rows], [names[c] for c in numbers], root=home, points=points, point_names=list(parts.values()))
-    return Listing(photos, [r["split"] for r in rows])
+    photos = Photos([f"images/{r['path']}" for r in rows], [numbers[int(r["class_id"])] for r in rows], [names[c] for c in numbers], root=str(home), points=points, point_names=list(parts.values()))
+    return divide(photos, [r["split"] for r in rows]), []

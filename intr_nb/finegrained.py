@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'COLUMNS', 'CALTECH', 'STANFORD', 'HUB', 'READERS', 'torchvision_home', 'read_pet', 'read_craft',
-           'load_mat', 'read_car', 'read_dog', 'read_folders', 'read_fish', 'read_bird', 'select_classes', 'species_of',
-           'read_records', 'read_bf', 'FineGrained', 'HubRows', 'read_hub', 'fetch', 'load_finegrained']
+           'load_mat', 'read_car', 'read_dog', 'class_folders', 'read_fish', 'read_bird', 'select_classes',
+           'species_of', 'read_records', 'read_bf', 'read_hub', 'fetch', 'FineGrained', 'load_finegrained']
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-003
 import warnings
@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import torchvision.datasets as tv
 from .cub import read_cub, read_cub100
-from .dataset_cards import CARDS, Counts, DatasetCard, Listing, dataset_card, find_home, gather, read_csv
-from .photos import Photos
-from .transforms import square_transforms
+from .dataset_cards import CARDS, count, dataset_card, find_home, gather, read_csv
+from .photos import ImageFolders, Photos
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-009
 def torchvision_home(
@@ -32,19 +31,19 @@ def torchvision_home(
 
 def read_pet(
     root: str | Path, # holds oxford-iiit-pet/, or is it
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "Oxford-IIIT Pet: trainval and test"
     home = torchvision_home("pet", root, "oxford-iiit-pet", ["images", "annotations/trainval.txt", "annotations/test.txt"])
     sets = {"train": tv.OxfordIIITPet(home.parent, "trainval"), "test": tv.OxfordIIITPet(home.parent, "test")}
-    return gather(home, {s: (d._images, d._labels) for s, d in sets.items()}, sets["train"].classes)
+    return gather(home, {s: (d._images, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
 def read_craft(
     root: str | Path, # holds fgvc-aircraft-2013b/, or is it
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "FGVC-Aircraft by variant: train, val and test"
     home = torchvision_home("craft", root, "fgvc-aircraft-2013b", ["data/images", "data/variants.txt", *(f"data/images_variant_{s}.txt" for s in ("train", "val", "test"))])
     sets = {s: tv.FGVCAircraft(home.parent, t, "variant") for s, t in (("train", "train"), ("valid", "val"), ("test", "test"))}
-    return gather(home, {s: (d._image_files, d._labels) for s, d in sets.items()}, sets["train"].classes)
+    return gather(home, {s: (d._image_files, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-013
 def load_mat(
@@ -58,17 +57,17 @@ def load_mat(
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-014
 def read_car(
     root: str | Path, # holds stanford_cars/, or is it
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "Stanford Cars: train and test"
     home = torchvision_home("car", root, "stanford_cars", ["devkit/cars_meta.mat", "devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test"])
     load_mat(home / "devkit/cars_meta.mat")
     sets = {s: tv.StanfordCars(home.parent, s) for s in ("train", "test")}
-    return gather(home, {s: tuple(zip(*d._samples)) for s, d in sets.items()}, sets["train"].classes)
+    return gather(home, {s: tuple(zip(*d._samples)) for s, d in sets.items()}, sets["train"].classes), []
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-019
 def read_dog(
     root: str | Path, # holds Images/ and train_list.mat (or lists/train_list.mat), itself or in stanford_dogs/
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "Stanford Dogs, split as its lists say"
     home = find_home(CARDS["dog"], root, ["stanford_dogs", "StanfordDogs", ""], ["Images"])
     lists = home / "lists" if (home / "lists").is_dir() else home
@@ -76,53 +75,51 @@ def read_dog(
     tables = {s: load_mat(lists / f"{s}_list.mat") for s in ("train", "test")}
     parts = {s: ([home / "Images" / str(f) for f in np.atleast_1d(t["file_list"])], [int(l) - 1 for l in np.atleast_1d(t["labels"])]) for s, t in tables.items()}
     breeds = {l: f.parent.name.partition("-")[2].replace("_", " ") for files, labels in parts.values() for f, l in zip(files, labels)}
-    return gather(home, parts, [breeds.get(l, f"breed {l + 1}") for l in range(max(breeds) + 1)])
+    return gather(home, parts, [breeds.get(l, f"breed {l + 1}") for l in range(max(breeds) + 1)]), []
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-023
 PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
-def read_folders(
+def class_folders(
     home: Path, # the data set's folder
     parts: dict, # "train", "valid", "test" -> the folder's name
     keep=lambda name: True, # name of a class's folder -> whether to read it
     rename=lambda name: name, # name of a class's folder -> class
-) -> Listing:
-    "A folder for each part of the split, and in it a folder a class"
-    folders = {s: sorted(d for d in (home / p).iterdir() if d.is_dir() and keep(d.name)) for s, p in parts.items()}
+) -> dict: # "train", "valid", "test" -> `Photos`
+    "A folder for each part, and in it a folder a class"
+    folders = {part: sorted(d for d in (home / name).iterdir() if d.is_dir() and keep(d.name)) for part, name in parts.items()}
     names = sorted({rename(d.name) for ds in folders.values() for d in ds})
     number = {n: i for i, n in enumerate(names)}
-    rows = {s: [(f, number[rename(d.name)]) for d in ds for f in sorted(d.iterdir()) if f.suffix.lower() in PICTURES] for s, ds in folders.items()}
-    return gather(home, {s: ([f for f, _ in r], [l for _, l in r]) for s, r in rows.items()}, names)
+    rows = {part: [(f, number[rename(d.name)]) for d in ds for f in sorted(d.iterdir()) if f.suffix.lower() in PICTURES] for part, ds in folders.items()}
+    return gather(home, {part: ([f for f, _ in r], [l for _, l in r]) for part, r in rows.items()}, names)
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-025
 def read_fish(
     root: str | Path, # holds 2021_train/ and 2021_valid/, or train/ and val/
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "The ray-finned fishes of iNaturalist 2021: train, and val to test"
     pairs = [("2021_train", "2021_valid"), ("train", "val"), ("2021_train_mini", "2021_valid"), ("train_mini", "val")]
     root = Path(root).expanduser()
     train, test = next((p for p in pairs if all((root / f).is_dir() for f in p)), pairs[0])
     home = find_home(CARDS["fish"], root, [""], [train, test])
-    listing = read_folders(home, {"train": train, "test": test}, keep=lambda name: name.split("_")[1:4] == ["Animalia", "Chordata", "Actinopterygii"])
-    listing.photos.class_names = [" ".join(n.split("_")[6:]) for n in listing.photos.class_names]
-    if "mini" in train: listing.notes.append(f"{train} is the small training set, with 50 photographs a species; the paper trained on the full one")
-    return listing
+    photos = class_folders(home, {"train": train, "test": test}, keep=lambda name: name.split("_")[1:4] == ["Animalia", "Chordata", "Actinopterygii"])
+    for p in photos.values(): p.class_names = [" ".join(n.split("_")[6:]) for n in p.class_names]
+    return photos, [f"{train} is the small training set, with 50 photographs a species; the paper trained on the full one"] * ("mini" in train)
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-028
 def read_bird(
     root: str | Path, # holds train/, valid/ and test/
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "Birds-525 with its own validation part"
     def one_blank(name): return " ".join(name.split())
     home = find_home(CARDS["bird"], root, ["", "100-bird-species"], ["train", "valid", "test"])
-    listing = read_folders(home, {s: s for s in ("train", "valid", "test")}, rename=one_blank)
-    files, labels, splits = list(listing.photos.files), list(listing.photos.labels), listing.splits
-    known, number = {one_blank(f) for f in files}, {n: i for i, n in enumerate(listing.photos.class_names)}
+    photos = class_folders(home, {s: s for s in ("train", "valid", "test")}, rename=one_blank)
+    names = photos["train"].class_names
+    known, extra = {one_blank(f) for p in photos.values() for f in p.files}, {part: [] for part in photos}
     for row in read_csv(home / "birds.csv") if (home / "birds.csv").exists() else []:
-        split, name, file = row["filepaths"].replace("\\", "/").split("/")[-3:]
-        if one_blank(f"{split}/{name}/{file}") not in known and one_blank(name) in number and split in ("train", "valid", "test"):
-            files.append(f"{split}/{name}/{file}"); labels.append(number[one_blank(name)]); splits.append(split)
-    return Listing(Photos(files, labels, listing.photos.class_names, root=home), splits)
+        part, name, file = row["filepaths"].replace("\\", "/").split("/")[-3:]
+        if one_blank(f"{part}/{name}/{file}") not in known and part in photos and one_blank(name) in names: extra[part].append((f"{part}/{name}/{file}", names.index(one_blank(name))))
+    return {part: Photos(p.files + [f for f, _ in extra[part]], p.labels + [l for _, l in extra[part]], names, root=str(home)) for part, p in photos.items()}, []
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-032
 def select_classes(
@@ -180,68 +177,30 @@ def read_records(
 def read_bf(
     root: str | Path, # holds train/ and val/, or the collection's .csv and pictures
     seed: int = 0, # of the selection from a .csv
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "Cambridge butterflies: the authors' split, or appendix D's selection from the collection"
     root = Path(root).expanduser()
-    for home in (root, root / "butterfly", root / "dataset"):
+    for home in (root, *root.glob("*/"), *root.glob("*/*/")):
         test = next((t for t in ("val", "test") if (home / t).is_dir()), None)
-        if test and (home / "train").is_dir(): return read_folders(home, {"train": "train", "test": test})
+        if test and (home / "train").is_dir(): return class_folders(home, {"train": "train", "test": test}), []
     if not list(root.glob("*.csv")): find_home(CARDS["bf"], root, [""], ["train", "val"])
     rows, notes = read_records(root)
     train, test = select_classes([species for _, species, _ in rows], [specimen for _, _, specimen in rows], seed=seed)
     names = sorted({rows[i][1] for i in train})
     parts = {s: ([rows[i][0] for i in places], [names.index(rows[i][1]) for i in places]) for s, places in (("train", train), ("test", test))}
-    return gather(root, parts, names, notes + [f"selected by appendix D (B = 20, K = 3, seed {seed}) from {len(rows):,} pictures; the paper's own selection is butterfly.zip"])
+    return gather(root, parts, names), notes + [f"selected by appendix D (B = 20, K = 3, seed {seed}) from {len(rows):,} pictures; the paper's own selection is butterfly.zip"]
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-046
-class FineGrained:
-    "A data set of the paper: `train`, `valid` (or None) and `test` are `Photos`; `report` says what was found"
-    def __init__(self,
-        listing: Listing, # what a reader made
-        card: DatasetCard, # what to expect
-        transforms: tuple | None = None, # for training, for evaluation; None: `square_transforms(224)`
-        valid: float | None = None, # share of the training photographs; None: the set's own validation part, if it has one; 0: none
-        seed: int = 0, # of the share
-    ):
-        train, evaluation = transforms or square_transforms(224)
-        photos, here = listing.photos, listing.present()
-        rows = {s: [i for i, split in enumerate(listing.splits) if split == s and here[i]] for s in ("train", "valid", "test")}
-        found = {s: len(r) for s, r in rows.items()}
-        missing = [photos.files[i] for i, h in enumerate(here) if not h and listing.splits[i] != "valid"]
-        if not found["train"] or not found["test"]: raise FileNotFoundError(f"{card.name}: {found['train']:,} training and {found['test']:,} test photographs below {str(photos.root)!r}, of {len(here):,} listed; "
-                f"expected {card.train:,} and {card.test:,}" + (f", such as {missing[0]}" if missing else "") + f". Expected there: {card.layout}")
-        self.card, self.class_names = card, photos.class_names
-        self.report = Counts(card, found, len({photos.labels[i] for i in rows["train"]}), missing, listing.notes)
-        self.train, self.valid, self.test = (photos.subset(rows[s]) if rows[s] else None for s in ("train", "valid", "test"))
-        if valid is not None: self.train, self.valid = self.train.split(valid, seed) if valid else (self.train, None)
-        self.train, self.valid, self.test = (p and p.with_transform(t) for p, t in ((self.train, train), (self.valid, evaluation), (self.test, evaluation)))
-        if not self.report.complete: warnings.warn(f"{card.key}: {'; '.join(self.report.lines())}", stacklevel=3)
-
-    def __repr__(self): return "\n".join([str(self.report), *(f"  {s}: {getattr(self, s)}" for s in ("train", "valid", "test"))])
-    def _repr_html_(self): return self.report._repr_html_()
-
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-048
-class HubRows:
-    "Opens row `i` of several `datasets.Dataset`, one after the other"
-    def __init__(self, parts): self.parts = list(parts)
-    def __call__(self, i):
-        for part in self.parts:
-            if i < len(part): return part[int(i)]["image"]
-            i -= len(part)
-
 def read_hub(
     data, # dict of `datasets.Dataset` with the columns image and label, such as a `DatasetDict`
-) -> Listing:
+) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
     "A copy of a data set on the hub"
-    called = {"train": "train", "validation": "valid", "valid": "valid", "val": "valid", "test": "test"}
-    parts = {called[s]: d for s, d in data.items() if s in called}
-    for s in ("train", "test"):
-        if s not in parts or not {"image", "label"} <= set(parts[s].features): raise ValueError(f"this dict has the parts {', '.join(data)}, with the columns {', '.join(next(iter(data.values())).features)}: expected train and test, with image and label")
-    spelled = [" ".join(n.split()) for n in parts["train"].features["label"].names]
+    photos = ImageFolders.from_dataset({part: d for part, d in data.items() if part in ("train", "validation", "valid", "val", "test")}, valid=0).parts()
+    if not {"train", "test"} <= set(photos): raise ValueError(f"this dict has the parts {', '.join(data)}: expected train and test")
+    spelled = [" ".join(n.split()) for n in photos["train"].class_names]
     names = list(dict.fromkeys(spelled))
-    labels = [names.index(spelled[l]) for d in parts.values() for l in d["label"]]
-    files = [f"{s}/{i}" for s, d in parts.items() for i in range(len(d))]
-    return Listing(Photos(files, labels, names, opener=HubRows(parts.values())), [s for s, d in parts.items() for _ in range(len(d))], ["read from a copy on the hub: without points and boxes"])
+    for p in photos.values(): p.labels, p.class_names = [names.index(spelled[l]) for l in p.labels], names
+    return photos, ["read from a copy on the hub: without points and boxes"]
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-050
 CALTECH, STANFORD = "https://data.caltech.edu/records/65de6-vp158/files/", "http://vision.stanford.edu/aditya86/ImageNetDogs/"
@@ -267,7 +226,14 @@ def fetch(
     else: raise ValueError(f"{CARDS[key].name} can't be downloaded from here: {CARDS[key].get}")
     return root
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-051
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-052
+class FineGrained(ImageFolders):
+    "A data set of the paper: what `ImageFolders` has, the `card`, and `counts` of what was found"
+    card = counts = None
+    def __repr__(self): return "\n".join([str(self.counts), *(f"  {part}: {p}" for part, p in self.parts().items())])
+    def _repr_html_(self): return self.counts._repr_html_()
+
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-054
 READERS = dict(bird=read_bird, cub=read_cub, bf=read_bf, fish=read_fish, dog=read_dog, pet=read_pet, car=read_car, craft=read_craft, cub100=read_cub100)
 
 def load_finegrained(
@@ -277,13 +243,20 @@ def load_finegrained(
     valid: float | None = None, # share of the training photographs; None: the set's own validation part, if it has one; 0: none
     seed: int = 0, # of the share, and of the butterflies' selection
     download: bool = False, # fetch what is not there
+    on_error: str = "raise", # at a photograph that can't be read; "skip" opens all of them now and leaves those out
 ) -> FineGrained:
     "A data set of the paper, from the folder that its makers ship"
     card, more = dataset_card(key), {"seed": seed} if key == "bf" else {}
-    if hasattr(root, "items"): return FineGrained(read_hub(root), card, transforms, valid, seed)
-    try: listing = READERS[key](root, **more)
-    except FileNotFoundError:
-        if not download: raise
-        got = fetch(key, Path(root).expanduser())
-        listing = read_hub(got) if hasattr(got, "items") else READERS[key](got, **more)
-    return FineGrained(listing, card, transforms, valid, seed)
+    if hasattr(root, "items"): photos, notes = read_hub(root)
+    else:
+        try: photos, notes = READERS[key](root, **more)
+        except FileNotFoundError:
+            if not download: raise
+            got = fetch(key, Path(root).expanduser())
+            photos, notes = read_hub(got) if hasattr(got, "items") else READERS[key](got, **more)
+    photos, counts = count(key, photos, notes)
+    if valid is not None: photos.pop("valid", None)
+    data = FineGrained.from_photos(photos, transforms=transforms, valid=valid or 0, seed=seed, on_error=on_error, notes=counts.lines())
+    data.card, data.counts = card, counts
+    if not counts.complete: warnings.warn(f"{key}: {'; '.join(counts.lines())}", stacklevel=2)
+    return data
