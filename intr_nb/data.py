@@ -20,8 +20,9 @@ def to_rgb(
     "Any picture as 8-bit RGB; a ValueError says what can't be read and why."
     if isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)
-        if image.mode in ("P", "PA", "LA"): image = image.convert("RGBA")
-        if image.mode == "CMYK": image = image.convert("RGB")
+        clear = "transparency" in image.info and image.mode in ("1", "L", "RGB") # one colour of a PNG stands for nothing
+        if clear or image.mode in ("P", "PA", "LA", "RGBa"): image = image.convert("RGBA")
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"): image = image.convert("RGB")
         image = np.asarray(image.convert("L") if image.mode == "1" else image)
     a = np.asarray(image)
     if a.ndim == 2: a = a[..., None]
@@ -63,7 +64,7 @@ def to_tensor(
 class Batch:
     "Images of one size, with a mask that is True on padding."
     images: torch.Tensor # (B, 3, H, W)
-    mask: torch.Tensor # (B, H, W) bool
+    mask: torch.Tensor # (B, H, W) bool, or None: no padding
     labels: torch.Tensor = None # (B,) or None
 
 def pad_batch(
