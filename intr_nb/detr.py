@@ -33,7 +33,7 @@ DETR = dict(detr_resnet50="detr-r50-e632da11.pth", detr_resnet101="detr-r101-2c7
 @dataclass(repr=False)
 class Start:
     "What a model was started from"
-    source: str # the checkpoint
+    source: str # the checkpoint's file, without its folder: the record may be published
     taken: dict # part of the model: how many tensors
     dropped: list # names of tensors that have no place in INTR
     made: dict # name of a new tensor: how it was made
@@ -76,7 +76,7 @@ def detr_to_intr(
     heads = [k for k in state if k.startswith(("class_embed.", "bbox_embed."))]
     taken = {k: v for k, v in state.items() if k not in heads and k not in new}
     parts = Counter(k.removeprefix("transformer.").split(".")[0] for k in taken)
-    start = Start(source, dict(parts), heads, dict(zip(new, (asked, f"Xavier, {len(w)} x {dim} (seed {seed})", "zero"))))
+    start = Start(Path(source.strip("'")).name, dict(parts), heads, dict(zip(new, (asked, f"Xavier, {len(w)} x {dim} (seed {seed})", "zero"))))
     return {"model": taken | new, "args": args}, start
 
 # %% ../nbs/lib/05_detr.ipynb #05detr-023
