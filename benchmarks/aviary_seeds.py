@@ -6,6 +6,7 @@ birds (6,000 to learn from, 400 to choose the epoch by, 480 to examine) are the 
 """
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from intr_nb.aviary import Aviary, draw
 from intr_nb.faithfulness import examine
 from intr_nb.model import OneBlockINTR
+from intr_nb.recipe import RECIPES
 from intr_nb.train import fit
 from intr_nb.weights import save
 
@@ -35,7 +37,7 @@ def main():
     for seed in args.seeds:
         torch.manual_seed(seed)
         model = OneBlockINTR(16, saliency_bound=args.bound, fc=args.fc)
-        history = fit(model, train, valid, epochs=args.epochs, erase=args.erase, seed=seed)
+        history = fit(model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed))
         exam = examine(model.cpu(), test)
         if args.save: save(model, args.save / f"seed{seed}", class_names=test.class_names)
         rows.append(dict(seed=seed, bound=args.bound, erase=args.erase, epochs=args.epochs, fc=args.fc, **{q: round(exam[q], 4) for q in SHOWN}, gap=exam.gap, seconds=round(history.seconds)))
