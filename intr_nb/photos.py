@@ -81,8 +81,7 @@ class Photos(torch.utils.data.Dataset):
         self.files, self.labels, self.class_names = [str(f) for f in files], [int(l) for l in labels], [str(c) for c in class_names]
         self.transform, self.root, self.opener, self.rows = transform, root, opener, list(range(len(self.files)))
         self.points, self.boxes, self.attributes = (None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes))
-        self.point_names, self.attribute_names = point_names, attribute_names
-        check_lengths(self)
+        self.point_names, self.attribute_names = point_names, attribute_names; check_lengths(self)
     def __len__(self): return len(self.files)
     def __repr__(self): return f"Photos: {len(self)} of {len(self.class_names)} classes"
     def name(self, i): "The file of photograph `i`"; return self.files[i] if self.opener or self.root is None else os.path.join(self.root, self.files[i])

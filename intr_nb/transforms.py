@@ -46,7 +46,7 @@ def show(
     for n, (ax, (image, points, masks)) in enumerate(zip(axes[0], pictures)):
         ax.imshow(denormalise(image).permute(1, 2, 0)); ax.axis("off"); ax.set_title(titles[n] if titles else "", fontsize=9)
         for m in (() if masks is None else masks): ax.contour(m.float(), [.5], colors="white", linewidths=1)
-        if points is not None: ax.plot(*points[points[:, 2] > 0, :2].T, "r+", ms=9, mew=2, clip_on=False)
+        if points is not None: ax.plot(*(points[points[:, 2] > 0, :2] - .5).T, "r+", ms=9, mew=2, clip_on=False)
     plt.close(fig)
     return fig
 
