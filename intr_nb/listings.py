@@ -69,9 +69,10 @@ def read_folders(
 ): # dict: part -> list of (path below root, class), and a list of notes for the report
     "The photographs of a folder and their classes"
     listed, notes, parts = {}, [], layout(root)
+    start = len(os.path.join(root, ""))
     for part, top in parts.items():
-        files = [(plain(os.path.relpath(f, top)).split("/"), f) for f in walk(top)]
-        listed[part] = [(os.path.relpath(f, root), levels[0]) for levels, f in files if len(levels) > 1 and is_photo(f)]
+        files = [(plain(f[len(os.path.join(top, "")):]).split("/"), f) for f in walk(top)]
+        listed[part] = [(f[start:], levels[0]) for levels, f in files if len(levels) > 1 and is_photo(f)]
         other = Counter(os.path.splitext(f)[1].lower() or "no ending" for levels, f in files if not is_photo(f))
         if other: notes.append(f"{part}: not photographs, left out: " + ", ".join(f"{n} {k}" for k, n in other.most_common()))
         if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]: notes.append(f"{part}: {len(stray)} photographs lie in no class's folder, left out: {few(map(os.path.basename, stray))}")

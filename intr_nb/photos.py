@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pick', 'below', 'read_photo', 'reason', 'Photos', 'check_lengths', 'vary', 'take', 'transformed', 'number_classes',
-           'look', 'Report', 'report_lines', 'count_lines', 'as_text', 'as_table', 'ImageFolders', 'count',
+           'look', 'Report', 'report_lines', 'count_lines', 'as_text', 'as_table', 'ImageFolders', 'three', 'count',
            'without_unreadable', 'fault', 'make_report']
 
 # %% ../nbs/lib/01_photos.ipynb #01photos-003
@@ -81,8 +81,7 @@ class Photos(torch.utils.data.Dataset):
         self.files, self.labels, self.class_names = [str(f) for f in files], [int(l) for l in labels], [str(c) for c in class_names]
         self.transform, self.root, self.opener, self.rows = transform, root, opener, list(range(len(self.files)))
         self.points, self.boxes, self.attributes = (None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes))
-        self.point_names, self.attribute_names = point_names, attribute_names
-        check_lengths(self)
+        self.point_names, self.attribute_names = point_names, attribute_names; check_lengths(self)
     def __len__(self): return len(self.files)
     def __repr__(self): return f"Photos: {len(self)} of {len(self.class_names)} classes"
     def name(self, i): "The file of photograph `i`"; return self.files[i] if self.opener or self.root is None else os.path.join(self.root, self.files[i])
@@ -210,6 +209,7 @@ def count_lines(
         if none: out.append((f"none in {p}", few(none, 12), []))
     return out
 
+# %% ../nbs/lib/01_photos.ipynb #01photos-043
 def as_text(
     lines, # list of (heading, text, list of str)
 ): # str
@@ -225,7 +225,7 @@ def as_table(
     def cell(text, details): return f"<details><summary>{esc(text)}</summary>{'<br>'.join(esc(d) for d in details)}</details>" if details else esc(text)
     return "<table>" + "".join(f'<tr><th style="text-align:left">{esc(h)}</th><td style="text-align:left">{cell(t, d)}</td></tr>' for h, t, d in lines) + "</table>"
 
-# %% ../nbs/lib/01_photos.ipynb #01photos-043
+# %% ../nbs/lib/01_photos.ipynb #01photos-046
 class ImageFolders:
     "Photographs for training, validation and test: `.train`, `.valid`, `.test` (`Photos` or None), `.class_names`, `.report`"
     def __init__(self,
@@ -257,21 +257,24 @@ class ImageFolders:
     def _use(self, photos, transforms, valid, seed, on_error, notes):
         self.notes, self.skipped, self._report = list(notes), [], None
         photos = without_unreadable(photos, on_error, self.skipped)
-        photos = {"train": photos.get("train", photos.get("all")), "valid": photos.get("valid"), "test": photos.get("test")}
-        if valid and photos["valid"] is None: photos["train"], photos["valid"] = photos["train"].split(valid, seed)
-        transforms = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
-        photos = {p: s.with_transform(transforms[p != "train"]) if s else None for p, s in photos.items()}
-        self.train, self.valid, self.test, self.class_names = photos["train"], photos["valid"], photos["test"], photos["train"].class_names
-
+        self.train, self.valid, self.test = three(photos, transforms, valid, seed)
+        self.class_names = self.train.class_names
     def parts(self): "Those of train, valid and test that there are"; return {p: getattr(self, p) for p in ("train", "valid", "test") if getattr(self, p)}
     def check(self, progress=True): "Open every photograph and report"; self._report = make_report(self.parts(), self.skipped, self.notes, progress); return self._report
     @property
     def report(self): "The report, made at the first call"; return self._report or self.check()
-    def lines(self): return count_lines(self.class_names, {p: count(s) for p, s in self.parts().items()}) + [("note", n, []) for n in self.notes] + [("skipped", f"{f}: {why}", []) for f, why in self.skipped]
+    def lines(self): "What can be said without opening photographs"; return count_lines(self.class_names, {p: count(s) for p, s in self.parts().items()}) + [("note", n, []) for n in self.notes] + [("skipped", f"{f}: {why}", []) for f, why in self.skipped]
     def __repr__(self): return as_text([(head, text, []) for head, text, _ in self.lines()])
     def _repr_html_(self): return as_table(self.lines()) + "<p>Sizes, duplicates and unreadable photographs: <code>.report</code> (opens every photograph)</p>"
 
-# %% ../nbs/lib/01_photos.ipynb #01photos-044
+# %% ../nbs/lib/01_photos.ipynb #01photos-047
+def three(photos, transforms, valid, seed):
+    "Train, valid and test with their transforms; an empty one is None"
+    train, validation = photos.get("train", photos.get("all")), photos.get("valid")
+    if valid and validation is None: train, validation = train.split(valid, seed)
+    for_train, for_rest = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
+    return [p.with_transform(t) if p else None for p, t in ((train, for_train), (validation, for_rest), (photos.get("test"), for_rest))]
+
 def count(photos): "(C,) photographs of every class"; return np.bincount(photos.labels, minlength=len(photos.class_names))
 
 def without_unreadable(
@@ -298,6 +301,7 @@ def fault(
     try: return None if os.path.getsize(path) else "0 bytes"
     except OSError as e: return reason(e)
 
+# %% ../nbs/lib/01_photos.ipynb #01photos-049
 def make_report(
     parts, # dict: part -> `Photos`
     skipped=(), # (file, reason) of those left out before
