@@ -54,6 +54,7 @@ def read_cub(
     files, classes, label, split = (id_table(home / f"{n}.txt") for n in ("images", "classes", "image_class_labels", "train_test_split"))
     for name, table in ("image_class_labels.txt", label), ("train_test_split.txt", split):
         if lacking := sorted(set(files) - set(table)): raise ValueError(f"{name} lacks image {lacking[0]} of images.txt (and {len(lacking) - 1} others). Unpack the archive again")
+    if strange := sorted({c for c in label.values() if not c.isdigit() or int(c) not in classes}): raise ValueError(f"image_class_labels.txt has class {strange[0]}, which classes.txt lacks. Unpack the archive again")
     row, column = ({number: i for i, number in enumerate(sorted(table))} for table in (files, classes))
     more, notes = cub_extras(home, row)
     photos = Photos([f"images/{files[i]}" for i in row], [column[int(label[i])] for i in row], [classes[c].partition(".")[2].replace("_", " ") for c in column], root=str(home), **more)

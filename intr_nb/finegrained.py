@@ -117,7 +117,7 @@ def read_bird(
     names = photos["train"].class_names
     known, extra = {one_blank(f) for p in photos.values() for f in p.files}, {part: [] for part in photos}
     for row in read_csv(home / "birds.csv") if (home / "birds.csv").exists() else []:
-        part, name, file = row["filepaths"].replace("\\", "/").split("/")[-3:]
+        part, name, file = (["", "", ""] + (row.get("filepaths") or "").replace("\\", "/").split("/"))[-3:]
         if one_blank(f"{part}/{name}/{file}") not in known and part in photos and one_blank(name) in names: extra[part].append((f"{part}/{name}/{file}", names.index(one_blank(name))))
     return {part: Photos(p.files + [f for f, _ in extra[part]], p.labels + [l for _, l in extra[part]], names, root=str(home)) for part, p in photos.items()}, []
 
@@ -247,6 +247,7 @@ def load_finegrained(
 ) -> FineGrained:
     "A data set of the paper, from the folder that its makers ship"
     card, more = dataset_card(key), {"seed": seed} if key == "bf" else {}
+    if valid is not None and not 0 <= valid < 1: raise ValueError(f"valid={valid!r}: expected a share of the training photographs from 0 to below 1, or None for the set's own validation part")
     if hasattr(root, "items"): photos, notes = read_hub(root)
     else:
         try: photos, notes = READERS[key](root, **more)
