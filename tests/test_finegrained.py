@@ -345,13 +345,20 @@ def test_cub_points_follow_the_picture(tmp_path):
     np.testing.assert_allclose(after[seen, :2], before[seen, :2] * [224 / 200, 224 / 150], rtol=1e-4)
 
 
-@pytest.mark.parametrize("gone", ["parts/part_locs.txt", "bounding_boxes.txt", "attributes/image_attribute_labels.txt"])
+@pytest.mark.parametrize("gone", ["parts/part_locs.txt", "parts/parts.txt", "bounding_boxes.txt", "attributes/image_attribute_labels.txt"])
 def test_cub_without_extras_says_so(tmp_path, gone):
     root, _ = make_cub(tmp_path)
     (root / "CUB_200_2011" / gone).unlink()
     data = quiet("cub", root)
     assert any(gone in note for note in data.counts.notes)
     assert (data.train.points is None, data.train.boxes is None, data.train.attributes is None) == tuple(gone.startswith(g) for g in ("parts", "bound", "attr"))
+
+
+def test_cub_without_the_names_of_attributes_has_no_attributes(tmp_path):
+    root, _ = make_cub(tmp_path)
+    (root / "attributes.txt").unlink()
+    data = quiet("cub", root)
+    assert data.train.attributes is None and "attributes.txt" in data.counts.notes[0]
 
 
 @pytest.mark.parametrize("where", ["attributes/attributes.txt", "attributes.txt"])
