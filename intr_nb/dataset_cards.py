@@ -196,6 +196,6 @@ def count(
     missing = [photos[part].files[i] for part in here for i, h in enumerate(here[part]) if not h]
     card = dataset_card(key)
     if not len(there["train"]) or not len(there["test"]):
-        example = f", such as {missing[0]}" if missing else ""
-        raise FileNotFoundError(f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{example and ': none of those listed' + example}. Expected there: {card.layout}")
+        why = "".join(f"; {w}" for w in [f"{len(missing):,} are listed, but not there, such as {name}" for name in missing[:1]] + list(notes))
+        raise FileNotFoundError(f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{why}. Expected there: {card.layout}")
     return there, Counts(card, {part: len(p) for part, p in there.items()}, len(set(there["train"].labels)), missing, list(notes))

@@ -155,13 +155,16 @@ def species_of(
     return None if crossed or len(words) < 2 or not words[1].isalpha() or words[1] in ("sp", "spp", "ssp") else " ".join(words[:2])
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-047
-COLUMNS = {"species": ("species", "taxonomic_name", "taxon"), "file": ("filename", "image_name", "filepath", "image"), "specimen": ("camid", "cam_id", "specimen")}
+COLUMNS = {"species": ("species", "taxonomic_name", "taxon"), "file": ("filepath", "filename", "image_name", "image"), "specimen": ("camid", "cam_id", "specimen")}
 
 def read_records(
     root: Path, # holds the collection's .csv, and its pictures somewhere below
 ) -> tuple[list, list]: # (path, species, specimen) of each picture on disk; notes
     "Records whose picture is on disk and whose species is named"
-    on_disk = {p.name.lower(): p for p in sorted(root.rglob("*")) if p.suffix.lower() in PICTURES}
+    on_disk, twice = {}, set()
+    for p in sorted(p for p in root.rglob("*") if p.suffix.lower() in PICTURES):
+        if p.name.lower() in on_disk: twice.add(p.name.lower())
+        on_disk[p.name.lower()] = on_disk[p.relative_to(root).as_posix().lower()] = p
     out, left, tables = {}, Counter(), sorted(root.glob("*.csv"))
     for table in tables:
         for row in read_csv(table):
@@ -169,10 +172,12 @@ def read_records(
             value = {what: next((row[c] for c in columns if row.get(c)), None) for what, columns in COLUMNS.items()}
             if not any(c in row for c in COLUMNS["species"]) or not any(c in row for c in COLUMNS["file"]):
                 raise ValueError(f"{table.name} has the columns {', '.join(row)}: expected one of {COLUMNS['species']} and one of {COLUMNS['file']}")
-            name, species = Path(value["file"] or "").name.lower(), species_of(value["species"] or "")
+            path, species = (value["file"] or "").replace("\\", "/").lower(), species_of(value["species"] or "")
+            name = path if path in on_disk else path.rsplit("/", 1)[-1]
             if name not in on_disk: left["whose picture is not there, or is of no kind that is read (such as .CR2)"] += 1
+            elif name in twice: left["whose picture's name stands in two folders"] += 1
             elif species is None: left["without a species (crosses, or no name)"] += 1
-            else: out[name] = (on_disk[name], species, value["specimen"] or name)
+            else: out[on_disk[name]] = (on_disk[name], species, value["specimen"] or name)
     return list(out.values()), [f"{n:,} records {why} were left out" for why, n in left.items()]
 
 # %% ../nbs/lib/01_finegrained.ipynb #01finegraine-049

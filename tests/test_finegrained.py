@@ -190,7 +190,8 @@ def test_root_may_be_the_folder_itself(key, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     assert len(quiet(key, ".").train) == len(expected["train"])
     monkeypatch.chdir(root / INNER[key])
-    assert len(quiet(key, ".").train) == len(expected["train"])
+    inside = quiet(key, ".")
+    assert len(inside.train) == len(expected["train"]) and inside.counts.notes == []
 
 
 @pytest.mark.parametrize("key", CARDS)
@@ -252,7 +253,7 @@ def test_fish_are_complete_by_either_count():
 def test_no_photograph_at_all_is_an_error(tmp_path):
     root, expected = make_cub(tmp_path)
     for f in (root / "CUB_200_2011/images").rglob("*.jpg"): f.unlink()
-    with pytest.raises(FileNotFoundError, match=r"0 training and 0 test .* such as images/001") : load_finegrained("cub", root)
+    with pytest.raises(FileNotFoundError, match=r"0 training and 0 test .*; 12 are listed, but not there, such as images/001"): load_finegrained("cub", root)
 
 
 def test_an_empty_file_is_named_or_left_out(tmp_path):
@@ -530,6 +531,17 @@ def test_butterflies_by_other_column_names(tmp_path):
     assert len(quiet("bf", tmp_path).test) == 8
     make_records(tmp_path, [("a", "b")], ("Locality", "Brood"))
     with pytest.raises(ValueError, match="0.collection.csv has the columns locality, brood: expected one of"): load_finegrained("bf", tmp_path)
+
+
+def test_butterflies_with_one_name_in_two_folders(tmp_path):
+    for species in ("erato", "sara"):
+        for i in range(20): save(tmp_path / f"{species}/{i}.jpg")
+    rows = [(f"{s}/{i}.jpg", f"Heliconius {s}") for s in ("erato", "sara") for i in range(20)]
+    make_records(tmp_path, rows, ("filepath", "species"))
+    photos, _ = read_bf(tmp_path)
+    assert len(photos["train"]) == 34 and all(photos["train"].class_names[l].split()[1] == f.split("/")[0] for f, l in zip(photos["train"].files, photos["train"].labels))
+    make_records(tmp_path, [(f.split("/")[1], s) for f, s in rows], ("filename", "species"))
+    with pytest.raises(FileNotFoundError, match="40 records whose picture's name stands in two folders"): load_finegrained("bf", tmp_path)
 
 
 def test_the_authors_split_is_found_in_the_unpacked_archive(tmp_path):
