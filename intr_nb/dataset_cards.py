@@ -50,6 +50,12 @@ CARDS = {card.key: card for card in [
         "download=True, or unpack CUB_200_2011.tgz (1.1 GB)",
         "CUB_200_2011/ with images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, images/ (and bounding_boxes.txt, parts/, attributes/)",
         "comes with 15 part points, a box and 312 attributes a photograph"),
+    DatasetCard("cub100", "CUB-100 crops", 2999, 2903, 100,
+        "as CUB-200-2011: non-commercial research and education; don't pass the photographs on",
+        "a subset of CUB-200-2011: 100 species, cut to the bird's box and resized to 227 x 227",
+        "ask whoever teaches with it: it is not published by CUB's makers",
+        "annotations.csv, parts.csv, part_names.txt, images/<Class_name>/*.jpg",
+        "not a set of the paper: say \"CUB-100 crops\" beside every figure. Aspect ratios are lost"),
     DatasetCard("bf", "Cambridge butterflies (Heliconiine Butterfly Collection Records)", 4697, 275, 65,
         "CC BY 4.0 (cite the Zenodo records that the pictures come from)",
         "https://zenodo.org/record/3477412",
@@ -59,9 +65,13 @@ CARDS = {card.key: card for card in [
     DatasetCard("fish", "iNaturalist 2021, ray-finned fishes", 45162, 1830, 183,
         "non-commercial research and education, pictures may not be passed on; each has the licence that its photographer chose",
         "https://github.com/visipedia/inat_comp/tree/master/2021",
-        "download=True fetches all 10,000 species (the training archive alone has 224 GB); only the folders *_Animalia_Chordata_Actinopterygii_* are read, the others may be deleted",
+        "download=True fetches all 10,000 species (the training archive alone has 224 GB, the validation archive 8.4 GB); only the folders *_Animalia_Chordata_Actinopterygii_* are read, the others may be deleted",
         "2021_train/ and 2021_valid/ (torchvision's names) or train/ and val/ (the archives'), with a folder a species",
         "test is the competition's validation set: 10 photographs a species. Its page counts 45,166 training photographs, the paper 45,162", published=45166),
+]}
+
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-010
+CARDS |= {card.key: card for card in [
     DatasetCard("dog", "Stanford Dogs", 12000, 8580, 120,
         "non-commercial research and education (pictures from ImageNet)",
         "http://vision.stanford.edu/aditya86/ImageNetDogs/",
@@ -84,15 +94,9 @@ CARDS = {card.key: card for card in [
         "download=True, or unpack fgvc-aircraft-2013b.tar.gz (2.6 GB)",
         "fgvc-aircraft-2013b/ with data/images/ and data/images_variant_train.txt, _val.txt, _test.txt",
         "the paper trains on the split train alone; the 3,333 photographs of val are for validation. A banner at the foot of each photograph names its owner"),
-    DatasetCard("cub100", "CUB-100 crops", 2999, 2903, 100,
-        "as CUB-200-2011: non-commercial research and education; don't pass the photographs on",
-        "a subset of CUB-200-2011: 100 species, cut to the bird's box and resized to 227 x 227",
-        "ask whoever teaches with it: it is not published by CUB's makers",
-        "annotations.csv, parts.csv, part_names.txt, images/<Class_name>/*.jpg",
-        "not a set of the paper: say \"CUB-100 crops\" beside every figure. Aspect ratios are lost"),
 ]}
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-009
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-011
 def dataset_card(
     key: str, # bird, cub, bf, fish, dog, pet, car, craft or cub100
 ) -> DatasetCard:
@@ -100,7 +104,7 @@ def dataset_card(
     if key not in CARDS: raise ValueError(f"no data set is called {key!r}: expected one of {', '.join(CARDS)}. For your own photographs: intr_nb.photos.ImageFolders")
     return CARDS[key]
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-018
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-020
 def find_home(
     card: DatasetCard, # which data set
     root: str | Path, # the user's folder
@@ -111,14 +115,14 @@ def find_home(
     root = Path(root).expanduser()
     homes = [root / n for n in names]
     for home in homes:
-        if all((home / n).exists() for n in needs): return home
+        if all((home / n).exists() for n in needs): return home.resolve()
     if not root.is_dir(): found = "there is no such folder"
     else:
         home = next((h for h in homes if h.is_dir()), root)
         found = f"{str(home)!r} lacks {', '.join(n for n in needs if not (home / n).exists())}"
     raise FileNotFoundError(f"no {card.name} in {str(root)!r}: {found}. To get it: {card.get}. Expected in that folder: {card.layout}. Terms: {card.terms}")
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-021
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-023
 def gather(
     home: Path, # the data set's folder
     parts: dict, # "train", "valid", "test" -> (paths, labels)
@@ -127,7 +131,7 @@ def gather(
     "`Photos` of each part"
     return {part: Photos([Path(f).relative_to(home).as_posix() for f in files], list(labels), class_names, root=str(home)) for part, (files, labels) in parts.items()}
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-024
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-026
 def divide(
     photos: Photos, # all of a data set
     parts: list, # "train", "valid" or "test", one a photograph
@@ -135,7 +139,7 @@ def divide(
     "`Photos` of each part"
     return {part: photos.subset([i for i, p in enumerate(parts) if p == part]) for part in ("train", "valid", "test") if part in parts}
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-027
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-029
 def present(
     photos: Photos, # as listed
 ) -> list: # of bool
@@ -145,14 +149,14 @@ def present(
     there = {folder: {f.name for f in folder.iterdir()} if folder.is_dir() else set() for folder in {p.parent for p in paths}}
     return [p.name in there[p.parent] for p in paths]
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-030
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-032
 def read_csv(
     path: Path, # a table with a header
 ) -> list: # a dict a row
     "A CSV file"
     with path.open(newline="", encoding="utf-8-sig") as f: return list(csv.DictReader(f))
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-033
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-035
 @dataclass(repr=False)
 class Counts:
     "What was found of a data set, against its card"
@@ -180,7 +184,7 @@ class Counts:
         said = "".join(f"<li>{html.escape(l)}</li>" for l in self.lines())
         return f"<table><caption><b>{html.escape(self.card.name)}</b></caption><tr><th></th><th>found</th><th>expected</th></tr>{table}</table><ul>{said}</ul>"
 
-# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-036
+# %% ../nbs/lib/01_dataset_cards.ipynb #01datasetcar-038
 def count(
     key: str, # which data set
     photos: dict, # "train", "valid", "test" -> `Photos`, as listed
@@ -192,6 +196,6 @@ def count(
     missing = [photos[part].files[i] for part in here for i, h in enumerate(here[part]) if not h]
     card = dataset_card(key)
     if not len(there["train"]) or not len(there["test"]):
-        example = f", such as {missing[0]}" if missing else ""
-        raise FileNotFoundError(f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{example and ': none of those listed' + example}. Expected there: {card.layout}")
+        why = "".join(f"; {w}" for w in [f"{len(missing):,} are listed, but not there, such as {name}" for name in missing[:1]] + list(notes))
+        raise FileNotFoundError(f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{why}. Expected there: {card.layout}")
     return there, Counts(card, {part: len(p) for part, p in there.items()}, len(set(there["train"].labels)), missing, list(notes))

@@ -29,6 +29,7 @@ def torchvision_home(
     if home.name != name: raise FileNotFoundError(f"{str(home)!r} holds {CARDS[key].name}, but torchvision reads it from a folder called {name!r} only: rename it")
     return home
 
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-012
 def read_pet(
     root: str | Path, # holds oxford-iiit-pet/, or is it
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -37,6 +38,7 @@ def read_pet(
     sets = {"train": tv.OxfordIIITPet(home.parent, "trainval"), "test": tv.OxfordIIITPet(home.parent, "test")}
     return gather(home, {s: (d._images, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-016
 def read_craft(
     root: str | Path, # holds fgvc-aircraft-2013b/, or is it
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -45,7 +47,7 @@ def read_craft(
     sets = {s: tv.FGVCAircraft(home.parent, t, "variant") for s, t in (("train", "train"), ("valid", "val"), ("test", "test"))}
     return gather(home, {s: (d._image_files, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-013
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-020
 def load_mat(
     path: Path, # a .mat file
 ) -> dict: # name -> array
@@ -54,7 +56,7 @@ def load_mat(
     except ImportError as e: raise ImportError(f"{path.name} is a MATLAB file: to read it, pip install scipy") from e
     return loadmat(path, squeeze_me=True)
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-014
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-021
 def read_car(
     root: str | Path, # holds stanford_cars/, or is it
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -64,7 +66,7 @@ def read_car(
     sets = {s: tv.StanfordCars(home.parent, s) for s in ("train", "test")}
     return gather(home, {s: tuple(zip(*d._samples)) for s, d in sets.items()}, sets["train"].classes), []
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-019
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-026
 def read_dog(
     root: str | Path, # holds Images/ and train_list.mat (or lists/train_list.mat), itself or in stanford_dogs/
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -77,7 +79,7 @@ def read_dog(
     breeds = {l: f.parent.name.partition("-")[2].replace("_", " ") for files, labels in parts.values() for f, l in zip(files, labels)}
     return gather(home, parts, [breeds.get(l, f"breed {l + 1}") for l in range(max(breeds) + 1)]), []
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-023
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-030
 PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
 def class_folders(
@@ -93,7 +95,7 @@ def class_folders(
     rows = {part: [(f, number[rename(d.name)]) for d in ds for f in sorted(d.iterdir()) if f.suffix.lower() in PICTURES] for part, ds in folders.items()}
     return gather(home, {part: ([f for f, _ in r], [l for _, l in r]) for part, r in rows.items()}, names)
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-025
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-032
 def read_fish(
     root: str | Path, # holds 2021_train/ and 2021_valid/, or train/ and val/
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -106,7 +108,7 @@ def read_fish(
     for p in photos.values(): p.class_names = [" ".join(n.split("_")[6:]) for n in p.class_names]
     return photos, [f"{train} is the small training set, with 50 photographs a species; the paper trained on the full one"] * ("mini" in train)
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-028
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-035
 def read_bird(
     root: str | Path, # holds train/, valid/ and test/
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -117,11 +119,11 @@ def read_bird(
     names = photos["train"].class_names
     known, extra = {one_blank(f) for p in photos.values() for f in p.files}, {part: [] for part in photos}
     for row in read_csv(home / "birds.csv") if (home / "birds.csv").exists() else []:
-        part, name, file = row["filepaths"].replace("\\", "/").split("/")[-3:]
+        part, name, file = (["", "", ""] + (row.get("filepaths") or "").replace("\\", "/").split("/"))[-3:]
         if one_blank(f"{part}/{name}/{file}") not in known and part in photos and one_blank(name) in names: extra[part].append((f"{part}/{name}/{file}", names.index(one_blank(name))))
     return {part: Photos(p.files + [f for f, _ in extra[part]], p.labels + [l for _, l in extra[part]], names, root=str(home)) for part, p in photos.items()}, []
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-032
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-039
 def select_classes(
     labels: list, # class of each image
     specimens: list | None = None, # specimen of each image: its images stay on one side of the split; None: all differ
@@ -143,7 +145,7 @@ def select_classes(
         train += sum(order[apart:], [])[:M]
     return sorted(train), sorted(test)
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-038
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-045
 def species_of(
     taxon: str, # as in the records
 ) -> str | None: # genus and species
@@ -152,14 +154,17 @@ def species_of(
     crossed = any(w.lower() in ("x", "×", "cross", "hybrid") for w in words)
     return None if crossed or len(words) < 2 or not words[1].isalpha() or words[1] in ("sp", "spp", "ssp") else " ".join(words[:2])
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-040
-COLUMNS = {"species": ("species", "taxonomic_name", "taxon"), "file": ("filename", "image_name", "filepath", "image"), "specimen": ("camid", "cam_id", "specimen")}
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-047
+COLUMNS = {"species": ("species", "taxonomic_name", "taxon"), "file": ("filepath", "filename", "image_name", "image"), "specimen": ("camid", "cam_id", "specimen")}
 
 def read_records(
     root: Path, # holds the collection's .csv, and its pictures somewhere below
 ) -> tuple[list, list]: # (path, species, specimen) of each picture on disk; notes
     "Records whose picture is on disk and whose species is named"
-    on_disk = {p.name.lower(): p for p in sorted(root.rglob("*")) if p.suffix.lower() in PICTURES}
+    on_disk, twice = {}, set()
+    for p in sorted(p for p in root.rglob("*") if p.suffix.lower() in PICTURES):
+        if p.name.lower() in on_disk: twice.add(p.name.lower())
+        on_disk[p.name.lower()] = on_disk[p.relative_to(root).as_posix().lower()] = p
     out, left, tables = {}, Counter(), sorted(root.glob("*.csv"))
     for table in tables:
         for row in read_csv(table):
@@ -167,13 +172,15 @@ def read_records(
             value = {what: next((row[c] for c in columns if row.get(c)), None) for what, columns in COLUMNS.items()}
             if not any(c in row for c in COLUMNS["species"]) or not any(c in row for c in COLUMNS["file"]):
                 raise ValueError(f"{table.name} has the columns {', '.join(row)}: expected one of {COLUMNS['species']} and one of {COLUMNS['file']}")
-            name, species = Path(value["file"] or "").name.lower(), species_of(value["species"] or "")
+            path, species = (value["file"] or "").replace("\\", "/").lower(), species_of(value["species"] or "")
+            name = path if path in on_disk else path.rsplit("/", 1)[-1]
             if name not in on_disk: left["whose picture is not there, or is of no kind that is read (such as .CR2)"] += 1
+            elif name in twice: left["whose picture's name stands in two folders"] += 1
             elif species is None: left["without a species (crosses, or no name)"] += 1
-            else: out[name] = (on_disk[name], species, value["specimen"] or name)
+            else: out[on_disk[name]] = (on_disk[name], species, value["specimen"] or name)
     return list(out.values()), [f"{n:,} records {why} were left out" for why, n in left.items()]
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-042
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-049
 def read_bf(
     root: str | Path, # holds train/ and val/, or the collection's .csv and pictures
     seed: int = 0, # of the selection from a .csv
@@ -190,7 +197,7 @@ def read_bf(
     parts = {s: ([rows[i][0] for i in places], [names.index(rows[i][1]) for i in places]) for s, places in (("train", train), ("test", test))}
     return gather(root, parts, names), notes + [f"selected by appendix D (B = 20, K = 3, seed {seed}) from {len(rows):,} pictures; the paper's own selection is butterfly.zip"]
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-046
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-053
 def read_hub(
     data, # dict of `datasets.Dataset` with the columns image and label, such as a `DatasetDict`
 ) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
@@ -202,7 +209,7 @@ def read_hub(
     for p in photos.values(): p.labels, p.class_names = [names.index(spelled[l]) for l in p.labels], names
     return photos, ["read from a copy on the hub: without points and boxes"]
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-050
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-057
 CALTECH, STANFORD = "https://data.caltech.edu/records/65de6-vp158/files/", "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 HUB = {"bird": "yashikota/birds-525-species-image-classification", "car": "tanganke/stanford_cars"}
 
@@ -226,14 +233,14 @@ def fetch(
     else: raise ValueError(f"{CARDS[key].name} can't be downloaded from here: {CARDS[key].get}")
     return root
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-052
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-059
 class FineGrained(ImageFolders):
     "A data set of the paper: what `ImageFolders` has, the `card`, and `counts` of what was found"
     card = counts = None
     def __repr__(self): return "\n".join([str(self.counts), *(f"  {part}: {p}" for part, p in self.parts().items())])
     def _repr_html_(self): return self.counts._repr_html_()
 
-# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-054
+# %% ../nbs/lib/01_finegrained.ipynb #01finegraine-061
 READERS = dict(bird=read_bird, cub=read_cub, bf=read_bf, fish=read_fish, dog=read_dog, pet=read_pet, car=read_car, craft=read_craft, cub100=read_cub100)
 
 def load_finegrained(
@@ -247,6 +254,7 @@ def load_finegrained(
 ) -> FineGrained:
     "A data set of the paper, from the folder that its makers ship"
     card, more = dataset_card(key), {"seed": seed} if key == "bf" else {}
+    if valid is not None and not 0 <= valid < 1: raise ValueError(f"valid={valid!r}: expected a share of the training photographs from 0 to below 1, or None for the set's own validation part")
     if hasattr(root, "items"): photos, notes = read_hub(root)
     else:
         try: photos, notes = READERS[key](root, **more)
