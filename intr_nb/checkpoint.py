@@ -21,10 +21,10 @@ def write_run(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata={"run": json.dumps(facts)})
-        with open(part, "rb") as f: os.fsync(f.fileno())
+        data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"run": json.dumps(facts)})
+        with open(part, "wb") as f: f.write(data); f.flush(); os.fsync(f.fileno())
         os.replace(part, path)
-    except (OSError, safetensors.SafetensorError) as e:
+    except OSError as e:
         raise OSError(f"the checkpoint {str(path)!r} can't be written ({e}); an older one is as it was. Choose a folder that you may write to, on a disk with room") from e
     finally:
         with suppress(OSError): part.unlink()

@@ -67,6 +67,8 @@ class Batch:
     mask: torch.Tensor # (B, H, W) bool, or None: no padding
     labels: torch.Tensor = None # (B,) or None
 
+    def pin_memory(self): return Batch(*(None if t is None else t.pin_memory() for t in (self.images, self.mask, self.labels))) # a DataLoader asks for it
+
 def pad_batch(
     images, # list of (3, h, w) tensors
     labels=None, # list of ints

@@ -76,7 +76,7 @@ def ask_backbone(
     dtype=np.float16, # of the result
 ) -> np.ndarray: # (B, D, h, w)
     "A batch's features"
-    images = images.to(next(backbone.parameters()).device)
+    images = images.to(next((p.device for p in backbone.parameters()), images.device))
     features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy().astype(dtype)
     if not np.isfinite(features).all(): raise ValueError(f"features beyond what {np.dtype(dtype)} holds: pass dtype=np.float32, and look for NaN in the images")
     return features

@@ -125,13 +125,15 @@ class ImageSearch(nn.Module):
         if len(shape) != 4 or shape[1] != channels: raise ValueError(f"features: got shape {shape}, expected (B, {channels}, h, w) from this model's backbone")
         if attention not in (None, "last", "all"): raise ValueError(f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)")
         classes = candidates(queries, self.num_classes)
-        features = self.input_proj(features)
+        features = self.enter(features)
         cells = feature_mask(mask, features)
         padding = None if mask is None else cells.flatten(1)
         logits, alphas, features = self.search(features, cells, padding, classes, attention)
         alphas = [a.unflatten(-1, features.shape[2:]) for a in alphas]
         alpha = None if not alphas else torch.stack(alphas) if attention == "all" else alphas[-1]
         return INTROutput(logits, alpha, features, cells)
+
+    def enter(self, features): return self.input_proj(features)
 
 # %% ../nbs/lib/04_model.ipynb #04-040
 class ClassSearch(nn.Module):
@@ -142,10 +144,11 @@ class ClassSearch(nn.Module):
         num_heads: int, # R
         bound: float | None = None, # of the saliency
         fc: bool = False, # a presence vector for each class?
+        query_std: float = 1., # of the queries at the start
     ):
         super().__init__()
         self.num_heads, self.bound, self.fc = num_heads, bound, fc
-        self.queries = nn.Parameter(torch.randn(num_classes, dim))
+        self.queries = nn.Parameter(query_std * torch.randn(num_classes, dim))
         self.W_q, self.W_k, self.W_v, self.W_o = (nn.Linear(dim, dim, bias=False) for _ in range(4))
         self.w = nn.Linear(dim, num_classes if fc else 1, bias=False)
         for m in (self.W_q, self.W_k, self.W_v, self.W_o, self.w): nn.init.xavier_uniform_(m.weight)
@@ -172,17 +175,24 @@ class OneBlockINTR(ImageSearch):
         num_heads: int = 8, # R
         saliency_bound: float | None = None, # b: s becomes b tanh(s / b); beyond the paper
         fc: bool = False, # INTR-FC: a presence vector for each class
+        dropout: float = 0., # share of the backbone's channels to drop in training
+        query_std: float = 1., # of the queries at the start: if small, attention starts out uniform
     ):
         super().__init__()
         check_sizes(num_classes, dim, num_heads, saliency_bound)
+        if not 0 <= dropout < 1: raise ValueError(f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1")
+        if not query_std > 0: raise ValueError(f"query_std={query_std!r}: expected a positive number")
         self.num_classes, self.num_heads, self.saliency_bound, self.fc = num_classes, num_heads, saliency_bound, fc
         self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
         self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None), dim=dim,
-                           num_heads=num_heads, saliency_bound=saliency_bound, fc=fc)
+                           num_heads=num_heads, saliency_bound=saliency_bound, fc=fc, dropout=dropout, query_std=query_std)
         width = self.backbone.num_channels
         self.input_proj = nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
         self.norm = nn.LayerNorm(dim)
-        self.block = ClassSearch(num_classes, dim, num_heads, saliency_bound, fc)
+        self.block = ClassSearch(num_classes, dim, num_heads, saliency_bound, fc, query_std)
+        self.dropout = dropout
+
+    def enter(self, features): return super().enter(F.dropout2d(features, self.dropout, self.training))
 
     def search(self, features, cells, padding, classes, attention):
         features = self.norm(features.movedim(1, -1)).movedim(-1, 1)

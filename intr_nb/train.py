@@ -144,6 +144,7 @@ def run_epoch(run, train, workers, after):
         except RuntimeError as e:
             if out_of_memory(e): raise too_large(run, len(step), max(map(len, hand))) from None
             raise
+        except ValueError as e: raise ValueError(f"{e} (epoch {run.epoch}, step {run.step + 1}, images {names(train, step)})") from e
         check_loss(run, loss, train, step)
         run.step, run.loss = run.step + 1, run.loss + loss
         after(loss)

