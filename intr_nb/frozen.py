@@ -141,7 +141,7 @@ class Book:
         mean = f.values[:, ~self.padding].mean(1, keepdim=True) * (self.zero == "mean")
         for kept, m in zip((self.maps, self.own), place_maps(f, g, self.targets, f.values - mean)): kept.append(m)
         W_o = value_out(f.layer.multihead_attn)[2].unflatten(1, (len(mean), -1)) # (D, R, d)
-        for r in range(len(mean)): self.note("common", f"multihead_attn.head{r}", g, W_o[:, r] @ mean[r, 0])
+        for r in reversed(range(len(mean))): self.note("common", f"multihead_attn.head{r}", g, W_o[:, r] @ mean[r, 0]) # backwards, as all here
 
     def hear(self, f, g):
         to_heads = (g @ f.layer.self_attn.out_proj.weight).unflatten(-1, (len(f.among), -1))

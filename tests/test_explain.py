@@ -273,7 +273,7 @@ def test_a_full_decoder_has_no_single_saliency():
 
 
 def test_share_of_a_margin():
-    for model in (MODELS["fc"], full()):
+    for model in (MODELS["fc"], full().double()):
         e = explain(model, picture(), class_names=NAMES)
         m, share = e.margin(), e.share(over=e.rival())
         assert share.of_sum == pytest.approx(m.total.sum().item() / m.value, rel=1e-3) and 0 < share.of_size < 1
