@@ -14,6 +14,14 @@ from .attention import join_heads, split_heads
 from .model import candidates
 
 # %% ../nbs/lib/07_frozen.ipynb #07frozen-021
+def value_out(attention):
+    "What an attention does to values: W_v, b_v, W_o"
+    D = len(attention.out_proj.weight)
+    return attention.in_proj_weight[2 * D:], attention.in_proj_bias[2 * D:], attention.out_proj.weight
+
+def norm_scale(norm, x): return (x[0].var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
+
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-023
 @dataclass
 class Frozen:
     "A decoder layer and what it did at one image, for C classes and N places"
@@ -26,15 +34,7 @@ class Frozen:
     said: torch.Tensor # (C, D) what the MLP added
     scales: tuple # of the three norms, each (C, 1)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-022
-def value_out(attention):
-    "What an attention does to values: W_v, b_v, W_o"
-    D = len(attention.out_proj.weight)
-    return attention.in_proj_weight[2 * D:], attention.in_proj_bias[2 * D:], attention.out_proj.weight
-
-def norm_scale(norm, x): return (x[0].var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
-
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-023
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-025
 def freeze(
     layer, # a `DecoderLayer` in evaluation mode
     x: torch.Tensor, # (1, C, D) finds so far
@@ -57,7 +57,7 @@ def freeze(
                     hidden[0] > 0, said[0], tuple(map(norm_scale, (n1, n2, n3), into)))
     return frozen, layer.after(n3, x2, said)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-026
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-028
 def norm_back(
     norm, # a LayerNorm
     scale: torch.Tensor, # (C, 1), frozen
@@ -67,7 +67,7 @@ def norm_back(
     g = g * norm.weight * (scale if g.dim() == 2 else scale[:, None])
     return g - g.mean(-1, keepdim=True)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-030
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-032
 def mlp_back(
     f: Frozen,
     g: torch.Tensor, # (C, D) or (C, T, D) what is asked of the MLP's output
@@ -79,7 +79,7 @@ def mlp_back(
     for c, on in enumerate(f.gate): back[c] = g[c] @ W2[on].T @ W1[on]
     return back
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-033
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-035
 def spread(
     g: torch.Tensor, # (C, D): every class asks its own stream
     targets: list, # T of the classes
@@ -90,7 +90,7 @@ def spread(
     full[targets, range(len(targets))] = g[targets]
     return full
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-034
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-037
 def self_back(
     f: Frozen,
     g: torch.Tensor, # (C, T, D) what is asked of self-attention's output
@@ -100,7 +100,7 @@ def self_back(
     to_heads = (g @ W_o).unflatten(-1, (len(f.among), -1)) # (C, T, R, d)
     return torch.einsum("rcs,ctrd->strd", f.among, to_heads).flatten(-2) @ W_v
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-037
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-040
 def answer(
     g: torch.Tensor, # (C, D) or (C, T, D) what is asked
     vector: torch.Tensor, # (C, D) or (D,) what was added to the streams
@@ -110,7 +110,7 @@ def answer(
     given = torch.einsum("c...d,cd->c...", g, vector.expand(len(g), -1))
     return given[targets] if g.dim() == 2 else given.sum(0)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-040
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-043
 def place_maps(
     f: Frozen,
     g: torch.Tensor, # (C, D) or (C, T, D) what is asked of cross-attention's output
@@ -128,7 +128,7 @@ def place_maps(
         total[r] = torch.einsum("ntd,nd->tn", sought, v)
     return total, own
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-043
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-046
 class Book:
     "What the parts answer to the questions of some target classes"
     def __init__(self, targets, padding, zero):
@@ -148,7 +148,7 @@ class Book:
         self.note("self_attention", "self_attn", g, join_heads((f.among @ f.heard)[None])[0] @ f.layer.self_attn.out_proj.weight.T)
         self.sources.append(torch.einsum("crd,rcs,rsd->cs", to_heads, f.among, f.heard)[self.targets])
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-046
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-049
 def mlp_branch(f, g, as_parts, book):
     "What is asked of the MLP's input; None if the MLP is a part"
     if "mlp" in as_parts: return book.note("mlp", "mlp", g, f.said)
@@ -157,7 +157,7 @@ def mlp_branch(f, g, as_parts, book):
     book.note("biases", "linear1.bias", g, f.gate * one.bias @ two.weight.T)
     return mlp_back(f, g)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-049
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-052
 def value_bias(attention, name, g, book):
     _, b_v, W_o = value_out(attention)
     book.note("biases", f"{name}.in_proj_bias", g, W_o @ b_v)
@@ -175,7 +175,7 @@ def self_branch(f, g, as_parts, book):
     value_bias(f.layer.self_attn, "self_attn", g, book)
     return self_back(f, g)
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-051
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-054
 def layer_back(
     f: Frozen,
     g: torch.Tensor, # (C, D) or (C, T, D) what is asked of the streams after the layer
@@ -194,7 +194,7 @@ def layer_back(
         if asked is not None: g = g + (through_norm(asked) if f.layer.pre_norm else asked)
     return g
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-054
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-057
 def freeze_decoder(model, out, queries=None):
     "A `Frozen` for each layer, the finds after the last, and presence vectors and biases, (C, D) and (C,)"
     memory, padding = out.features.flatten(2).transpose(1, 2), out.mask.flatten(1) if out.mask.any() else None
@@ -210,7 +210,7 @@ def freeze_decoder(model, out, queries=None):
     if not gap <= tolerance: raise ValueError(f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: is the model wrapped, hooked or under autocast?")
     return frozen, x, w.expand(len(logits), -1), b.expand(len(logits))
 
-# %% ../nbs/lib/07_frozen.ipynb #07frozen-056
+# %% ../nbs/lib/07_frozen.ipynb #07frozen-059
 def read_back(model, run, targets, padding, zero, as_parts):
     "A `Book` of everything that the targets' logits are made of"
     frozen, x, w, b = run

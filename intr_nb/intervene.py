@@ -78,12 +78,12 @@ def hide(module, args, kwargs, region):
     if given[name].all(1).any(): raise ValueError("region hides every cell that is not padding: nothing is left to look at")
     return (), given
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-018
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-019
 def searches(model): return [layer.multihead_attn for layer in model.decoder.layers] if isinstance(model, INTR) else [model.block]
 
 def hook(stack, module, f, **kw): stack.callback(module.register_forward_pre_hook(f, **kw).remove)
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-020
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-021
 def remember(model, donor):
     "The donor's feature map (1, N, D), and for each search what its heads found, or keys and values"
     p, kept = next(model.parameters()), []
@@ -94,7 +94,7 @@ def remember(model, donor):
         x = out.features.flatten(2).transpose(1, 2)
         return x, kept if isinstance(model, INTR) else [model.block.W_k(x), model.block.W_v(x)]
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-021
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-023
 def swap(there, here, what):
     if there.shape[1:] != here.shape[1:]: raise ValueError(f"the donor's {what} have shape {tuple(there.shape[1:])}, this image's {tuple(here.shape[1:])}: give a donor of the same size, and all classes as candidates")
     return there.expand_as(here)
@@ -113,7 +113,7 @@ def transplant_head(there, rows):
         return here
     return put
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-023
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-025
 @contextmanager
 def intervene(
     model, # `INTR` or `OneBlockINTR`
@@ -145,7 +145,7 @@ def intervene(
             else: hook(stack, searches(model)[layer].out_proj, lambda m, args, put=transplant_head(kept[layer], rows): (put(args[0]),))
         yield model
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-034
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-036
 def rank_correlation(
     x: torch.Tensor, # (P,)
     y: torch.Tensor, # (P,)
@@ -154,7 +154,7 @@ def rank_correlation(
     def ranks(v): return (v[:, None] > v).sum(1) + (v[:, None] == v).sum(1) / 2
     return torch.corrcoef(torch.stack([ranks(x), ranks(y)]).double())[0, 1].item()
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-036
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-038
 @dataclass(repr=False)
 class Effects:
     "What parts were said to give, and what is lost without them"
@@ -168,7 +168,19 @@ class Effects:
 
     def __repr__(self): return f"Effects(of {len(self.parts)} parts on {self.of}: rank correlation of accounted with caused {self.correlation:.3f})"
 
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-037
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-040
+def blocks_of(total, block, mask):
+    "Names, interventions and evidence of square blocks that are not all padding"
+    named, changes, accounted = [], [], []
+    for y in range(0, total.shape[0], block):
+        for x in range(0, total.shape[1], block):
+            region = torch.zeros(total.shape, dtype=torch.bool)
+            region[y:y + block, x:x + block] = True
+            if mask is not None and mask[region].all(): continue
+            named.append((y // block, x // block)), changes.append(dict(region=region)), accounted.append(total[region].sum())
+    return named, changes, torch.stack(accounted)
+
+# %% ../nbs/lib/07_intervene.ipynb #07intervene-042
 def effects(
     model, # `INTR` or `OneBlockINTR`
     image, # as in `explain`
@@ -196,15 +208,3 @@ def effects(
         for change in changes:
             with intervene(model, **change): caused.append(of((out.logits - decide_again(model, out, queries))[0].cpu()))
     return Effects(named, accounted, torch.stack(caused), e.name(e.classes[i]) + ("" if j is None else f" over {e.name(e.classes[j])}"))
-
-# %% ../nbs/lib/07_intervene.ipynb #07intervene-038
-def blocks_of(total, block, mask):
-    "Names, interventions and evidence of square blocks that are not all padding"
-    named, changes, accounted = [], [], []
-    for y in range(0, total.shape[0], block):
-        for x in range(0, total.shape[1], block):
-            region = torch.zeros(total.shape, dtype=torch.bool)
-            region[y:y + block, x:x + block] = True
-            if mask is not None and mask[region].all(): continue
-            named.append((y // block, x // block)), changes.append(dict(region=region)), accounted.append(total[region].sum())
-    return named, changes, torch.stack(accounted)
