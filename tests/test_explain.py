@@ -245,14 +245,61 @@ def test_evaluation_mode_and_back():
 
 
 @pytest.mark.parametrize("fc", [False, True])
-def test_a_full_decoder_says_why_it_has_no_evidence(fc):
-    e = explain(full(fc=fc), picture(), class_names=NAMES)
-    assert e.attention.shape == (4, 5, 8, 8) and not e.has("evidence") and not hasattr(e, "saliency") and not e.adds_up
-    for ask in (lambda: e.evidence, lambda: e.saliency, lambda: e.rest, e.margin, lambda: e.with_zero("mean"), lambda: e.heads_by("evidence")):
-        with pytest.raises(AttributeError, match="residual stream, LayerNorms and MLPs stand between"): ask()
-    assert len(e.heads_by("attention")) == 4
-    assert "residual stream" in e._repr_html_() and "zero" not in repr(e)
-    assert explain(full(fc=fc), picture(), queries=[1, 3]).attention.shape[1] == 2
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+def test_a_full_decoder_adds_up(fc, dtype, tolerance):
+    model = full(fc=fc).to(dtype)
+    e = explain(model, picture(), class_names=NAMES)
+    with torch.no_grad(): out = model(picture()[None].to(dtype), attention="all")
+    assert e.attention.shape == e.evidence.shape == (8, 5, 8, 8) and e.adds_up and e.zero == "mean"
+    assert (e.evidence.double().sum((0, 2, 3)) + e.rest - out.logits[0]).abs().max() < tolerance
+    torch.testing.assert_close(e.attention, out.attention[:, 0].flatten(0, 1))
+    torch.testing.assert_close(e.layer(-1).attention, out.attention[-1, 0])
+    torch.testing.assert_close(e.layer(-1).evidence, e.evidence[4:])
+    torch.testing.assert_close(e.layer(0).evidence, e.evidence[:4])
+    assert e.layer(1).adds_up and not torch.allclose(e.layer(1).rest, e.rest)
+    assert explain(model, picture(), queries=[1, 3]).attention.shape[1] == 2
+    kept = explain(model, picture(), classes=[3, 1])
+    torch.testing.assert_close(kept.evidence, e.evidence[:, [3, 1]])
+
+
+def test_a_full_decoder_has_no_single_saliency():
+    e = explain(full(), picture(), class_names=NAMES)
+    for ask in (lambda: e.saliency, lambda: e.with_zero("raw")):
+        with pytest.raises(AttributeError, match="differs for every pair of classes"): ask()
+    assert explain(full(), picture(), zero="raw").zero == "raw"
+    with pytest.raises(ValueError, match="zero='median': expected 'mean' or 'raw'"): explain(full(), picture(), zero="median")
+    with pytest.raises(ValueError, match="by OneBlockINTR, has no layers"): explain(MODELS["fc"], picture()).layer(0)
+    with pytest.raises(ValueError, match="layer 2: expected one from 0 to 1"): e.layer(2)
+
+
+def test_share_of_a_margin():
+    for model in (MODELS["fc"], full().double()):
+        e = explain(model, picture(), class_names=NAMES)
+        m, share = e.margin(), e.share(over=e.rival())
+        assert share.of_sum == pytest.approx(m.total.sum().item() / m.value, rel=1e-3) and 0 < share.of_size < 1
+        assert f"maps carry {share}" in e._repr_html_() and f"; maps carry {share}" in e.main_map()[0]
+        assert e.share(c="bird 1").of_sum == pytest.approx((e.evidence[:, 1].sum() / e.logits[1]).item(), rel=1e-3)
+        with pytest.raises(ValueError, match="group='maps': expected"): e.share("maps")
+    e = explain(MODELS["one block"], picture())
+    assert e.share(over=e.rival()).of_sum == pytest.approx(1, abs=1e-4)
+
+
+class Attentive(torch.nn.Module):
+    "Gives attention and logits, and nothing to take apart"
+    num_classes = 5
+
+    def __init__(self):
+        super().__init__()
+        self.inner = full()
+
+    def forward(self, images, mask=None, attention=None, queries=None): return self.inner(images, mask, attention, queries)
+
+
+def test_attention_only_says_why_there_is_no_evidence():
+    e = explain(Attentive(), picture(), class_names=NAMES)
+    assert e.attention.shape == (4, 5, 8, 8) and not e.adds_up
+    with pytest.raises(AttributeError, match="gives attention only"): e.margin()
+    assert "attention only" in e._repr_html_() and "zero" not in repr(e)
 
 
 def test_pictures_are_converted_as_the_data_sets_do():
@@ -351,7 +398,7 @@ def test_card_says_the_numbers():
     assert f"Prediction: {e.name(e.prediction)} (probability {e.probability(e.prediction):.3f})" in page and f"Rival: {e.name(e.rival())}" in page
     assert f"together the logit {e.logits[e.prediction]:+.4f}" in page and "zero of s: mean" in page
     assert all(f"{m.sum():+.3f}" in page for m in e.margin().heads)
-    assert "Orange: attention" in explain(full(), picture())._repr_html_()
+    assert "Orange: attention" in explain(Attentive(), picture())._repr_html_()
 
 
 def test_overlay_has_orange_for_and_blue_against():
