@@ -44,7 +44,7 @@ def as_trained(
 # %% ../nbs/lib/05_hub.ipynb #05hub-010
 def open_picture(
     path: str | Path, # of a picture
-) -> "numpy.ndarray": # (H, W, 3) uint8
+): # (H, W, 3) uint8
     "The picture in a file"
     if not Path(path).is_file(): raise FileNotFoundError(f"no picture {str(path)!r}: expected a file" + (", and this is a folder: give a list of its files" if Path(path).is_dir() else ". Check the path"))
     try:
@@ -73,7 +73,7 @@ def said(
 def model_card(
     card: dict, # what `config.json` holds
     where: str = "path/to/this/folder", # what `from_pretrained` shall be told: a folder, or a repository on the hub
-) -> "huggingface_hub.ModelCard":
+): # `huggingface_hub.ModelCard`
     "The page of a model: YAML for the hub, Markdown for its readers"
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
     meta = card["metadata"]
