@@ -7,7 +7,7 @@ __all__ = ['Features', 'fingerprint', 'names_of', 'place', 'note', 'ask_backbone
            'cache_features']
 
 # %% ../nbs/lib/06_features.ipynb #06features-003
-import hashlib, json, os
+import copy, hashlib, json, os
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -26,18 +26,29 @@ class Features(Dataset):
         labels: list, # n whole numbers
         names: list | None = None, # n names for messages
         class_names: list | None = None, # one for each class
+        image_size: int | None = None, # pixels of a side of the images, if they were square
     ):
-        self.maps, self.labels, self.names, self.class_names = maps, list(labels), names, class_names
+        self.maps, self.labels, self.names, self.class_names, self.image_size = maps, list(labels), names, class_names, image_size
+        self.index = range(len(self.labels)) # of images in the file
 
     def __len__(self): return len(self.labels)
+
+    def subset(self,
+        indices: list, # image numbers
+    ): # `Features` of these, on the same file
+        part = copy.copy(self)
+        part.index = [self.index[i] for i in indices]
+        part.labels, part.names = [self.labels[i] for i in indices], None if self.names is None else [self.names[i] for i in indices]
+        return part
+
     def name(self, i): return f"number {i}" if self.names is None else self.names[i]
     def __repr__(self):
-        views, n, D, h, w = self.maps.shape
-        return f"Features of {n} images in {views} view{'s' * (views > 1)}: {D} channels on {h} x {w} cells, {self.maps.nbytes / 1e6:.1f} MB"
+        views, _, D, h, w = self.maps.shape
+        return f"Features of {len(self)} images in {views} view{'s' * (views > 1)}: {D} channels on {h} x {w} cells, {self.maps.nbytes / self.maps.shape[1] * len(self) / 1e6:.1f} MB"
 
     def __getitem__(self, i):
         view = int(torch.randint(len(self.maps), ())) if len(self.maps) > 1 else 0
-        return torch.from_numpy(np.array(self.maps[view, i])), self.labels[i]
+        return torch.from_numpy(np.array(self.maps[view, self.index[i]])), self.labels[i]
 
 # %% ../nbs/lib/06_features.ipynb #06features-009
 def fingerprint(
@@ -77,7 +88,8 @@ def ask_backbone(
 ) -> np.ndarray: # (B, D, h, w)
     "A batch's features"
     images = images.to(next((p.device for p in backbone.parameters()), images.device))
-    features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy().astype(dtype)
+    features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy()
+    with np.errstate(over="ignore"): features = features.astype(dtype)
     if not np.isfinite(features).all(): raise ValueError(f"features beyond what {np.dtype(dtype)} holds: pass dtype=np.float32, and look for NaN in the images")
     return features
 
@@ -95,12 +107,13 @@ def write_features(
 ) -> Features:
     "Features of a data set: from `path` if they are there and fit, else computed and kept there"
     array, card, part, note_part = place(Path(path))
-    mark, n = fingerprint(backbone, dataset, views, seed), len(dataset)
-    if not card.exists(): fill(backbone.eval(), dataset, part, note_part, dict(fingerprint=mark, views=views, n=n), seed, batch_size, workers, dtype, progress)
+    mark, (h, w) = fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
+    facts = dict(fingerprint=mark, views=views, n=len(dataset), image_size=h if h == w else None)
+    if not card.exists(): fill(backbone.eval(), dataset, part, note_part, facts, seed, batch_size, workers, dtype, progress)
     if not card.exists(): os.replace(part, array); os.replace(note_part, card)
     facts = json.loads(card.read_text())
     if facts["fingerprint"] != mark: raise ValueError(f"{str(array)!r} holds the features of another backbone, other images or another transform, and is left as it is. Choose another folder, or take it away")
-    return Features(np.load(array, mmap_mode="r"), facts["labels"], names_of(dataset), getattr(dataset, "class_names", None))
+    return Features(np.load(array, mmap_mode="r"), facts["labels"], names_of(dataset), getattr(dataset, "class_names", None), facts["image_size"])
 
 # %% ../nbs/lib/06_features.ipynb #06features-016
 def fill(backbone, dataset, part, note_part, facts, seed, batch_size, workers, dtype, progress):

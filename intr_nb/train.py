@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Run', 'make_accelerator', 'start_run', 'copy_state', 'take_step', 'names', 'check_loss', 'out_of_memory', 'too_large',
-           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'identity', 'resume', 'write', 'tell', 'save_best',
-           'fit', 'fit_distributed']
+           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'identity', 'image_size', 'resume', 'write', 'tell',
+           'save_best', 'fit', 'fit_distributed']
 
 # %% ../nbs/lib/06_train.ipynb #06train-003
 import contextlib, hashlib, math, time
@@ -186,7 +186,17 @@ def identity(model, train, valid):
     told = {} if labels is None else dict(labels=hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12])
     return dict(model=type(model).__name__, config=getattr(model, "config", None), train=len(train), valid=0 if valid is None else len(valid)) | told
 
-# %% ../nbs/lib/06_train.ipynb #06train-026
+# %% ../nbs/lib/06_train.ipynb #06train-027
+def image_size(
+    dataset: Dataset, # of (image, label), or `Features`
+) -> int | None: # pixels of a side; None: images are of several sizes, or not square
+    "The size that all images have, judged by three of them"
+    if isinstance(dataset, Features): return dataset.image_size
+    sizes = {tuple(dataset[i][0].shape[1:]) for i in {0, len(dataset) // 2, len(dataset) - 1}}
+    h, w = sizes.pop()
+    return h if h == w and not sizes else None
+
+# %% ../nbs/lib/06_train.ipynb #06train-029
 def resume(run, file, same, per_epoch):
     "Take up the run in `file`, if it is this one"
     tensors, facts = read_run(file)
@@ -198,7 +208,7 @@ def resume(run, file, same, per_epoch):
     run.resumed = (run.epoch - 1) * per_epoch + run.step
     run.accelerator.print(f"{file.parent} is finished: its best weights are in the model" if run.epoch > run.recipe.epochs else f"resumed {file.parent} in epoch {run.epoch} of {run.recipe.epochs}, after {run.step} of its steps")
 
-# %% ../nbs/lib/06_train.ipynb #06train-027
+# %% ../nbs/lib/06_train.ipynb #06train-030
 def write(run, folder, same):
     "The run's checkpoint"
     if folder is None or not run.accelerator.is_main_process: return
@@ -212,15 +222,14 @@ def tell(run, folder):
     to_csv(run.history, folder / "history.csv")
     with contextlib.suppress(ImportError), TensorBoard(folder / "tensorboard") as board: board.row(run.history.rows[-1])
 
-def save_best(run, folder, class_names):
+def save_best(run, folder):
     "The best weights as a model that `weights.load` reads, if it is one that `load` can build"
     known = type(run.model) in (INTR, OneBlockINTR) and run.model.config["backbone"] is not None
-    if folder is None or not known or not run.history.rows or not run.accelerator.is_main_process: return
-    save(run.model, folder / "best", class_names, recipe=asdict(run.recipe), **run.history.best)
+    if folder is not None and known and run.history.rows and run.accelerator.is_main_process: save(run.model, folder / "best", **run.model.metadata)
 
-# %% ../nbs/lib/06_train.ipynb #06train-028
+# %% ../nbs/lib/06_train.ipynb #06train-031
 def fit(
-    model: nn.Module, # trained in place
+    model: nn.Module, # trained in place; gets `class_names` and `metadata`
     data, # with `train` and `valid` (ImageFolders, for example), or a pair of datasets of (image, label); never the test set
     recipe: Recipe = Recipe(), # how; `RECIPES` has some that were tried
     folder: str | Path | None = None, # where the run is kept, and resumed from; None: nowhere
@@ -233,6 +242,8 @@ def fit(
     train, valid, class_names = parts_of(data)
     folder, same = None if folder is None else Path(folder), identity(model, train, valid)
     per_epoch, chance = max(len(train) // recipe.batch_size, 1), torch.get_rng_state()
+    if class_names is not None: model.class_names = list(class_names)
+    model.metadata = dict(image_size=image_size(train if valid is None else valid), recipe=asdict(recipe))
     run = start_run(model, recipe, per_epoch, isinstance(train, Features), device)
     main = run.accelerator.is_main_process
     if folder is not None:
@@ -253,7 +264,7 @@ def fit(
                 run_epoch(run, train, workers, after)
                 finish_epoch(run, valid, workers)
                 save_run(); tell(run, folder)
-                if run.history.best is run.history.rows[-1]: save_best(run, folder, class_names)
+                if run.history.best is run.history.rows[-1]: model.metadata |= run.history.best; save_best(run, folder)
                 bar.set_postfix_str(", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in run.history.rows[-1].items() if k in ("loss", "valid_accuracy")))
             plot.update(run.history, losses, force=True)
     except KeyboardInterrupt:
@@ -262,10 +273,11 @@ def fit(
         model.load_state_dict(run.best)
         model.to(memory_format=torch.contiguous_format).eval()
         torch.set_rng_state(chance)
-    save_best(run, folder, class_names)
+    if run.history.rows: model.metadata |= run.history.best
+    save_best(run, folder)
     return run.history
 
-# %% ../nbs/lib/06_train.ipynb #06train-048
+# %% ../nbs/lib/06_train.ipynb #06train-051
 def fit_distributed(
     model: nn.Module, # gets the best weights
     data, # as for `fit`
