@@ -66,7 +66,7 @@ def check_parts(e):
         if e.mask is None or part.dim() == 1: continue
         if e.mask.shape != part.shape[-2:]: raise ValueError(f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}")
         if name != "saliency" and part[..., e.mask].any(): raise ValueError(f"{name} is not zero on padding (where mask is True)")
-    if e.layers is not None and sizes.get("R", 0) % (len(e.layers) or 1 << 60): raise ValueError(f"layers={e.layers} with {sizes['R']} maps: expected as many heads in each layer")
+    if e.layers is not None and (not e.layers or sizes.get("R", 0) % len(e.layers)): raise ValueError(f"layers={e.layers} with {sizes.get('R', 0)} maps: expected as many heads in each layer")
 
 # %% ../nbs/lib/07_explanation.ipynb #07explanatio-042
 def check_classes(e):
@@ -133,9 +133,6 @@ class Explanation:
         if self.adds_up: check_sum(self.evidence, self.rest, self.logits, [self.name(c) for c in self.classes])
 
     def has(self, part): return vars(self).get(part) is not None
-
-    @property
-    def heads(self): return next((len(getattr(self, part)) for part in ("evidence", "attention", "saliency") if self.has(part)), 0)
 
     @property
     def adds_up(self): return self.has("evidence") and self.has("rest")
@@ -271,8 +268,10 @@ def head_name(self: Explanation,
     r: int, # position in the maps
 ) -> str:
     "What to call the head of map `r`: in a full decoder, with its layer"
+    R = len(self.evidence if self.has("evidence") else self.attention)
+    if not 0 <= r < R: raise ValueError(f"head {r}: expected one from 0 to {R - 1}")
     if self.layers is None: return f"head {r}"
-    layer, head = divmod(r, self.heads // len(self.layers))
+    layer, head = divmod(r, R // len(self.layers))
     return f"layer {self.layers[layer]}, head {head}"
 
 # %% ../nbs/lib/07_explanation.ipynb #07explanatio-082

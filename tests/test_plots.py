@@ -183,7 +183,7 @@ def test_alternative_text():
     said = alt_text(e)
     assert e.name(e.prediction) in said and e.name(e.rival()) in said and "from the left" in said
     best = e.margin().heads.sum((1, 2)).argmax().item()
-    assert f"Strongest heads: {best} (" in said
+    assert f"Strongest: head {best} (" in said
     for kind in FIGURES: assert "Predicted" in FIGURES[kind]().get_label()
 
 
