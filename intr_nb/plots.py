@@ -7,7 +7,7 @@ __all__ = ['WHAT', 'colours', 'scale', 'panel', 'short', 'head_maps', 'common_or
            'plot_evidence', 'plot_margin', 'plot_layers']
 
 # %% ../nbs/lib/11_plots.ipynb #11plots-003
-import functools, textwrap
+import functools, math, textwrap
 import numpy as np, torch
 from .card import AGAINST, FOR, pixels
 
@@ -204,18 +204,28 @@ def strongest(
     return sorted(by_size[:top], key=lambda r: (-sums[r].item(), r)), sorted(by_size[top:])
 
 # %% ../nbs/lib/11_plots.ipynb #11plots-050
+def digits(*values):
+    "Decimals that show the largest of `values` with two digits; at least 3"
+    largest = max(abs(float(v)) for v in values)
+    return max(3, 1 - math.floor(math.log10(largest))) if largest else 3
+
+def equation(value, unit, evidence, rest):
+    "The sum in a title"
+    n = digits(value, evidence, rest or 0)
+    return f"{value:+.{n}f}{unit}" + ("" if rest is None else f" = {evidence:+.{n}f} evidence {round(rest, n) + 0.:+.{n}f} rest")
+
 def plot_sum(e, heads, title, carried, top, own_scale, smooth, limit, size):
     "Image, the strongest heads' maps, the others' together, the sum"
     order, others = strongest(heads, top)
     named = {e.head_name(r): heads[r] for r in order} if len(heads) > 1 else {}
     if others: named[f"{len(others)} other{'s' * (len(others) > 1)}"] = heads[others].sum(0)
     named["all"] = heads.sum(0)
-    norm, columns = scale(list(named.values()), True, limit), min(5, len(named) + 1)
+    norm, columns, n = scale(list(named.values()), True, limit), min(5, len(named) + 1), digits(*(m.sum() for m in named.values()))
     figure, axes = panels(-(-(len(named) + 1) // columns), columns, size)
     panel(axes.flat[0], e).set_title("image")
     for ax in axes.flat[len(named) + 1:]: ax.set_axis_off()
     for ax, (name, m) in zip(axes.flat[1:], named.items()):
-        panel(ax, e, m, scale([m], True) if own_scale else norm, smooth).set_title(f"{name}: {m.sum():+.3f}")
+        panel(ax, e, m, scale([m], True) if own_scale else norm, smooth).set_title(f"{name}: {m.sum():+.{n}f}")
         if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
     shown = [carried, zero_note(e) or e.source, f"{len(order)} of {len(heads)} heads" * bool(others), "every map on its own scale" * own_scale]
     caption(figure, title, *shown)
@@ -237,7 +247,7 @@ def plot_evidence(
     "What every place and head gives to the logit of class `c`"
     c = e.prediction if c is None else e.index(c)
     heads = e.evidence[:, e.at(c)]
-    title = f"{short(e.name(c))}: logit {e.logits[e.at(c)]:+.3f}" + (f" = {heads.sum():+.3f} evidence {round(e.rest[e.at(c)].item(), 3) + 0.:+.3f} rest" if e.adds_up else "")
+    title = f"{short(e.name(c))}: logit {equation(e.logits[e.at(c)].item(), '', heads.sum(), e.rest[e.at(c)].item() if e.adds_up else None)}"
     return plot_sum(e, heads, title, carry_note(e, c), top, own_scale, smooth, limit, size)
 
 # %% ../nbs/lib/11_plots.ipynb #11plots-054
@@ -254,10 +264,10 @@ def plot_margin(
 ): # matplotlib `Figure`
     "Why class `a` rather than `b`: the difference of their evidence, by place and head"
     m = e.margin(a, b)
-    title = f"{short(m.names[0])} over {short(m.names[1])}: {m.value:+.3f} logits" + ("" if m.rest is None else f" = {m.total.sum():+.3f} evidence {round(m.rest, 3) + 0.:+.3f} rest")
+    title = f"{short(m.names[0])} over {short(m.names[1])}: {equation(m.value, ' logits', m.total.sum(), m.rest)}"
     return plot_sum(e, m.heads, title, carry_note(e, m.a, m.b), top, own_scale, smooth, limit, size)
 
-# %% ../nbs/lib/11_plots.ipynb #11plots-073
+# %% ../nbs/lib/11_plots.ipynb #11plots-074
 @drawing
 def plot_layers(
     e, # an `Explanation` of a full decoder
@@ -276,12 +286,12 @@ def plot_layers(
     together, R = maps.sum(1) if signed else maps.mean(1), maps.shape[1]
     strength = maps.sum((2, 3)).abs() if signed else maps.amax((2, 3))
     shown = [sorted(row.argsort(descending=True, stable=True)[:check_top(top)].tolist()) for row in strength]
-    norm, (figure, axes) = scale([*maps, together], signed, limit), panels(len(maps), len(shown[0]) + 1, size, 2)
+    norm, n, (figure, axes) = scale([*maps, together], signed, limit), digits(*together.sum((1, 2))), panels(len(maps), len(shown[0]) + 1, size, 2)
     for l, (row, heads) in enumerate(zip(axes, shown)):
         row[0].set_ylabel(f"layer {e.layers[l]}", rotation=0, ha="right", va="center")
         named = {f"{'sum' if signed else 'mean'} of {R} heads": together[l]} | {e.head_name(l * R + r): maps[l, r] for r in heads}
         for ax, (name, m) in zip(row, named.items()):
-            panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth).set_title(f"{name}\n{m.sum():+.3f}" if signed else name)
+            panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth).set_title(f"{name}\n{m.sum():+.{n}f}" if signed else name)
             if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
     title, label = f"{short(e.name(c))}, p = {e.probability(c):.2f}, layer by layer", WHAT[what].format(unit=e.unit)
     notes = [label, carry_note(e, c) * signed, zero_note(e) * signed, f"{len(shown[0])} of {R} heads in each layer" * (len(shown[0]) < R), "every map on its own scale" * own_scale]
