@@ -284,6 +284,28 @@ def test_share_of_a_margin():
     assert e.share(over=e.rival()).of_sum == pytest.approx(1, abs=1e-4)
 
 
+# names of heads
+
+def test_heads_have_their_layers_name():
+    e = explain(full(), picture(), class_names=NAMES)
+    assert e.layers == [0, 1] and [e.head_name(r) for r in (0, 3, 4, 6)] == ["layer 0, head 0", "layer 0, head 3", "layer 1, head 0", "layer 1, head 2"]
+    assert [e.layer(l).layers for l in (0, 1, -1)] == [[0], [1], [1]] and e.layer(-1).layer(0).layers == [1]
+    assert e.layer(-1).head_name(3) == copy.deepcopy(e.layer(-1)).head_name(3) == "layer 1, head 3"
+    best = e.margin().heads.sum((1, 2)).abs().argmax().item()
+    assert f">{e.head_name(best)}</td>" in e._repr_html_() and ">layer 0, head" not in e.layer(-1)._repr_html_()
+    one = explain(MODELS["fc"], picture())
+    assert one.layers is None and one.head_name(3) == "head 3" and ">head 3</td>" in one._repr_html_()
+    for x, r in ((e, 8), (e, -1), (one, 4)):
+        with pytest.raises(ValueError, match=f"head {r}: expected one from 0 to"): x.head_name(r)
+
+
+def test_layers_that_do_not_fit():
+    p = parts()
+    assert Explanation(p["logits"], p["image"], p["attention"], layers=[0, 2, 5]).head_name(1) == "layer 2, head 0"
+    for layers in ([0, 1], []):
+        with pytest.raises(ValueError, match=re.escape(f"layers={layers} with 3 maps: expected as many heads in each layer")): Explanation(p["logits"], p["image"], p["attention"], layers=layers)
+
+
 class Attentive(torch.nn.Module):
     "Gives attention and logits, and nothing to take apart"
     num_classes = 5
@@ -307,6 +329,33 @@ def test_pictures_are_converted_as_the_data_sets_do():
     by_tensor = explain(MODELS["one block"], to_tensor(image))
     for given in (image, Image.fromarray(image)): assert torch.equal(explain(MODELS["one block"], given).evidence, by_tensor.evidence)
     assert np.array_equal(pixels(by_tensor.image), image)
+
+
+def test_files_are_read(tmp_path):
+    image, model = Aviary(1).bird(0).image, MODELS["one block"]
+    Image.fromarray(image).save(tmp_path / "bird.png")
+    for file in (tmp_path / "bird.png", str(tmp_path / "bird.png")): assert torch.equal(explain(model, file).evidence, explain(model, image).evidence)
+    with pytest.raises(FileNotFoundError, match="no picture .*nobody.jpg"): explain(model, tmp_path / "nobody.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ValueError, match="text.jpg.* can't be read as a picture"): explain(model, tmp_path / "text.jpg")
+
+
+@pytest.mark.parametrize("size, seen", [(64, (64, 64)), ([48, 1000], (48, 72)), (None, (80, 120))])
+@pytest.mark.parametrize("kind", ["one block", "full"])
+def test_pictures_have_the_size_of_training(tmp_path, kind, size, seen):
+    model = copy.deepcopy(MODELS[kind]) if kind in MODELS else full()
+    model.metadata = dict(image_size=size)
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "bird.png")
+    shown = [explain(model, given) for given in (image, Image.fromarray(image), tmp_path / "bird.png")]
+    for e in shown: assert e.image.shape == (3, *seen) and e.evidence.shape[-2:] == (seen[0] // 8, seen[1] // 8) and torch.equal(e.evidence, shown[0].evidence)
+    assert explain(model, picture(h=40, w=56)).image.shape == (3, 40, 56)  # a tensor stays as it is
+
+
+def test_the_old_imports_work():
+    import intr_nb.explain, intr_nb.explanation
+    for name in ("Explanation", "Margin", "ZEROS", "check_sum", "saliency_zero"):
+        assert getattr(intr_nb.explain, name) is getattr(intr_nb.explanation, name) and name in intr_nb.explain.__all__
 
 
 # others fill the same object
