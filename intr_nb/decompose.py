@@ -10,7 +10,7 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import torch
-from .data import to_tensor
+from .hub import as_trained
 from .frozen import freeze_decoder, read_back
 from .model import INTR, candidates
 
@@ -139,7 +139,7 @@ def decompose(
     p = model.presence_vector.weight
     names = getattr(model, "class_names", None) if class_names is None else class_names
     with evaluating(model):
-        out = model(to_tensor(image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
+        out = model(as_trained(model, image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
         picked = list(range(model.num_classes)) if queries is None else candidates(queries, model.num_classes)
         kept = picked if classes is None else candidates(classes, model.num_classes)
         if stray := set(kept) - set(picked): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={picked}: add them there")

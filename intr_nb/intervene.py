@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 import torch
 from .attention import split_heads
-from .data import to_tensor
+from .hub import as_trained
 from .decompose import evaluating
 from .explain import explain
 from .model import INTR, OneBlockINTR, candidates
@@ -90,7 +90,7 @@ def remember(model, donor):
     with ExitStack() as stack, evaluating(model):
         if isinstance(model, INTR):
             for s in searches(model): hook(stack, s.out_proj, lambda m, args: kept.append(args[0]))
-        out = model(to_tensor(donor).to(p.device, p.dtype)[None])
+        out = model(as_trained(model, donor).to(p.device, p.dtype)[None])
         x = out.features.flatten(2).transpose(1, 2)
         return x, kept if isinstance(model, INTR) else [model.block.W_k(x), model.block.W_v(x)]
 
@@ -203,7 +203,7 @@ def effects(
         accounted = evidence.sum((1, 2))
     else: named, changes, accounted = blocks_of(evidence.sum(0), block, e.mask)
     with evaluating(model):
-        out = model(to_tensor(image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
+        out = model(as_trained(model, image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
         caused = []
         for change in changes:
             with intervene(model, **change): caused.append(of((out.logits - decide_again(model, out, queries))[0].cpu()))
