@@ -46,7 +46,7 @@ class Question:
     candidates: list # K classes that compete
     names: list | None # of all classes
     logits: torch.Tensor # (K,)
-    cells: tuple # (h, w) of the model's own map; of the image if it has none
+    cells: tuple # (h, w) of the model's own map; if it shows none, one for 8 x 8 pixels
 
     @property
     def positions(self): return [self.candidates.index(c) for c in self.classes]
@@ -85,7 +85,7 @@ def question(
         if queries is not None: logits = ask(model, x[None], mask, candidates)[0]
     kept = candidates if classes is None else class_list(classes, names, count, "classes")
     if stray := set(kept) - set(candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there")
-    cells = tuple(out.features.shape[2:]) if hasattr(out, "features") else tuple(x.shape[1:])
+    cells = tuple(out.features.shape[2:]) if hasattr(out, "features") else tuple(math.ceil(n / 8) for n in x.shape[1:])
     return Question(model, x, mask, kept, None if queries is None else candidates, candidates, names, logits[0], cells)
 
 def running(model): return evaluating(model) if isinstance(model, nn.Module) else torch.no_grad()

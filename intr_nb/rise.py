@@ -48,7 +48,8 @@ class RiseSums:
         for k in vars(both): setattr(both, k, getattr(self, k) + getattr(other, k))
         return both
 
-    def maps(self): return (self.fm - self.f[:, None] / self.n * self.m) / self.m.clamp(min=1e-9) # (C, P)
+    def maps(self, classes=slice(None)): # (C, P)
+        return (self.fm[classes] - self.f[classes, None] / self.n * self.m) / self.m.clamp(min=1e-9)
 
 # %% ../nbs/lib/08_rise.ipynb #08rise-015
 @dataclass(repr=False, eq=False)
@@ -76,7 +77,7 @@ def rise(
     cells: int = 7, # as in `rise_masks`
     keep: float = .5, # share of the cells that a mask shows
     score: str = "probability", # "probability" among the candidates, as published, or "logit"
-    size: tuple | None = None, # (h, w) of the maps; None: that of the model's own map, else the image's
+    size: tuple | None = None, # (h, w) of the maps; None: that of the model's own map, else one place for 8 x 8 pixels
     batch_size: int = 32, # masks at once
     progress: bool = False, # show a progress bar
 ) -> Sampled:
@@ -93,7 +94,7 @@ def rise(
             f = (f.softmax(1) if score == "probability" else f)[:, q.positions]
             small = F.adaptive_avg_pool2d(m, size).flatten(1)
             for i, half in enumerate(halves): half.add(small[(i + done) % 2::2], f[(i + done) % 2::2])
-            if halves[1].n: curve.append((done + len(m), agreement(*(h.maps()[best, inside] for h in halves))))
+            if halves[1].n: curve.append((done + len(m), agreement(*(h.maps([best])[0, inside] for h in halves))))
             if bar is not None: bar.update(len(m))
     return q.answer((halves[0] + halves[1]).maps().unflatten(1, size), "RISE", Sampled, curve=curve, unit="probability" if score == "probability" else "logit units",
                     note="RISE looks at no attention and does not claim to add up")
