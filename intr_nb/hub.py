@@ -97,8 +97,9 @@ def card_text(
     pictures = {int: f"Squares of {size} x {size} pixels.", list: f"Resized to {size}: the short side, unless the long side would exceed the second number."}.get(type(size), "Not stated: pictures keep their size.")
     classes = ", ".join(map(plain, names)) if names else "Without names: numbered from 0."
     code = f"```python\nfrom intr_nb.hub import from_pretrained\nfrom intr_nb.predict import predict\n\nmodel = from_pretrained({json.dumps(where)})\npredict(model, \"photo.jpg\")\n```"
-    head = (f"# {plain(card['model'])} for {plain(name)}\n\nAn interpretable image classifier of {card['config']['num_classes']} classes, made with [intr_nb](https://github.com/intr-nb/intr_nb) after "
-            "[INTR](https://arxiv.org/abs/2311.04157): every class has a query that looks for itself in the image. Where it looks is not yet why it decides: see the package's explanations.")
+    kind = ("An ordinary image classifier to compare with: mean feature vector, linear layer" if card["model"] == "PooledClassifier" else
+            "An interpretable image classifier after [INTR](https://arxiv.org/abs/2311.04157): every class has a query that looks for itself in the image. Where it looks is not yet why it decides: see the package's explanations")
+    head = f"# {plain(card['model'])} for {plain(name)}\n\n{kind}. It has {card['config']['num_classes']} classes and was made with [intr_nb](https://github.com/intr-nb/intr_nb)."
     parts = {"How to load it": code, "Data": said(meta.get("data")), "Recipe": said(meta.get("recipe")) + (f"\n\n{plain(meta['start'])}." if meta.get("start") else ""), "Figures": said(meta.get("figures")),
              "Pictures": f"{pictures} RGB, normalised with ImageNet's mean and standard deviation.", "Classes": classes, "Model": said(card["config"])}
     if meta.get("notes"): parts = {"Notes": plain(meta["notes"])} | parts
@@ -137,7 +138,7 @@ def check_folder(
 
 # %% ../nbs/lib/05_hub.ipynb #05hub-028
 def save_pretrained(
-    model: nn.Module, # `INTR` or `OneBlockINTR`
+    model: nn.Module, # `INTR`, `OneBlockINTR` or `PooledClassifier`
     folder: str | Path, # made if it is missing
     class_names: list | None = None, # one for each class; None: those the model has, if any
     data=None, # what it learned from: a text, or a dict with a "name"
@@ -232,7 +233,7 @@ def check_repo(
 
 # %% ../nbs/lib/05_hub.ipynb #05hub-054
 def push_to_hub(
-    model: nn.Module, # `INTR` or `OneBlockINTR`
+    model: nn.Module, # `INTR`, `OneBlockINTR` or `PooledClassifier`
     repo_id: str, # owner/name; made if it is missing
     class_names: list | None = None, # as in `save_pretrained`
     private: bool = False, # visible to you alone? Only asked when it is made
