@@ -102,6 +102,7 @@ def what_if(
     b = e.prediction if b is None else e.index(b)
     gain = (f.candidate_logits - e.candidate_logits).masked_fill(torch.tensor([c == b for c in e.candidates]), -torch.inf)
     if a is None: a = f.prediction if f.prediction != b else e.candidates[int(gain.argmax())]
+    if e.index(a) == b: raise ValueError(f"class {e.name(b)!r} has no margin over itself: give two classes")
     return Change(e, f, e.index(a), b, (x != y).any(0).cpu().numpy())
 
 # %% ../nbs/lib/10_manipulate.ipynb #10manipulate-020
