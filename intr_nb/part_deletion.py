@@ -42,15 +42,17 @@ def part_effects(
     bird: Bird,
     c: int, # class
     how: str = "exchange", # or "remove"
+    over: int | None = None, # of the margin over this class; None: of the logit of `c`
 ) -> dict: # attribute: logit units, for those that show
-    "What the logit of `c` loses without each part"
+    "What the logit of `c`, or its margin, loses without each part"
     if how not in ("exchange", "remove"): raise ValueError(f"how={how!r}: expected 'exchange' or 'remove'")
     shown = [a for a, m in bird.masks.items() if m.any() and not (how == "remove" and NEUTRAL.get(a) == bird.species.attributes[a])]
     edits = [exchanged(bird, a) if how == "exchange" else without(bird, [a])[None] for a in shown]
-    whole, *rest = ask(model, torch.cat([normalise(bird.image)[None], *edits]))[:, c].split([1, *map(len, edits)])
+    logits = ask(model, torch.cat([normalise(bird.image)[None], *edits]))
+    whole, *rest = (logits[:, c] - (0 if over is None else logits[:, over])).split([1, *map(len, edits)])
     return {a: (whole - r.mean()).item() for a, r in zip(shown, rest)}
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-015
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-017
 def part_importance(
     map: torch.Tensor, # (h, w)
     masks: dict, # name: (H, W) bool
@@ -63,7 +65,7 @@ def part_importance(
         return F.interpolate(wide[None], map.shape, mode="area")[0, 0]
     return {name: (map * cover(mask)).sum().item() for name, mask in masks.items() if mask.any()}
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-019
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-021
 def part_correlation(
     importance: dict, # of `part_importance`
     effects: dict, # of `part_effects`
@@ -72,7 +74,7 @@ def part_correlation(
     both = [a for a in effects if a in importance]
     return rank_correlation(torch.tensor([importance[a] for a in both]), torch.tensor([effects[a] for a in both]))
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-026
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-030
 def important(
     importance: dict, # of `part_importance`
     share: float = .8, # of the positive importance
@@ -82,7 +84,7 @@ def important(
     before = np.cumsum([0, *positive.values()])[:-1]
     return [a for a, b in zip(positive, before) if b < share * sum(positive.values())]
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-028
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-032
 def completeness(
     model, # as in `part_effects`
     bird: Bird,
@@ -97,7 +99,7 @@ def completeness(
     idle = [a for a, e in effects.items() if abs(e) < .05 * max(map(abs, effects.values()))]
     return dict(deletion=float(less != whole), preservation=float(kept == whole), distractibility=float(np.mean([a not in chosen for a in idle])) if idle else float("nan"))
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-031
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-035
 def chimera(
     bird: Bird,
     other: Species, # differs in two attributes at least
@@ -110,7 +112,7 @@ def chimera(
     for a in taken: bird = bird.swap(a, other.attributes[a])
     return bird, own, taken
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-033
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-037
 def contrastivity(
     model, # as in `part_effects`
     method, # (model, image, c) -> map
@@ -129,7 +131,7 @@ def contrastivity(
     more = [first[a] - second[a] for a in own if a in first] + [second[a] - first[a] for a in taken if a in first]
     return float(np.mean([(m > 0) + .5 * (m == 0) for m in more])) if more else float("nan")
 
-# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-036
+# %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-040
 def sceneries(
     bird: Bird,
 ) -> list: # seven `Bird`s
