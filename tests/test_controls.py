@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from intr_nb.aviary import Aviary
-from intr_nb.controls import as_map, attention_map, centre_map, edge_map, evidence_map, margin_map, other_class, random_map
+from intr_nb.controls import as_map, attention_map, centre_map, edge_map, evidence_map, margin_map, other_class, random_map, spread_out
 from intr_nb.explain import Explanation, explain
 from intr_nb.weights import pretrained
 
@@ -40,3 +40,8 @@ def test_the_centre_is_the_highest_place_and_edges_follow_the_image():
     step[:, :, 6:] = 1
     e = edge_map(None, step, 0)
     assert e.shape == (8, 12) and e[:, 5].min() > 0 and e[:, 0].max() < 1e-6
+
+
+def test_spreading_averages_over_neighbours():
+    def one(model, image, c): return torch.eye(5)[2].expand(5, 5) * torch.eye(5)[2][:, None]
+    assert torch.allclose(spread_out(one, 3)(None, None, 0), torch.nn.functional.pad(torch.full((3, 3), 1 / 9), [1] * 4))
