@@ -52,6 +52,7 @@ def explain(
     if stray := set(kept) - set(candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there")
     with evaluating(model):
         out = model(x[None], None if mask is None else mask[None].to(x.device), attention="last", queries=None if queries is None else candidates)
+        if out.attention is None: raise TypeError(f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.baselines, or rise of intr_nb.rise")
         s = model.saliency(out.features, out.mask)[0].cpu() if hasattr(model, "saliency") else None
         at, logits = [candidates.index(c) for c in kept], out.logits[0].cpu()
         d = take_apart(model, out, None if queries is None else candidates, at, zero, class_names=names) if isinstance(model, INTR) else None

@@ -20,11 +20,10 @@ from .evaluate import Logits, evaluate, prepare, score
 from .features import Features
 from .health import attention_health
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
-from .model import INTR, OneBlockINTR
 from .pretrained_backbones import freeze
 from .recipe import Recipe, Seeded, differences, make_optimizer, make_schedule, rounds, seed_at, steps_of
 from .transforms import collate
-from .weights import save
+from .weights import MODELS, save
 
 # %% ../nbs/lib/06_train.ipynb #06train-008
 @dataclass
@@ -224,7 +223,7 @@ def tell(run, folder):
 
 def save_best(run, folder):
     "The best weights as a model that `weights.load` reads, if it is one that `load` can build"
-    known = type(run.model) in (INTR, OneBlockINTR) and run.model.config["backbone"] is not None
+    known = type(run.model) in MODELS.values() and run.model.config["backbone"] is not None
     if folder is not None and known and run.history.rows and run.accelerator.is_main_process: save(run.model, folder / "best", **run.model.metadata)
 
 # %% ../nbs/lib/06_train.ipynb #06train-031

@@ -459,3 +459,8 @@ def test_overlay_has_orange_for_and_blue_against():
     assert tuple(half[40, 40]) != FOR
     low = np.asarray(overlay(np.full((40, 40, 3), 120, np.uint8), torch.tensor([[1., -4.]]), size=80))  # the largest counts, whatever its sign
     assert tuple(low[40, 60]) == AGAINST and tuple(low[40, 20]) != FOR
+
+
+def test_a_model_without_attention_points_to_the_baselines():
+    from intr_nb.pooled import PooledClassifier
+    with pytest.raises(TypeError, match="PooledClassifier has no attention .*intr_nb.baselines"): explain(PooledClassifier(3, "patchnet"), picture())
