@@ -42,11 +42,12 @@ def read_run(
 
 # %% ../nbs/lib/06_checkpoint.ipynb #06checkpoint-013
 def sweep(
-    path: Path, # of a run's file
+    path: Path, # of a file of the run
 ):
     "Remove what killed writers left beside it"
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        with suppress(OSError): part.unlink()
+    for left in path.parent.glob(f".{path.name}.*"):
+        if left.suffix in (".part", ".old"):
+            with suppress(OSError): left.unlink()
 
 # %% ../nbs/lib/06_checkpoint.ipynb #06checkpoint-016
 def pack(

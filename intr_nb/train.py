@@ -247,7 +247,8 @@ def fit(
     main = run.accelerator.is_main_process
     if folder is not None:
         file = folder / "checkpoint.safetensors"
-        if main: sweep(file)
+        if main:
+            for name in ("checkpoint.safetensors", "best.safetensors", "best.json"): sweep(folder / name)
         if file.exists(): resume(run, file, same, per_epoch)
     done, kept, losses = (run.epoch - 1) * per_epoch + run.step, time.monotonic(), []
     def save_run():

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -207,39 +206,48 @@ def test_wrong_numbers_of_processes(birds, tmp_path):
 
 # -- the run that can't be lost --
 
-def child(folder, birds, writes):
-    "Train; if told so, die in the middle of a write: after half the file, or between the file and its new name."
+def child(folder, birds, moment):
+    "Train, and die: when so many images were read, at the n-th write after half the file, or before or after it gets its name, or while the best weights are written."
     torch.set_num_threads(1)
-    count, sync, move = [0], os.fsync, os.replace
-    def die(): os.kill(os.getpid(), signal.SIGKILL)
+    count, sync, move = dict(image=0, write=0), os.fsync, os.replace
+    def die_at(kind, number):
+        if moment == (number, kind): os.kill(os.getpid(), signal.SIGKILL)
+    class Read(Named):
+        def __getitem__(self, i):
+            count["image"] += 1
+            die_at("image", count["image"])
+            return self.birds[i]
     def half(number):
-        count[0] += 1
-        if (count[0], "half") == writes: os.ftruncate(number, os.fstat(number).st_size // 2); die()
+        count["write"] += 1
+        if moment == (count["write"], "half"): os.ftruncate(number, os.fstat(number).st_size // 2)
+        die_at("half", count["write"])
         sync(number)
-    def replace_(old, new):
-        if (count[0], "before") == writes and str(new).endswith("checkpoint.safetensors"): die()
+    def named(old, new):
+        last = str(new).endswith("checkpoint.safetensors")
+        if last: die_at("before", count["write"])
         move(old, new)
-        if (count[0], "after") == writes and str(new).endswith("checkpoint.safetensors"): die()
-        if (count[0], "best") == writes and str(new).endswith("best.safetensors"): die()
-    os.fsync, os.replace = half, replace_
-    learn(small(), birds, folder=folder, save_every=0)
+        if last: die_at("after", count["write"])
+        if str(new).endswith("best.safetensors"): die_at("best", 1)
+    os.fsync, os.replace = half, named
+    learn(small(), (Read(birds[0]), birds[1]), folder=folder, save_every=0)
 
 
 def test_killed_at_twenty_moments_and_resumed(birds, tmp_path, capfd):
     undisturbed = small()
     learn(undisturbed, birds)
     context, chance, kills = get_context("fork"), random.Random(0), 0
-    moments = [None, (1, "half"), None, (2, "before"), (1, "after"), None, (2, "half"), (1, "before"), None, (1, "best")] * 2
     runs = [tmp_path / f"run{i}" for i in range(4)]
-    for i, moment in enumerate(moments):  # five kills for each of four runs, each going on where the last one died
-        worker = context.Process(target=child, args=(runs[i // 5], birds, moment))
-        worker.start()
-        if moment is None: worker.join(chance.uniform(0, .6)); worker.kill()
-        worker.join(120)
-        kills += worker.exitcode == -signal.SIGKILL
-        file = runs[i // 5] / "checkpoint.safetensors"
-        if file.exists(): read_run(file)  # whole at any moment
-    assert kills >= 12  # some had finished before
+    for folder in runs:  # five kills each, every one going on where the last one died
+        writes = [(chance.randint(1, 2), kind) for kind in ("half", "before", "after")]
+        moments = [(chance.randint(1, 40), "image"), *chance.sample(writes, 3), (1, "best")]
+        for moment in moments:
+            worker = context.Process(target=child, args=(folder, birds, moment))
+            worker.start()
+            worker.join(120)
+            kills += worker.exitcode == -signal.SIGKILL
+            file = folder / "checkpoint.safetensors"
+            if file.exists(): read_run(file)  # whole at any moment
+    assert kills == 20
     for folder in runs:
         model = small(seed=9)
         history = learn(model, birds, folder=folder)
