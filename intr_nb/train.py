@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Run', 'make_accelerator', 'start_run', 'copy_state', 'take_step', 'names', 'check_loss', 'out_of_memory', 'too_large',
-           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'identity', 'image_size', 'resume', 'write', 'tell',
-           'save_best', 'fit', 'fit_distributed']
+           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'identity', 'image_size', 'resume', 'open_run',
+           'write', 'tell', 'save_best', 'fit', 'fit_distributed']
 
 # %% ../nbs/lib/06_train.ipynb #06train-003
 import contextlib, hashlib, math, time
@@ -207,6 +207,15 @@ def resume(run, file, same, per_epoch):
     run.resumed = (run.epoch - 1) * per_epoch + run.step
     run.accelerator.print(f"{file.parent} is finished: its best weights are in the model" if run.epoch > run.recipe.epochs else f"resumed {file.parent} in epoch {run.epoch} of {run.recipe.epochs}, after {run.step} of its steps")
 
+def open_run(model, recipe, folder, per_epoch, features, device, same):
+    "A run at its first step, or where its folder says that it is"
+    run = start_run(model, recipe, per_epoch, features, device)
+    if folder is None: return run
+    if run.accelerator.is_main_process:
+        for name in ("checkpoint.safetensors", "best.safetensors", "best.json"): sweep(folder / name)
+    if (folder / "checkpoint.safetensors").exists(): resume(run, folder / "checkpoint.safetensors", same, per_epoch)
+    return run
+
 # %% ../nbs/lib/06_train.ipynb #06train-030
 def write(run, folder, same):
     "The run's checkpoint"
@@ -239,17 +248,12 @@ def fit(
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
     train, valid, class_names = parts_of(data)
-    folder, same = None if folder is None else Path(folder), identity(model, train, valid)
-    per_epoch, chance = max(len(train) // recipe.batch_size, 1), torch.get_rng_state()
+    folder, same, chance = None if folder is None else Path(folder), identity(model, train, valid), torch.get_rng_state()
     if class_names is not None: model.class_names = list(class_names)
     model.metadata = dict(image_size=image_size(train if valid is None else valid), recipe=asdict(recipe))
-    run = start_run(model, recipe, per_epoch, isinstance(train, Features), device)
+    per_epoch = max(len(train) // recipe.batch_size, 1)
+    run = open_run(model, recipe, folder, per_epoch, isinstance(train, Features), device, same)
     main = run.accelerator.is_main_process
-    if folder is not None:
-        file = folder / "checkpoint.safetensors"
-        if main:
-            for name in ("checkpoint.safetensors", "best.safetensors", "best.json"): sweep(folder / name)
-        if file.exists(): resume(run, file, same, per_epoch)
     done, kept, losses = (run.epoch - 1) * per_epoch + run.step, time.monotonic(), []
     def save_run():
         nonlocal kept
