@@ -22,7 +22,7 @@ class Share:
     of_size: float # sum of their absolute values / that of all parts
 
     def __str__(self):
-        of_sum = "no share of a sum near zero" if math.isnan(self.of_sum) else f"{self.of_sum:.0%} of the sum"
+        of_sum = "no share of a sum near zero" if math.isnan(self.of_sum) else f"{round(self.of_sum, 2) + 0:.0%} of the sum" # + 0: no "-0%"
         return f"{of_sum}, {self.of_size:.0%} of the absolute size"
     __repr__ = __str__
 
