@@ -27,11 +27,12 @@ def pipeline(
 def square_transforms(
     size: int = 224, # pixels of the square's side
     augment: bool = True, # False: training sees what evaluation sees
+    scale: tuple[float, float] = (.35, 1), # share of the area that a training view shows
 ) -> tuple[v2.Compose, v2.Compose]: # for training, for evaluation
     "Every photograph becomes a square"
     evaluation = pipeline(v2.Resize((size, size)))
     if not augment: return evaluation, evaluation
-    return pipeline(v2.RandomResizedCrop(size, scale=(.35, 1)), v2.RandomHorizontalFlip()), evaluation
+    return pipeline(v2.RandomResizedCrop(size, scale=scale), v2.RandomHorizontalFlip()), evaluation
 
 # %% ../nbs/lib/01_transforms.ipynb #01transforms-016
 def show(
