@@ -16,20 +16,19 @@ from intr_nb.backbones import build_backbone
 from intr_nb.baselines import PooledClassifier
 from intr_nb.features import cache_features
 from intr_nb.finegrained import load_finegrained
-from intr_nb.model import INTR, OneBlockINTR
+from intr_nb.model import OneBlockINTR
 from intr_nb.recipe import RECIPES
 from intr_nb.train import evaluate, fit
 from intr_nb.transforms import square_transforms
+from intr_nb.weights import save
 
 PHOTOS = dict(dim=256, dropout=.3, query_std=.1)
 MODELS = {
     "pooled": lambda b: PooledClassifier(100, b),
     "intr": lambda b: OneBlockINTR(100, b, **PHOTOS),
-    "intr bound 3": lambda b: OneBlockINTR(100, b, saliency_bound=3., **PHOTOS),
-    "intr bound 1.5": lambda b: OneBlockINTR(100, b, saliency_bound=1.5, **PHOTOS),
+    "intr bound 3": lambda b: OneBlockINTR(100, b, saliency_bound=3., **PHOTOS | dict(dropout=.1)),
     "intr plain start": lambda b: OneBlockINTR(100, b, dim=256),
     "intr-fc": lambda b: OneBlockINTR(100, b, fc=True, **PHOTOS),
-    "full": lambda b: INTR(100, b, dim=128, encoder_layers=1, decoder_layers=3, ffn_dim=512),
 }
 
 
@@ -45,29 +44,33 @@ def main():
     parser.add_argument("--epochs", type=int, default=RECIPES["frozen"].epochs)
     parser.add_argument("--lr", type=float, default=RECIPES["frozen"].lr)
     parser.add_argument("--weight-decay", type=float, default=RECIPES["frozen"].weight_decay)
+    parser.add_argument("--mixup", type=float, default=RECIPES["frozen"].mixup)
+    parser.add_argument("--save", type=Path, help="keep the models in this folder")
     parser.add_argument("--test", action="store_true", help="learn from all training photographs, and look at the test split")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
     backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
-    data = load_finegrained("cub100", args.folder, square_transforms(args.size))
-    data.valid = data.train.with_transform(square_transforms(args.size)[1]) # all of them as evaluation sees them
+    data = load_finegrained("cub100", args.folder, square_transforms(args.size, scale=(1, 1))) # they are cut to the bird already: mirrored, no more
+    if args.test: data.valid = None
+    else: data.test, data.valid = None, data.train.with_transform(square_transforms(args.size)[1]) # all of them as evaluation sees them
     kept = cache_features(backbone, data, args.features, args.views)
     held = [i for i in range(len(kept.train)) if i % 7 == 0]
     learn, look = (kept.train, kept.test) if args.test else (kept.train.subset(sorted(set(range(len(kept.train))) - set(held))), kept.valid.subset(held))
-    recipe = replace(RECIPES["frozen"], epochs=args.epochs, lr=args.lr, weight_decay=args.weight_decay)
+    recipe = replace(RECIPES["frozen"], epochs=args.epochs, lr=args.lr, weight_decay=args.weight_decay, mixup=args.mixup)
     for name in args.models:
         for seed in args.seeds:
             torch.manual_seed(seed)
             model, start = MODELS[name](backbone), time.perf_counter()
             history = fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
             seconds = time.perf_counter() - start
+            if args.save: save(model, args.save / f"{name.replace(' ', '-')}-{seed}", **model.metadata)
             row = dict(model=name, seed=seed, on="test" if args.test else "validation", **{k: round(v, 4) for k, v in evaluate(model, look).items()}, train_loss=round(history.rows[-1]["loss"], 4),
-                       epochs=recipe.epochs, lr=recipe.lr, size=args.size, views=args.views, seconds=round(seconds), threads=torch.get_num_threads())
+                       epochs=recipe.epochs, lr=recipe.lr, mixup=recipe.mixup, size=args.size, views=args.views, seconds=round(seconds), threads=torch.get_num_threads())
             print(row, flush=True)
             if args.csv:
                 new = not args.csv.exists()
                 with args.csv.open("a", newline="") as f:
-                    writer = csv.DictWriter(f, row)
+                    writer = csv.DictWriter(f, row, lineterminator="\n")
                     if new: writer.writeheader()
                     writer.writerow(row)
 

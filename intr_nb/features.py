@@ -100,7 +100,7 @@ def write_features(
     path: str | Path, # without ending; `path.npy` and `path.json` are written
     views: int = 1, # of each image; more than one only makes sense where the transform is random
     seed: int = 0, # of the views' augmentation
-    batch_size: int = 32, # images at once
+    batch_size: int = 8, # images at once; more are slower on a CPU, whose memory they fill
     workers: int = 0, # processes that load images
     dtype=np.float16, # on the disk
     progress: bool = True, # show a progress bar

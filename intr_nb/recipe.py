@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'RECIPES', 'check_recipe', 'Recipe', 'paper_recipe', 'make_optimizer', 'make_schedule', 'differences',
-           'seed_at', 'Seeded', 'steps_of', 'rounds']
+           'seed_at', 'Seeded', 'Mixed', 'steps_of', 'rounds']
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-003
 import math
 from dataclasses import dataclass, fields
 import numpy as np
-import torch
+import torch, torch.nn.functional as F
 from torch.utils.data import Dataset
 from .pretrained_backbones import param_groups
 
@@ -25,7 +25,7 @@ def check_recipe(
     for name, least in whole.items():
         value = getattr(r, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least: raise ValueError(f"{name}={value!r} in a recipe: expected a whole number, at least {least}")
-    for name in ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing"):
+    for name in ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup"):
         value = getattr(r, name)
         if value is None and name in ("backbone_lr", "clip_norm"): continue
         if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0 or (value == 0 and name in ("lr", "clip_norm")):
@@ -48,6 +48,7 @@ class Recipe:
     clip_norm: float | None = None # gradients longer than this are shortened to it
     label_smoothing: float = 0. # share of the target spread over all classes
     erase: int = 0 # patches that may be hidden in a training image
+    mixup: float = 0. # alpha of Beta(alpha, alpha), the share of an image when two are blended; 0: none are
     micro_batch: int | None = None # images on a device at once; None: its share of the batch
     precision: str = "fp32" # "fp32" or "bf16"
     compile: bool = False # torch.compile the model
@@ -67,7 +68,7 @@ def paper_recipe(
 RECIPES = dict(
     bird=paper_recipe(5e-5, 16, 140), cub=paper_recipe(1e-4, 12, 140), bf=paper_recipe(1e-4, 12, 100), fish=paper_recipe(1e-4, 16, 140),
     dog=paper_recipe(1e-4, 16, 170), pet=paper_recipe(1e-4, 12, 100), car=paper_recipe(1e-4, 12, 140), craft=paper_recipe(1e-4, 12, 140),
-    aviary=Recipe(epochs=12, lr=3e-3, erase=5), frozen=Recipe(epochs=20, lr=1e-3, weight_decay=1e-2))
+    aviary=Recipe(epochs=12, lr=3e-3, erase=5), frozen=Recipe(epochs=12, lr=1e-3, weight_decay=1e-2, mixup=1.))
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-018
 def make_optimizer(
@@ -98,7 +99,8 @@ def differences(
 ) -> list: # of texts such as "lr 0.001, was 0.003"
     "Where two recipes part, apart from what changes speed and memory only"
     speed = {"micro_batch", "compile"}
-    return [f"{f.name} {getattr(recipe, f.name)!r}, was {kept.get(f.name)!r}" for f in fields(Recipe) if f.name not in speed and getattr(recipe, f.name) != kept.get(f.name)]
+    was = {f.name: kept.get(f.name, f.default) for f in fields(Recipe) if f.name not in speed} # a field younger than the checkpoint had its default
+    return [f"{name} {getattr(recipe, name)!r}, was {v!r}" for name, v in was.items() if getattr(recipe, name) != v]
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-030
 def seed_at(
@@ -124,6 +126,28 @@ class Seeded(Dataset):
         torch.default_generator.manual_seed(seed_at(*self.address, i))
         try: return self.dataset[i]
         finally: torch.set_rng_state(before)
+
+# %% ../nbs/lib/06_recipe.ipynb #06recipe-042
+class Mixed(Dataset):
+    "Every image blended with another, its label a share of each (mixup)"
+    def __init__(self,
+        dataset: Dataset, # of (image, label), all images of one size
+        alpha: float, # shares are drawn from Beta(alpha, alpha): 1 is any share alike, less is mostly one of the two
+        num_classes: int, # length of the labels
+    ):
+        self.dataset, self.alpha, self.num_classes = dataset, alpha, num_classes
+
+    def __len__(self): return len(self.dataset)
+
+    def __getitem__(self, i):
+        j = torch.randint(len(self), ()).item()
+        share = torch.distributions.Beta(self.alpha, self.alpha).sample().item()
+        (x, a), (y, b) = self.dataset[i], self.dataset[j]
+        if x.shape != y.shape: raise ValueError(f"images {i} and {j} have shapes {tuple(x.shape)} and {tuple(y.shape)}: mixup needs one size, as transforms.square_transforms gives; or train with mixup=0")
+        for k, image in (i, x), (j, y):
+            if not image.isfinite().all(): raise ValueError(f"image {self.dataset.name(k) if hasattr(self.dataset, 'name') else k} holds NaN or infinite values: check its file, and the normalisation for a division by zero")
+        a, b = F.one_hot(torch.tensor([int(a), int(b)]), self.num_classes).float()
+        return share * x + (1 - share) * y, share * a + (1 - share) * b
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-036
 def steps_of(

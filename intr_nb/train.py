@@ -21,7 +21,7 @@ from .features import Features
 from .health import attention_health
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
 from .pretrained_backbones import freeze
-from .recipe import Recipe, Seeded, differences, make_optimizer, make_schedule, rounds, seed_at, steps_of
+from .recipe import Mixed, Recipe, Seeded, differences, make_optimizer, make_schedule, rounds, seed_at, steps_of
 from .transforms import collate
 from .weights import MODELS, save
 
@@ -132,7 +132,8 @@ def run_epoch(run, train, workers, after):
     r, a = run.recipe, run.accelerator
     steps = steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step:]
     hands = [rounds(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
-    loader = iter(DataLoader(Seeded(train, r.seed, run.epoch), batch_sampler=[[s[i] for i in h] for s, hand in zip(steps, hands) for h in hand],
+    seen = Mixed(train, r.mixup, run.model.num_classes) if r.mixup else train
+    loader = iter(DataLoader(Seeded(seen, r.seed, run.epoch), batch_sampler=[[s[i] for i in h] for s, hand in zip(steps, hands) for h in hand],
                              collate_fn=collate, num_workers=workers, pin_memory=a.device.type == "cuda"))
     run.model.train()
     for step, hand in zip(steps, hands):

@@ -120,9 +120,10 @@ def seen(
 
 # %% ../nbs/lib/01_transforms.ipynb #01transforms-048
 def collate(
-    samples, # list of (image (3, h, w), label)
+    samples, # list of (image (3, h, w), label); a label is a number, or a share for each class
 ) -> Batch:
     "A DataLoader's `collate_fn`: equal sizes are stacked, without a mask; others are padded, with one"
     images, labels = zip(*samples)
-    if len({i.shape for i in images}) == 1: return Batch(torch.stack(images), None, torch.as_tensor(labels))
+    labels = torch.stack([torch.as_tensor(l) for l in labels])
+    if len({i.shape for i in images}) == 1: return Batch(torch.stack(images), None, labels)
     return pad_batch(images, labels)

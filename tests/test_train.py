@@ -24,6 +24,7 @@ from intr_nb.train import evaluate, fit, fit_distributed
 from intr_nb.weights import load
 
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
+MIXED = replace(RECIPE, mixup=.3)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_the_users_random_numbers_are_left_alone(birds):
 def test_rounds_give_the_same_step(birds):
     def trained(micro):
         model = normless()
-        learn(model, birds, replace(RECIPE, micro_batch=micro))
+        learn(model, birds, replace(MIXED, micro_batch=micro))
         return weights(model)
     assert torch.allclose(trained(None), trained(5), atol=1e-6) and torch.allclose(trained(None), trained(1), atol=1e-6)
 
@@ -138,6 +139,7 @@ def test_photographs_of_several_sizes(birds):
             image, label = super().__getitem__(i)
             return image[:, :96 - 16 * (i % 3)], label
     model = small()
+    with pytest.raises(ValueError, match="mixup needs one size"): learn(small(), (Sizes(birds[0]), Sizes(birds[1])), MIXED)
     history = learn(model, (Sizes(birds[0]), Sizes(birds[1])), replace(RECIPE, epochs=1))
     assert history.rows[0]["valid_loss"] == pytest.approx(evaluate(model, Sizes(birds[1]))["loss"], rel=1e-4)
 
@@ -170,12 +172,12 @@ TWO = """
 import torch, sys
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
-from test_train import RECIPE, normless, weights, draw, Aviary
+from test_train import MIXED, normless, weights, draw, Aviary
 from intr_nb.train import fit, fit_distributed
 from intr_nb.weights import load
 if __name__ == "__main__":
     birds = draw(Aviary(48, species=4), progress=False), draw(Aviary(15, species=4, seed=1), progress=False)
-    recipe, options = replace(RECIPE, batch_size=15, micro_batch=4), dict(device="cpu", progress=False)
+    recipe, options = replace(MIXED, batch_size=15, micro_batch=4), dict(device="cpu", progress=False)
     two = normless(); rows2 = fit_distributed(two, birds, recipe, "two", 2, **options).rows
     one = normless(); rows1 = fit(one, birds, recipe, "one", **options).rows
     print((weights(one) - weights(two)).abs().max().item(), (weights(one) - weights(normless())).abs().max().item(), [abs(a[k] - b[k]) for a, b in zip(rows1, rows2) for k in ("loss", "valid_loss", "valid_accuracy")])
@@ -187,11 +189,11 @@ def test_two_processes_train_to_the_same_weights_as_one(tmp_path):
     done = subprocess.run([sys.executable, "two.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS="1"))
     assert done.returncode == 0, done.stderr[-2000:]
     apart, moved, rows = done.stdout.strip().splitlines()[-1].split(" ", 2)
-    assert float(apart) < 1e-5 < .01 < float(moved) and max(json.loads(rows)) < 1e-5
+    assert float(apart) < 1e-5 < .001 < float(moved) and max(json.loads(rows)) < 1e-5
 
 
 def test_accelerate_launch(tmp_path):
-    script = TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent)) + '    fit(normless(), birds, replace(RECIPE, epochs=1), "run", device="cpu", progress=False)\n'
+    script = TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent)) + '    fit(normless(), birds, replace(MIXED, epochs=1), "run", device="cpu", progress=False)\n'
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29531", "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS="1"))
@@ -382,7 +384,7 @@ def test_a_frozen_model_has_nothing_to_learn(birds):
 # -- recipes --
 
 @pytest.mark.parametrize("field, value", [("epochs", 0), ("epochs", 1.5), ("batch_size", True), ("lr", -1), ("lr", float("inf")), ("backbone_lr", -1), ("label_smoothing", 1.),
-                                          ("schedule", "linear"), ("precision", "fp16"), ("micro_batch", 0), ("clip_norm", 0), ("erase", -1)])
+                                          ("schedule", "linear"), ("precision", "fp16"), ("micro_batch", 0), ("clip_norm", 0), ("erase", -1), ("mixup", -1)])
 def test_recipes_that_cannot_be_meant(field, value):
     with pytest.raises(ValueError, match=f"{field}="): Recipe(**{field: value})
 
