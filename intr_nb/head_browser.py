@@ -91,9 +91,12 @@ class HeadState(Browser):
     def _number(self, proposal):
         value, name = proposal["value"], proposal["trait"].name
         if value is None: return value
-        n, what = (len(self.pictures), "images") if name in ("index", "second") else (self.layers, "layers") if name == "layer" else (self.heads, "heads")
+        n, what = (len(self.pictures), "images") if name in ("index", "second") else (self.layers, "layers") if name == "layer" else (self.heads * (self.layers if self.layer is None else 1), "heads")
         if (-n if name == "layer" else 0) <= value < n: return value
         raise ValueError(f"{name}={value}: there are {n} {what}, numbered from 0 to {n - 1}")
+
+    @T.observe("layer")
+    def _other_layer(self, change): self.head = None
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-015
 class HeadBrowser(HeadState):
@@ -116,6 +119,7 @@ class HeadBrowser(HeadState):
         self.count, self.layers = len(first[0].candidates), len(first[0].layers or [0])
         self.heads = len(first[0].attention) // self.layers
         if len(first[-1].candidates) != self.count: raise ValueError(f"other has {len(first[-1].candidates)} classes, model {self.count}: expected the same classes in the same order")
+        self.what = "evidence" if all(e.has("evidence") for e in first) else "attention"
         for name, value in state.items(): setattr(self, name, value)
 
     def class_name(self, c): return self.names[c] if self.names else f"class {c}"
@@ -180,10 +184,16 @@ def strength(self: HeadBrowser, e, c: int, r: int) -> torch.Tensor: # (R,)
 
 @patch
 def ranking(self: HeadBrowser, sides: list) -> list: # of head indices
-    "One order for all that is in view: by index, peak attention or strength"
+    "One order for these explanations: by index, peak attention or strength"
     if self.order == "index": return list(range(len(sides[0][0].attention)))
     score = [self.strength(*s) if self.order == "evidence" else s[0].attention[:, s[0].at(s[1])].amax((1, 2)) for s in sides]
     return torch.stack([s.argsort(descending=True, stable=True).argsort() for s in score]).double().mean(0).argsort(stable=True).tolist()
+
+@patch
+def rankings(self: HeadBrowser, sides: list) -> list: # of lists of head indices
+    "The order on every side: the same where they have as many heads"
+    alike = len({len(e.attention) for e, c, r in sides}) == 1
+    return [self.ranking(sides if alike else [s]) for s in sides]
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-029
 @patch
@@ -214,13 +224,14 @@ def draw_map(self: HeadBrowser, scene, x, y, width, height, i, e, c, r, head, va
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-033
 @patch
-def draw_bar(self: HeadBrowser, scene, x, y, width, name, value, largest, head):
+def draw_bar(self: HeadBrowser, scene, x, y, width, name, value, all_of_them, head):
     "A bar from the middle: orange to the right, blue to the left"
-    half, share = width / 2, value / (largest or 1)
-    scene.text(x, y, name, 11, width * .7, data_click=f"head {head}")
-    scene.text(x + width, y, f"{value:+.2f}", 11, text_anchor="end", data_click=f"head {head}")
-    scene.add("rect", x=round(x, 1), y=y + 4, width=round(width, 1), height=4, fill="currentColor", fill_opacity=.12)
-    scene.add("rect", x=round(x + half + min(0, share) * half, 1), y=y + 4, width=round(abs(share) * half, 1), height=4, fill="#e05400" if value > 0 else "#1e50c8")
+    half, share = width / 2, value / (all_of_them.abs().max().item() or 1)
+    if width < 130: name = name.replace("layer ", "").replace(", head ", "·")
+    scene.text(x, y, name, 11, width * .8, data_click=f"head {head}")
+    scene.text(x + width, y, f"{value:+.{digits(*all_of_them) - 1}f}", 11, text_anchor="end", data_click=f"head {head}")
+    scene.add("rect", x=round(x, 1), y=round(y + 4, 1), width=round(width, 1), height=4, fill="currentColor", fill_opacity=.12)
+    scene.add("rect", x=round(x + half + min(0, share) * half, 1), y=round(y + 4, 1), width=round(abs(share) * half, 1), height=4, fill="#e05400" if value > 0 else "#1e50c8")
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-034
 @patch
@@ -236,30 +247,42 @@ def words(self: HeadBrowser, m, i, e, c, r, rank) -> list: # of (text, is it a h
     if not e.has("evidence"): return said
     total, s = (logits[c] - (logits[r] if over is not None else 0)).item(), self.strength(e, c, r)
     said.append((f"{'margin' if over is not None else 'logit'} {total:+.2f} = {s.sum():+.2f} from these maps {total - s.sum():+.2f} rest", False))
-    if self.head is not None: said.append((f"{e.head_name(rank[0])} alone: {s[rank[0]]:+.2f}", False))
+    if self.head is not None and self.head < len(s): said.append((f"{e.head_name(self.head)} alone: {s[self.head]:+.2f}", False))
     if e.adds_up: said.append((f"maps carry {e.share(c=c, over=over)}", False))
     return said
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-036
 @patch
 def draw_side(self: HeadBrowser, scene, x, width, m, i, e, c, r, rank, limit) -> float: # how far down it reaches
-    "One image with the words on the left, its maps on the right"
-    left, maps, sums = min(220, width * .3), self.maps(e, c, r), self.strength(e, c, r)
+    "One image with the words, and its maps: to the right, or below where that is narrow"
+    narrow, maps, sums = width < 700, self.maps(e, c, r), self.strength(e, c, r)
     h, w = e.image.shape[-2:] if e.image.shape[0] == 3 else e.image.shape[:2]
-    scene.picture(x, 6, left * min(1, w / h), left * min(1, h / w), self.copy_of(i, 448))
-    y = 6 + left * min(1, h / w) + 20
-    for words, heading in self.words(m, i, e, c, r, rank):
-        for line in textwrap.wrap(short(words, 200), max(12, int(left / 6.4))): scene.text(x, y, line, 12, font_weight="bold" if heading else None); y += 16
-        y += 3
-    room, x0 = width - left - 16, x + left + 16
+    left = 150 if narrow else 220
+    iw, ih = left * min(1, w / h), left * min(1, h / w)
+    scene.picture(x, 6, iw, ih, self.copy_of(i, 448))
+    y = self.draw_words(scene, *((x + left + 14, 16, width - left - 14) if narrow else (x, ih + 26, left)), self.words(m, i, e, c, r, rank))
+    x0, y0, room = (x, max(y, ih) + 12, width) if narrow else (x + left + 16, 6, width - left - 16)
     columns = 1 if self.head is not None else min(len(rank), 4 if len(rank) <= 8 else 6 if len(rank) <= 24 else 8)
-    size = min(room / columns - 10, 440)
+    size = min((room + 10) / columns - 10, 440)
     pw, ph = size * min(1, w / h), size * min(1, h / w)
-    for k, head in enumerate(rank):
-        px, py = x0 + (k % columns) * (size + 10), 6 + (k // columns) * (ph + 28)
+    for k, head in enumerate(rank if self.head is None else [min(self.head, len(maps) - 1)]):
+        px, py = x0 + (k % columns) * (size + 10), y0 + (k // columns) * (ph + 28)
         self.draw_map(scene, px, py, pw, ph, i, e, c, r, head, maps[head], maps[head].abs().max().item() if self.own_scale else limit)
-        self.draw_bar(scene, px, py + ph + 13, pw, e.head_name(head), sums[head].item(), sums.abs().max().item(), head)
-    return max(y, 6 + -(-len(rank) // columns) * (ph + 28))
+        self.draw_bar(scene, px, py + ph + 13, pw, e.head_name(head), sums[head].item(), sums, head)
+    bottom = py + ph + 24
+    if self.head is not None and not narrow: # the other heads' bars, as a menu
+        for k, head in enumerate(rank): self.draw_bar(scene, x0 + size + 20, 20 + k * 26, room - size - 20, e.head_name(head), sums[head].item(), sums, head)
+        bottom = max(bottom, 20 + len(rank) * 26)
+    return max(y, bottom)
+
+@patch
+def draw_words(self: HeadBrowser, scene, x, y, width, said) -> float: # how far down they reach
+    for words, heading in said:
+        for line in textwrap.wrap(short(words, 200), max(12, int(width / (7.2 if heading else 6.4)))):
+            scene.text(x, y, line, 12, font_weight="bold" if heading else None)
+            y += 16
+        y += 3
+    return y
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-037
 @patch
@@ -270,15 +293,12 @@ def sides(self: HeadBrowser) -> list: # of (model, image)
 def main_scene(self: HeadBrowser, width: int = 960) -> Scene:
     "Image and maps, of one or two sides"
     asked = [(m, i, self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()]
-    maps = [self.maps(e, c, r) for _, _, e, c, r in asked]
-    limit, each = max(m.abs().max().item() for m in maps), width / len(asked)
-    alt = f"Heads' {self.what}. " + " ".join(alt_text(e) for _, _, e, _, _ in asked)
-    scene, bottom = Scene(width, 400, alt), []
-    rank = self.ranking([(e, c, r) for _, _, e, c, r in asked])
-    if self.head is not None: rank = [self.head]
-    for k, (m, i, e, c, r) in enumerate(asked): bottom.append(self.draw_side(scene, k * each, each - 20 * (len(asked) > 1), m, i, e, c, r, rank, limit))
-    self.draw_scale(scene, max(bottom) + 12, limit, asked[0][2])
-    scene.height = round(max(bottom) + 34)
+    limit, each = max(self.maps(*s[2:]).abs().max().item() for s in asked), width / len(asked)
+    scene = Scene(width, 0, f"Heads' {self.what}. " + " ".join(alt_text(s[2]) for s in asked))
+    ranks = self.rankings([s[2:] for s in asked])
+    bottom = max(self.draw_side(scene, k * each, each - 24 * (len(asked) > 1), *s, rank, limit) for k, (s, rank) in enumerate(zip(asked, ranks)))
+    self.draw_scale(scene, bottom + 12, limit, asked[0][2])
+    scene.height = round(bottom + 34)
     return scene
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-038
@@ -301,13 +321,14 @@ def strip(self: HeadBrowser, width: int = 960, many: int = 12) -> Scene:
     for name, x, to in ("‹", 4, start - many), ("›", width - 20, start + many):
         if 0 <= to < n: scene.text(x, step / 2 + 8, name, 26, data_click=f"image {to}")
     for k, i in enumerate(range(start, stop)):
-        scene.picture(24 + k * step, 3, step - 6, step - 6, self.copy_of(i, 96))
+        try: scene.picture(24 + k * step, 3, step - 6, step - 6, self.copy_of(i, 96))
+        except Exception: scene.text(24 + k * step, step / 2, "unreadable", 11) # why is told when it is chosen
         if i == self.index: scene.add("rect", x=22.5 + k * step, y=1.5, width=step - 3, height=step - 3, fill="none", stroke="#1976d2", stroke_width=3)
         scene.panel(24 + k * step, 3, step - 6, step - 6, f"image {i}", {}, self.pictures.name(i))
     return scene
 
 @patch
-def scenes(self: HeadBrowser): return dict(main=self.main_scene(), strip=self.strip())
+def scenes(self: HeadBrowser): return dict(strip=self.strip, main=self.main_scene)
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-044
 @patch
@@ -321,7 +342,7 @@ def key(self: HeadBrowser, name):
     "Left and right: images; up and down: heads"
     step = 1 if name in ("ArrowRight", "ArrowDown") else -1
     if name in ("ArrowLeft", "ArrowRight"): self.index = min(max(self.index + step, 0), len(self.pictures) - 1); return
-    rank = self.ranking([(self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()])
+    rank = self.rankings([(self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()])[0]
     self.head = rank[0 if self.head is None else (rank.index(self.head) + step) % len(rank)]
 
 @patch
@@ -349,18 +370,28 @@ def search(self: HeadBrowser, trait: str, label: str):
 def build(self: HeadBrowser):
     def wide(): return dict(layout=W.Layout(width="26em"), style=dict(description_width="5em"))
     box = W.Layout(flex_flow="row wrap", align_items="center")
-    n, heads = len(self.pictures), self.heads
-    b = self.bind
+    n, b = len(self.pictures), self.bind
     rows = [
         [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"), b(W.ToggleButtons(options=self.possible(), style=dict(button_width="7em")), "what")],
         [b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("the prediction", self.target)), self.search("target", "class"),
          b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.classes("the strongest", self.rival), lambda: self.what == "margin")],
-        [b(W.Dropdown(description="heads", options=[("all", None)] + [(f"head {k}", k) for k in range(heads)], layout=W.Layout(width="12em")), "head"),
-         b(W.Dropdown(description="in order of", options=self._traits["order"].values, layout=W.Layout(width="14em")), "order"),
+        [b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),
+         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="14em")), "order"),
+         b(W.Dropdown(description="layer", layout=W.Layout(width="12em")), "layer", self.layer_list, lambda: self.layers > 1),
          b(W.FloatSlider(description="opacity", max=1, step=.05, readout_format=".2f", layout=W.Layout(width="18em")), "opacity"),
          b(W.Checkbox(description="own scales", indent=False, layout=W.Layout(width="8em")), "own_scale"),
-         b(W.Checkbox(description="true grid", indent=False, layout=W.Layout(width="8em")), "grid")]]
+         b(W.Checkbox(description="true grid", indent=False, layout=W.Layout(width="8em")), "grid"),
+         b(W.Dropdown(description="beside it", options=[("nothing", "nothing"), ("an image", "image")] + [("the other model", "model")] * (len(self.models) > 1), layout=W.Layout(width="14em")), "compare"),
+         b(W.BoundedIntText(max=n - 1, description="image", layout=W.Layout(width="11em")), "second", None, lambda: self.compare == "image")]]
     return [self.stage("strip"), *(W.HBox(r, layout=box) for r in rows), self.stage("main")]
+
+@patch
+def layer_list(self: HeadBrowser): return [("the last", -1), ("all", None)] + [(f"layer {l}", l) for l in range(self.layers)]
+
+@patch
+def head_list(self: HeadBrowser):
+    e = self.explanation()
+    return [("all", None)] + [(e.head_name(k), k) for k in range(len(e.attention))]
 
 @patch
 def possible(self: HeadBrowser) -> list:

@@ -213,9 +213,15 @@ class Page:
         self.tab.locator('[data-command="runmenu:run-all"]').click()
         self.tab.wait_for_function(r"[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(e => /\[\d+\]/.test(e.textContent))", timeout=120_000)
 
-    def menu(self, menu, command):
-        self.tab.get_by_role("menuitem", name=menu, exact=True).click()
-        self.tab.locator(f'[data-command="{command}"]').first.click()
+    def save_notebook(self):
+        self.tab.locator(".jp-NotebookPanel:visible [data-jp-item-name=save] button, .jp-NotebookPanel:visible [data-jp-item-name=save] jp-button").first.click()
+        self.tab.wait_for_timeout(1500)
+
+    def restart_kernel(self):
+        self.tab.locator(".jp-NotebookPanel:visible [data-jp-item-name=restart] button, .jp-NotebookPanel:visible [data-jp-item-name=restart] jp-button").first.click()
+        self.tab.locator(".jp-Dialog .jp-mod-accept").click()
+        self.tab.wait_for_timeout(2000)
+        self.idle()
 
     # -- the end --
     def shot(self, name):
