@@ -1,0 +1,24 @@
+"""Fixtures that several test files share."""
+import os
+from pathlib import Path
+
+import pytest
+
+import lab as house
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    "A JupyterLab and a Chromium for the whole session; tests/lab.py says what to do with them."
+    path = house.chromium()
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("lab")
+    shots = Path(os.environ.get("INTR_NB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    shots.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=path, headless=True, args=house.FLAGS)
+        made = house.Lab(chrome, folder, shots)
+        with house.server(folder) as made.address:
+            yield made
+        chrome.close()
