@@ -43,14 +43,18 @@ def all_methods(masks):
     return METHODS | spread | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)} | CONTROLS | {"other's evidence": other_class(evidence_map)}
 
 
-def read(path):
-    "The rows of complete images in a CSV; what a run that was cut off left of its last image is taken out of the file"
-    rows = list(csv.DictReader(path.open())) if path and path.exists() else []
-    if not rows: return rows
-    counts = {i: sum(r["image"] == i for r in rows) for i in {r["image"] for r in rows}}
-    most = max(counts.values())
-    whole = [r for r in rows if None not in r.values() and None not in r and (r["method"] == LEFT_OUT or counts[r["image"]] == most)]
-    if len(whole) < len(rows): write(path, whole, list(rows[0]))
+def read(path, columns, methods):
+    "The rows in a CSV; what a run that was cut off left of its last image is taken out of the file"
+    if not path or not path.exists(): return []
+    text = path.read_text()
+    reader = csv.DictReader(io.StringIO(text[:text.rfind("\n") + 1])) # a last line without its end may hold half a number
+    rows, images = list(reader), {}
+    for r in rows: images.setdefault(r["image"], []).append(r["method"])
+    partial = [i for i, found in images.items() if found not in ([LEFT_OUT], methods)]
+    cut = partial and partial == list(images)[-1:] and images[partial[0]] == methods[:len(images[partial[0]])]
+    if reader.fieldnames != columns or (partial and not cut): raise ValueError(f"{path} has other columns or methods than this run: choose another file")
+    whole = [r for r in rows if r["image"] not in partial]
+    if not text.endswith("\n") or partial: write(path, whole, columns)
     return whole
 
 
@@ -125,8 +129,9 @@ def main():
     if judge is not None: methods |= {"judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]), "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c)}
     if stray := set(args.methods or ()) - set(methods): parser.error(f"no method {', '.join(sorted(stray))}: expected some of {', '.join(methods)}")
     methods = {k: m for k, m in methods.items() if k in (args.methods or methods)}
-    columns, rows = ["data", "image", "method", *metrics], read(args.csv)
-    if rows and list(rows[0]) != columns: parser.error(f"{args.csv} has other columns: choose another file")
+    columns = ["data", "image", "method", *metrics]
+    try: rows = read(args.csv, columns, list(methods))
+    except ValueError as error: parser.error(str(error))
     done, step = {int(r["image"]) for r in rows}, max(1, len(data) // args.images)
     for i in progress_bar(list(range(0, len(data), step))[:args.images], "asking", unit="image"):
         if i in done: continue
