@@ -87,7 +87,8 @@ def recolour(p, w, colour=None, hue=0., chroma=1., lightness=0.):
 def blur(p, w, sigma=6.):
     "Gaussian blur of `sigma` pixels"
     size = 2 * min(int(3 * sigma) + 1, min(p.shape[:2]) - 1) + 1
-    return gaussian_blur(torch.from_numpy(p).movedim(2, 0), size, sigma).movedim(0, 2).numpy()
+    rows = gaussian_blur(torch.from_numpy(p).movedim(2, 0), [size, 1], sigma) # two passes: one with a square kernel takes gigabytes
+    return gaussian_blur(rows, [1, size], sigma).movedim(0, 2).numpy()
 
 def copy(p, w, shift=(0, 0)):
     "What lies `shift` = (right, down) pixels away"

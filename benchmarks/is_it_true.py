@@ -1,0 +1,148 @@
+"""Every question of `evaluate_explanations`, for INTR's maps, Grad-CAM, RISE and the controls (Table 6 and more): a row for each image and method.
+
+Usage: python benchmarks/is_it_true.py aviary [--model FILE] [--images 200] [--judge FILE] [--sanity] [--csv FILE]
+       python benchmarks/is_it_true.py cub100 --folder CROPS --model FILE [--weights FILE] [--judge FILE] [--images 200] [--csv FILE]
+FILE is what `intr_nb.weights.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the aviary's model is the one that ships.
+Birds are of seed 5, photographs every k-th of the test split, so that all species are asked. Images that the model or the judge gets wrong are left out. With a judge (a `PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an
+image's rows together; run again, and what is there is not done again. The end of the run prints means, intervals, and paired differences from `--against`.
+"""
+import argparse
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from intr_nb.aviary import Aviary, progress_bar
+from intr_nb.backbones import build_backbone
+from intr_nb.baselines import grad_cam
+from intr_nb.controls import CONTROLS, METHODS, evidence_map, margin_map, other_class, spread_out
+from intr_nb.evaluate_explanations import METRICS, PARTS, SANITY, area, evaluate_explanations
+from intr_nb.finegrained import load_finegrained
+from intr_nb.rise import rise
+from intr_nb.scores import Evaluation
+from intr_nb.transforms import square_transforms
+from intr_nb.weights import load, pretrained
+
+LEFT_OUT = "left out: not recognised"
+
+
+class Rise:
+    "RISE's maps of all classes, made once for each image: a method. (Not for sanity checks, which change the model underneath.)"
+    def __init__(self, masks, seed=0): self.masks, self.seed, self.key = masks, seed, None
+    def __call__(self, model, image, c):
+        key = (id(model), image.cpu().numpy().tobytes())
+        if key != self.key: self.key, self.maps = key, rise(model, image, masks=self.masks, seed=self.seed).evidence[0]
+        return self.maps[c]
+
+
+def all_methods(masks):
+    spread = {f"{name}, {k} x {k}": spread_out(m, k) for k in (3, 5) for name, m in (("evidence", evidence_map), ("margin", margin_map))}
+    return METHODS | spread | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)} | CONTROLS | {"other's evidence": other_class(evidence_map)}
+
+
+def read(path, columns, methods):
+    "The rows in a CSV; what a run that was cut off left of its last image is taken out of the file"
+    if not path or not path.exists(): return []
+    text = path.read_text()
+    reader = csv.DictReader(io.StringIO(text[:text.rfind("\n") + 1])) # a last line without its end may hold half a number
+    rows, images = list(reader), {}
+    for r in rows: images.setdefault(r["image"], []).append(r["method"])
+    partial = [i for i, found in images.items() if found not in ([LEFT_OUT], methods)]
+    cut = partial and partial == list(images)[-1:] and images[partial[0]] == methods[:len(images[partial[0]])]
+    if reader.fieldnames != columns or (partial and not cut): raise ValueError(f"{path} has other columns or methods than this run: choose another file")
+    whole = [r for r in rows if r["image"] not in partial]
+    if not text.endswith("\n") or partial: write(path, whole, columns)
+    return whole
+
+
+def write(path, rows, columns):
+    "Put `rows` into a file, all or none"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader(), writer.writerows(rows)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text.getvalue())
+    os.replace(part, path)
+
+
+def append(path, rows, columns):
+    "Add an image's rows in one go"
+    if not path.exists(): return write(path, rows, columns)
+    text = io.StringIO()
+    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    with path.open("a", newline="") as f: f.write(text.getvalue())
+
+
+def ask_all(model, methods, data, metrics, judge, i):
+    "The rows of image `i`"
+    base = dict(data=type(data).__name__, image=i)
+    try: found = evaluate_explanations(model, methods, data, metrics, judge, [i], progress=False).values
+    except ValueError as error:
+        if "is recognised by" not in str(error): raise
+        return [base | dict(method=LEFT_OUT)]
+    return [base | dict(method=name) | {k: "" if np.isnan(v[0]) else round(float(v[0]), 5) for k, v in values.items()} for (_, name), values in found.items()]
+
+
+def as_evaluation(rows, about=""):
+    "What was read or written as an `Evaluation`"
+    rows = [r for r in rows if r["method"] != LEFT_OUT]
+    metrics, images = [k for k in rows[0] if k not in ("data", "image", "method")], sorted({int(r["image"]) for r in rows})
+    def column(name, k): cells = {int(r["image"]): r.get(k, "") for r in rows if r["method"] == name}; return np.array([float(cells[i]) if cells[i] != "" else np.nan for i in images])
+    return Evaluation({(about, name): {k: column(name, k) for k in metrics} for name in dict.fromkeys(r["method"] for r in rows)}, images, about=about)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", choices=["aviary", "cub100"])
+    parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
+    parser.add_argument("--model", type=Path, help="as intr_nb.weights.save wrote it")
+    parser.add_argument("--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and judge")
+    parser.add_argument("--judge", type=Path, help="a saved model that scores insertion and deletion; by default the model itself")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--size", type=int, default=320, help="pixels of a photograph's side, as in training")
+    parser.add_argument("--masks", type=int, default=2000, help="of RISE")
+    parser.add_argument("--steps", type=int, default=24, help="of insertion and deletion")
+    parser.add_argument("--methods", nargs="+", help="some of the methods; by default all")
+    parser.add_argument("--sanity", action="store_true", help="ask also what is left when weights are shuffled, and stability; without RISE")
+    parser.add_argument("--against", default="evidence", help="the method that the others are compared with at the end")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--csv", type=Path, help="append the rows to this file")
+    args = parser.parse_args()
+    if args.data == "cub100" and not (args.folder and args.model): parser.error("cub100 needs --folder and --model")
+
+    def get(path):
+        model = load(path)
+        if args.weights: model.backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
+        return model.to(args.device).eval()
+
+    model, judge = get(args.model) if args.model else pretrained("aviary16").to(args.device).eval(), get(args.judge) if args.judge else None
+    curves = {"insertion": area("insertion", steps=args.steps), "deletion": area("deletion", steps=args.steps), "deletion, inpaint": area("deletion", blank="inpaint", steps=args.steps)}
+    metrics, methods = METRICS | curves, all_methods(args.masks)
+    if args.sanity: metrics, _ = metrics | SANITY, methods.pop("RISE")
+    if args.data == "aviary": data, metrics = Aviary(args.images, seed=5), metrics | PARTS
+    else:
+        data = load_finegrained("cub100", args.folder, square_transforms(args.size)).test
+        metrics = {k: v for k, v in metrics.items() if k != "twin pointing"}
+    if judge is not None: methods |= {"judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]), "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c)}
+    if stray := set(args.methods or ()) - set(methods): parser.error(f"no method {', '.join(sorted(stray))}: expected some of {', '.join(methods)}")
+    methods = {k: m for k, m in methods.items() if k in (args.methods or methods)}
+    columns = ["data", "image", "method", *metrics]
+    try: rows = read(args.csv, columns, list(methods))
+    except ValueError as error: parser.error(str(error))
+    done, step = {int(r["image"]) for r in rows}, max(1, len(data) // args.images)
+    for i in progress_bar(list(range(0, len(data), step))[:args.images], "asking", unit="image"):
+        if i in done: continue
+        found = ask_all(model, methods, data, metrics, judge, i)
+        rows += found
+        if args.csv: append(args.csv, found, columns)
+    result = as_evaluation(rows, f"{len({r['image'] for r in rows if r['method'] != LEFT_OUT})} images of {len({r['image'] for r in rows})}; judge: {args.judge.name if args.judge else 'the model itself'}")
+    print(result)
+    if args.against not in methods: return
+    differences = [result.difference(args.against, name) for name in methods if name != args.against]
+    print(Evaluation({k: v for d in differences for k, v in d.values.items()}, result.images, about="paired differences"))
+
+
+if __name__ == "__main__": main()

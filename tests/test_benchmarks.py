@@ -1,0 +1,86 @@
+"""The benchmarks of edits and explanations: cut off and run again, nothing is lost or counted twice; marks and controls lie where they should."""
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import edit_birds
+import is_it_true
+from intr_nb.edits import region
+from intr_nb.photos import Photos
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["is_it_true.py", "aviary", "--masks", "20", "--steps", "4", "--methods", "evidence", "centre", *map(str, args)])
+        is_it_true.main()
+        return capsys.readouterr().out
+    return call
+
+
+def test_a_run_that_is_cut_off_goes_on(run, tmp_path):
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    out = run("--images", 2, "--csv", whole)
+    assert "evidence - centre" in out and len(whole.read_text().splitlines()) == 1 + 2 * 2
+    cut.write_text(whole.read_text()[:-40]) # within the last row: its image is asked again
+    run("--images", 2, "--csv", cut)
+    assert cut.read_text() == whole.read_text()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_what_is_there_is_not_done_again(run, tmp_path, monkeypatch):
+    run("--images", 2, "--csv", tmp_path / "a.csv")
+    monkeypatch.setattr(is_it_true, "evaluate_explanations", lambda *a, **k: pytest.fail("asked again"))
+    run("--images", 2, "--csv", tmp_path / "a.csv")
+
+
+def test_images_that_are_not_recognised_are_left_out_and_not_asked_again(tmp_path):
+    rows = [dict(data="Aviary", image="0", method="evidence", insertion="0.5"), dict(data="Aviary", image="1", method=is_it_true.LEFT_OUT, insertion="")]
+    is_it_true.write(tmp_path / "a.csv", rows, list(rows[0]))
+    assert is_it_true.read(tmp_path / "a.csv", list(rows[0]), ["evidence"]) == rows
+    e = is_it_true.as_evaluation(rows)
+    assert e.images == [0] and e.rows()[0][3] == .5
+
+
+@pytest.mark.parametrize("text", ["data,image,method,other\nAviary,0,evidence,1\n", "data,image,method,insertion\nAviary,0,RISE,1\nAviary,1,evidence,1\n", "data,image,method,insertion\nAviary,0,RISE,1"])
+def test_another_runs_file_is_left_alone(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    try: rows = is_it_true.read(tmp_path / "a.csv", ["data", "image", "method", "insertion"], ["evidence", "centre"])
+    except ValueError as error: assert "another file" in str(error) and (tmp_path / "a.csv").read_text() == text
+    else: assert rows == [] and not text.endswith("\n") # only a line that was cut off
+
+
+@pytest.fixture
+def photos():
+    "A black bird on blue with a red shoulder at (60, 50), and one without"
+    bird = np.full((120, 160, 3), (90, 120, 200), np.uint8)
+    bird[30:90, 30:130] = (20, 20, 22)
+    plain = bird.copy()
+    bird[42:58, 52:68] = (200, 40, 30)
+    points = np.array([[[60, 50, 1], [0, 0, 0], [120, 80, 1]]] * 2, float)
+    return Photos(["a", "b"], [0, 0], ["Red winged Blackbird", "Bronzed Cowbird"], opener=lambda i: (bird, plain)[i], points=points, point_names=["left wing", "right wing", "tail"])
+
+
+def test_the_mark_is_what_has_its_colour_and_the_control_is_as_large_and_elsewhere(photos):
+    made = edit_birds.both(photos, 0, "Red winged Blackbird")
+    (part, e), (other, control) = made["edit"], made["control"]
+    mark, there = (region(x.where, (120, 160)) for x in (e, control))
+    assert part == "left wing" and mark.sum() == 16 * 16 and mark[42:58, 52:68].all()
+    assert other == "tail" and there.sum() == mark.sum() and there[80, 120] and not (mark & there).any()
+    image = photos.image(0)
+    assert e(image)[50, 60].max() < 60 and (e(image)[85:, 100:] == image[85:, 100:]).all()
+    assert abs(edit_birds.shift(image, e(image), mark) - edit_birds.shift(image, control(image), there)) < 5
+
+
+def test_no_mark_no_edit(photos):
+    assert edit_birds.both(photos, 1, "Red winged Blackbird") == "the mark can't be seen"
+    photos.points[0, 2, 2] = 0
+    assert edit_birds.both(photos, 0, "Red winged Blackbird") == "no other part has room"
+
+
+def test_species_and_targets_are_in_the_set():
+    assert all({"left wing", "right wing", "belly", "breast", "tail"} >= set(parts) for _, parts, *_ in edit_birds.EDITS.values())
