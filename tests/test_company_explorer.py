@@ -45,7 +45,7 @@ def test_the_answers_are_the_models(name, form):
                 with intervene(MODELS[name], queries=[c for c in range(16) if c not in picked]): logits = MODELS[name](x, mask).logits[0, picked]
         said = b.answers(b.index, b.members, form)
         assert list(said) == picked
-        torch.testing.assert_close(torch.tensor(list(said.values())), logits, atol=1e-9, rtol=0, check_dtype=False)
+        torch.testing.assert_close(torch.tensor(list(said.values()), dtype=torch.float64), logits, atol=1e-9, rtol=0)
         c, r = b.pair()
         e = b.both()[1]
         assert c == picked[int(logits.argmax())] and e.candidates == picked and e.adds_up
