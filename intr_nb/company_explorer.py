@@ -117,30 +117,28 @@ def rows(self: CompanyExplorer, many: int = 20) -> list:
     return sorted({*ranked[:many], *also, *self.pair()}, key=ranked.index)
 
 @patch
-def draw_row(self: CompanyExplorer, scene, x, y, width, c, low, high):
+def draw_row(self: CompanyExplorer, scene, x, y, width, c, before, now, p, low, high):
     "One class"
-    before, now = self.answers(self.index, None, "absent"), self.answers(self.index, self.members, self.form)
-    inside, x1, span = c in now, x + width * .56, width * .24
+    inside, x1, span = c in now, x + width - 170, 78
     def at(v): return round(x1 + (v - low) / ((high - low) or 1) * span, 1)
     box = dict(data_click=f"tick {c}", role="checkbox", aria_checked=str(inside).lower(), aria_label=self.class_name(c))
     scene.add("rect", x=x + .5, y=y - 10.5, width=12, height=12, rx=2, fill="#1976d2" if inside else "transparent", stroke="#1976d2" if inside else "#808080", stroke_width=1.2, **box)
     if inside: scene.add("path", d=f"M{x + 3} {y - 5}l2.8 3l4.5 -6", fill="none", stroke="white", stroke_width=1.8, pointer_events="none")
-    scene.text(x + 19, y, self.class_name(c), 12, width * .56 - 24, data_click=f"tick {c}", font_weight="bold" if c in self.pair() else None, opacity=None if inside else .55)
+    scene.text(x + 19, y, self.class_name(c), 11, width - 215, data_click=f"tick {c}", font_weight="bold" if c in self.pair() else None, opacity=None if inside else .55)
     if inside: scene.add("rect", x=min(at(0), at(now[c])), y=y - 8, width=round(abs(at(now[c]) - at(0)), 1), height=7, fill="#e05400" if now[c] > 0 else "#1e50c8")
     scene.add("rect", x=min(at(0), at(before[c])), y=y - 10, width=round(abs(at(before[c]) - at(0)), 1), height=11, fill="none", stroke="currentColor", stroke_width=.9, stroke_opacity=1 if inside else .5)
-    p = torch.tensor(list(now.values())).softmax(0)[list(now).index(c)].item() if inside else None
-    scene.text(x + width - 42, y, f"{now[c]:+.2f}" if inside else "", 11, text_anchor="end")
-    scene.text(x + width, y, f"{p:.3f}" if inside else "out", 11, text_anchor="end", opacity=None if inside else .55)
+    scene.text(x + width - 40, y, f"{now[c]:+.2f}" if inside else "", 11, text_anchor="end")
+    scene.text(x + width, y, f"{p[c]:.3f}" if inside else "out", 11, text_anchor="end", opacity=None if inside else .55)
 
 # %% ../nbs/lib/12_company_explorer.ipynb #12companyexp-026
 @patch
 def draw_list(self: CompanyExplorer, scene, x, y, width) -> float: # how far down it reaches
     "The classes, with ticks"
     rows, before, now = self.rows(), self.answers(self.index, None, "absent"), self.answers(self.index, self.members, self.form)
-    values = [0.] + [d[c] for d in (before, now) for c in rows if c in d]
+    values, p = [0.] + [d[c] for d in (before, now) for c in rows if c in d], dict(zip(now, torch.tensor(list(now.values())).softmax(0).tolist()))
     scene.text(x, y, f"{len(now)} of {self.count} classes are asked", 13, font_weight="bold")
-    for right, words in (width - 42, "logit"), (width, "prob."): scene.text(x + right, y, words, 11, text_anchor="end")
-    for k, c in enumerate(rows): self.draw_row(scene, x, y + 22 + 18 * k, width, c, min(values), max(values))
+    for right, words in (width - 40, "logit"), (width, "prob."): scene.text(x + right, y, words, 11, text_anchor="end")
+    for k, c in enumerate(rows): self.draw_row(scene, x, y + 22 + 18 * k, width, c, before, now, p, min(values), max(values))
     y += 22 + 18 * len(rows)
     scene.text(x, y, "outline: logit among all" + (f"; {self.count - len(rows)} weaker classes not listed" if len(rows) < self.count else ""), 11)
     return y
@@ -192,14 +190,14 @@ def main_scene(self: CompanyExplorer, width: int = 960) -> Scene:
     totals = [m.sum(0) if signed else m.mean(0) for m in maps]
     limits = [max(m.abs().max().item() for m in side) for side in (totals, maps)]
     title = f"{self.what} of {short(self.class_name(c), 34)}" + (f" over {short(self.class_name(r), 34)}" if self.what == "margin" else "")
-    for k, piece in enumerate(textwrap.wrap(title, 62)[:2]): scene.text(205, 14 + 15 * k, piece, 12, font_weight="bold")
+    for k, piece in enumerate(textwrap.wrap(title, 52)[:2]): scene.text(205, 14 + 15 * k, piece, 12, font_weight="bold")
     low = 50
     for e, name in (before, f"among all {self.count}"), (now, f"in this company of {len(now.candidates)}" + ("" if self.members is None else f", the others {self.form}")):
         scene.text(205, low, name, 12)
-        low = self.draw_maps(scene, 205, low + 6, 172, e, c, r, limits) + 22
+        low = self.draw_maps(scene, 205, low + 6, 158, e, c, r, limits) + 22
     scene.picture(205, low - 8, 110, 8, data_uri(tint(np.linspace(-1 if signed else 0, 1, 81)[None], 1, signed)))
     scene.text(322, low, f"{'±' if signed else '0 to '}{limits[0]:.2g} all heads, {'±' if signed else '0 to '}{limits[1]:.2g} each", 11)
-    scene.height = max(low + 12, y, self.draw_list(scene, 630, 14, width - 634) + 12)
+    scene.height = max(low + 12, y, self.draw_list(scene, 592, 14, width - 594) + 12)
     return scene
 
 @patch

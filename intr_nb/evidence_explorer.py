@@ -77,7 +77,7 @@ class EvidenceState(Browser):
 # %% ../nbs/lib/12_evidence_explorer.ipynb #12evidenceex-017
 class EvidenceExplorer(EvidenceState):
     "Eq. 9 at work on your images"
-    reader, logits, copy_of, strip, classes, search, class_name = (getattr(HeadBrowser, k) for k in ("reader", "logits", "copy_of", "strip", "classes", "search", "class_name"))
+    sized, reader, logits, copy_of, strip, classes, search, find, class_name = (getattr(HeadBrowser, k) for k in "sized reader logits copy_of strip classes search find class_name".split())
 
     def __init__(self,
         model, # `OneBlockINTR` or `INTR`
@@ -319,7 +319,7 @@ def build(self: EvidenceExplorer):
     steps = len(self.terms()[0])
     rows = [
         [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"),
-         b(W.Dropdown(description="class", layout=W.Layout(width="28em"), style=dict(description_width="4em")), "target", lambda: self.classes("the prediction", self.target)), self.search("target", "class")],
+         b(W.Dropdown(description="class", layout=W.Layout(width="28em"), style=dict(description_width="4em")), "target", lambda: self.classes("target")), self.search("target")],
         [b(W.Dropdown(description="add", options=ORDERS, layout=W.Layout(width="17em"), style=dict(description_width="4em")), "order"),
          b(W.Play(max=steps, step=max(1, steps // 60), interval=120, show_repeat=False, layout=W.Layout(width="8em")), "step"),
          b(W.IntSlider(max=steps, description="added", layout=W.Layout(width="26em"), style=dict(description_width="4em")), "step"),

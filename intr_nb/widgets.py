@@ -359,8 +359,8 @@ def view(self: Browser):
 def still(self: Browser) -> str: # HTML
     "The present state as a picture, hidden while the live view is on the page"
     scene = self.main()
-    source = "data:image/png;base64," + base64.b64encode(scene.png(1.5)).decode()
-    image = element("img", alt=scene.alt, src=source, style=f"max-width:100%;width:{scene.width}px")
+    drawn = Image.open(io.BytesIO(scene.png(1.5))).convert("RGB")
+    image = element("img", alt=scene.alt, src=data_uri(np.asarray(drawn)), style=f"max-width:100%;width:{scene.width}px")
     gone = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .intr-nb-still) .jupyter-widgets:not(:has(*)) { display: none; }" # the line that says that there is no model
     return f'<style>{gone}</style><div class="intr-nb-still intr-nb-still-{self.id}">{image}</div>'
 
@@ -422,6 +422,10 @@ def twin(
                          paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin=dict(l=10, r=10, t=110, b=20), hovermode="closest", modebar=dict(remove=["zoom", "pan", "select", "lasso"]))
     return figure
 
-def lean(values, digits=3):
-    "Numbers with few digits, as lists: a page of them is read by phones too"
-    return [[float(f"{v:.{digits}g}") for v in row] for row in np.asarray(values, float)]
+def lean(
+    values, # (h, w)
+    limit: float | None = None, # the value of full colour: a thousandth of it is the smallest step; None: the largest here
+) -> list:
+    "Numbers with few digits, as lists: phones read a page of them too"
+    n = max(0, 3 - int(np.floor(np.log10((np.abs(values).max() if limit is None else limit) or 1))))
+    return [[round(v, n) or 0 for v in row] for row in np.asarray(values, float).tolist()]

@@ -1,7 +1,5 @@
 """A real JupyterLab on loopback and a headless Chromium, to try widgets as a user does.
 
-    from lab import chromium, open_widget, lab_server, open_page      # the last two are fixtures' work: see conftest.py
-
     def test_my_browser(lab):                      # fixture: one server and one Chromium for the whole session
         page = lab.open_widget('''
             from intr_nb.my_browser import MyBrowser
@@ -16,9 +14,11 @@
 What `lab` has
     open_widget(code, theme="light") -> Page       writes a notebook with that one cell, opens it, runs it, waits for the widget
     open_file(path) -> Page                        a page from a file, with the network off (for twins)
+    open_notebook(path) -> Page                    opened, not run; shut_down_kernels()
 What a Page has (its `.tab` is playwright's Page, for all that is not here)
     control(trait)                                 locator of the control that `Browser.bind` made for a trait
     choose(trait, label)                           Dropdown: an option that contains `label`; ToggleButtons: the button with that text
+    options(trait), chosen(trait)                  a Dropdown's options; the one that it shows
     tick(trait)                                    Checkbox
     drag_slider(trait, dx)                         by so many pixels
     type_in(trait, text)                           number or text field, with Enter; `type_in(css=".intr-nb-search-target", text=...)`
@@ -28,8 +28,8 @@ What a Page has (its `.tab` is playwright's Page, for all that is not here)
     click_panel(panel, x=.5, y=.5, stage="main"), stroke(panel, points, stage="main")
     text(stage="main"), picture(stage="main")      its words; hash of all that it shows
     wait_changed(before, stage="main") -> str      waits until `picture` differs; returns the new one
+    restart_kernel(), save_notebook(), idle()
     error()                                        what the widget says went wrong, or ""
-    run(code) -> str                               another cell in the same kernel; what it printed
     shot(name)                                     a PNG into $INTR_NB_SCREENSHOTS, or the session's temporary folder
     finish(name)                                   shot, and an assertion that the console held no error; closes the tab
 """
@@ -82,7 +82,7 @@ def free_port():
 
 
 @contextmanager
-def server(folder, timeout=90):
+def server(folder, timeout=240):
     "A JupyterLab on `folder`/notebooks, with settings of its own; yields its address and token."
     port, token = free_port(), secrets.token_hex(16)
     homes = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")}
@@ -127,14 +127,14 @@ class Page:
 
     # -- what is shown --
     def stage(self, name="main"): return self.tab.locator(f".intr-nb-stage-{name} .intr-nb-stage").last
-    def text(self, stage="main"): return self.stage(stage).inner_text()
+    def text(self, stage="main"): return " ".join(self.stage(stage).inner_text().split())
     def picture(self, stage="main"):
         shown = self.stage(stage).evaluate("e => { const c = e.cloneNode(true); c.querySelectorAll('.intr-nb-cell').forEach(x => x.remove()); return c.innerHTML }")
         return hashlib.sha1(shown.encode()).hexdigest()
     def error(self): return self.tab.locator(".intr-nb-error").last.inner_text().strip()
     def panel(self, number, stage="main"): return self.stage(stage).locator(f'[data-panel="{number}"]')
 
-    def wait_changed(self, before, stage="main", timeout=15):
+    def wait_changed(self, before, stage="main", timeout=60):
         start = time.monotonic()
         while (now := self.picture(stage)) == before:
             assert time.monotonic() - start < timeout, f"the stage {stage!r} still shows what it did {timeout} s ago; the widget says: {self.error()!r}"
@@ -151,13 +151,17 @@ class Page:
     # -- what is done --
     def control(self, trait): return self.tab.locator(f".intr-nb-{trait.replace('_', '-')}").last
 
+    # ipywidgets writes a menu's blanks as no-break spaces
+    def options(self, trait): return [o.replace("\xa0", " ") for o in self.control(trait).locator("option").all_inner_texts()]
+    def chosen(self, trait): return self.control(trait).locator("select").evaluate("e => e.selectedIndex < 0 ? '' : e.options[e.selectedIndex].text").replace("\xa0", " ")
+
     def choose(self, trait, label):
         control = self.control(trait)
         if control.locator("select").count():
-            options = control.locator("option").all_inner_texts()
-            match = [o for o in options if o == label] or [o for o in options if label in o]
+            options = self.options(trait)
+            match = [k for k, o in enumerate(options) if o == label] or [k for k, o in enumerate(options) if label in o]
             assert match, f"{trait}: no option {label!r} among {options}"
-            control.locator("select").select_option(match[0])
+            control.locator("select").select_option(index=match[0])
         else:
             control.get_by_role("button", name=label, exact=True).click()
 
@@ -191,7 +195,7 @@ class Page:
     def hover(self, number, x=.5, y=.5, stage="main"):
         self.tab.mouse.move(*self.point(number, x, y, stage))
         tip = self.tab.locator(f".intr-nb-stage-{stage} .intr-nb-tip").last
-        tip.wait_for(state="visible", timeout=5000)
+        tip.wait_for(state="visible", timeout=60_000)
         return tip.inner_text()
 
     def click_panel(self, number, x=.5, y=.5, stage="main"): self.tab.mouse.click(*self.point(number, x, y, stage))
@@ -204,14 +208,14 @@ class Page:
         self.tab.mouse.up()
 
     # -- the notebook --
-    def idle(self): self.tab.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=90_000)
+    def idle(self): self.tab.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=240_000)
 
     def run_all(self):
         self.idle()
         self.tab.wait_for_timeout(700)  # a run asked for before the kernel has connected is lost
         self.tab.get_by_role("menuitem", name="Run", exact=True).click()
         self.tab.locator('[data-command="runmenu:run-all"]').click()
-        self.tab.wait_for_function(r"[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(e => /\[\d+\]/.test(e.textContent))", timeout=120_000)
+        self.tab.wait_for_function(r"[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(e => /\[\d+\]/.test(e.textContent))", timeout=240_000)
 
     def save_notebook(self):
         self.tab.locator(".jp-NotebookPanel:visible [data-jp-item-name=save] button, .jp-NotebookPanel:visible [data-jp-item-name=save] jp-button").first.click()
@@ -241,6 +245,7 @@ class Lab:
 
     def tab(self, **options):
         context = self.chrome.new_context(viewport=dict(width=1280, height=1200), **options)
+        context.set_default_timeout(120_000)  # waiting ends as soon as there is something to see; a busy machine needs patience
         return Page(context.new_page(), self.shots)
 
     def write(self, *cells):
@@ -255,9 +260,9 @@ class Lab:
         name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
         setting = json.dumps(dict(raw=json.dumps(dict(theme=name)))).encode()
         request = urllib.request.Request(f"{base}/lab/api/settings/@jupyterlab/apputils-extension:themes?token={token}", setting, {"Content-Type": "application/json"}, method="PUT")
-        urllib.request.urlopen(request).read()
+        urllib.request.urlopen(request, timeout=120).read()
         page.tab.goto(f"{base}/lab/tree/{path.name}?token={token}&reset")
-        page.tab.locator(".jp-Notebook").wait_for(timeout=90_000)
+        page.tab.locator(".jp-Notebook").wait_for(timeout=240_000)
         page.idle()
         return page
 
@@ -266,13 +271,18 @@ class Lab:
         page = self.open_notebook(self.write(code, *more), theme)
         page.run_all()
         try:
-            page.stage().locator("svg").wait_for(timeout=30_000)
+            page.stage().locator("svg").wait_for(timeout=120_000)
         except Exception:
             page.shot("failed")
             raise AssertionError(f"no widget: {page.tab.locator('.jp-OutputArea').all_inner_texts()}, console: {page.errors}") from None
         page.settle()
         page.tab.keyboard.press("Escape")
         return page
+
+    def shut_down_kernels(self):
+        base, token = self.address
+        for session in json.load(urllib.request.urlopen(f"{base}/api/sessions?token={token}")):
+            urllib.request.urlopen(urllib.request.Request(f"{base}/api/sessions/{session['id']}?token={token}", method="DELETE"))
 
     def open_file(self, path):
         "A page from a file, with the network off."
