@@ -48,7 +48,7 @@ class CompanyState(Browser):
 # %% ../nbs/lib/12_company_explorer.ipynb #12companyexp-013
 class CompanyExplorer(CompanyState):
     "Any set of candidates for your images"
-    copy_of, strip, class_name, layer_list = (getattr(HeadBrowser, k) for k in ("copy_of", "strip", "class_name", "layer_list"))
+    sized, copy_of, strip, find, class_name, layer_list = (getattr(HeadBrowser, k) for k in "sized copy_of strip find class_name layer_list".split())
 
     def __init__(self,
         model, # `INTR` or `OneBlockINTR`
@@ -69,7 +69,7 @@ class CompanyExplorer(CompanyState):
 @kept(size=4)
 def company(self: CompanyExplorer, i: int) -> Company:
     "Image `i`, read"
-    return Company(self.models[0], *self.pictures.sized(i, self.models[0]), self.names)
+    return Company(self.models[0], *self.sized(0, i), self.names)
 
 @patch
 @kept(size=64)
@@ -77,6 +77,11 @@ def answers(self: CompanyExplorer, i: int, members, form: str) -> dict: # class 
     "What each member says; members None: all"
     logits = self.company(i).ask(members, form)[0].cpu()
     return dict(zip(range(self.count) if members is None else members, logits.tolist()))
+
+@patch
+def logits(self: CompanyExplorer, m: int, i: int) -> torch.Tensor: # (C,)
+    "Among all, which `find` and others ask for"
+    return torch.tensor(list(self.answers(i, None, "absent").values()))
 
 @patch
 @kept(size=16)
@@ -236,11 +241,13 @@ def key(self: CompanyExplorer, name):
 @patch
 def finder(self: CompanyExplorer):
     "A field that ticks a class and forgets it again"
-    box = W.Combobox(options=list(dict.fromkeys(self.class_name(c) for c in range(self.count))), placeholder=f"tick one of {self.count} classes", ensure_option=True, continuous_update=False, layout=W.Layout(width="16em"))
+    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"tick one of {self.count} classes", continuous_update=False, layout=W.Layout(width="16em"))
     def choose(change):
-        if not change["new"]: return
-        with self.attempt(): self.toggle(class_list([change["new"]], self.names or [self.class_name(c) for c in range(self.count)], self.count)[0])
-        box.value = ""
+        if not (text := change["new"].strip()): return
+        with self.attempt():
+            with self.attempt(): self.toggle(self.find(text))
+            box.value = ""
+            self.refresh()
     box.observe(choose, "value")
     box.add_class("intr-nb-find")
     return box
@@ -294,7 +301,7 @@ def stops(self: CompanyExplorer, what: str, listed: list) -> dict: # for `layout
             for form in ("absent", "zero"):
                 e = self.explained(self.index, members, form if members else "absent", tuple(sorted((c, r))))
                 m, said = self.maps(e if self.layer is None or self.layers == 1 else e.layer(self.layer), c, r), self.answers(self.index, members, form if members else "absent")
-                change["z"].append(lean(m.sum(0) if what != "attention" else m.mean(0)))
+                change["z"].append(lean((m.sum(0) if what != "attention" else m.mean(0)).numpy()))
                 change["x"].append([round(said[k], 3) if k in said else None for k in listed])
             steps.append(dict(method="restyle", args=[dict(z=change["z"] + [None, None], x=[None, None] + change["x"]), [0, 1, 2, 3]], label=f"{len(said)}" + ", as ticked" * (members == self.members and members is not None)))
             if members == self.members: active = len(steps) - 1

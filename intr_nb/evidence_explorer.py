@@ -348,7 +348,7 @@ def stops(self: EvidenceExplorer, many: int = 24) -> dict: # for `layout.sliders
     for k in sorted({round(j * n / many) for j in range(many + 1)} | {self.step}):
         change = dict(x=[None, [k]], y=[None, [round(sums[k].item(), 4)]])
         if self.order != "head by head": change |= dict(zmin=[k + .4, None], zmax=[k + .6, None])
-        else: change = dict(x=[None, None, [k]], y=[None, None, change["y"][1]], z=[lean(e.evidence[at[:k], e.at(self.chosen())].sum(0)), None, None])
+        else: change = dict(x=[None, None, [k]], y=[None, None, change["y"][1]], z=[lean(e.evidence[at[:k], e.at(self.chosen())].sum(0).numpy()), None, None])
         steps.append(dict(method="restyle", label=f"{k}: {sums[k]:+.3f}", args=[change, [1, 3] if self.order != "head by head" else [0, 1, 3]]))
     active = [s["label"].split(":")[0] for s in steps].index(str(self.step))
     what = "heads" if self.order == "head by head" else "places"
@@ -365,10 +365,10 @@ def page_of(self: EvidenceExplorer, c: int) -> tuple: # changes of the four trac
         if self.order == "head by head": rank[:] = 0
         else: rank.view(-1)[at] = torch.arange(1., len(at) + 1)
         if e.mask is not None: rank[e.mask] = 1e6
-        total, limit = e.evidence[:, e.at(c)].sum(0), e.evidence[:, e.at(c)].sum(0).abs().max().item()
-        z = lean(now if self.order == "head by head" else total)
+        total, limit, sums = e.evidence[:, e.at(c)].sum(0), e.evidence[:, e.at(c)].sum(0).abs().max().item(), self.running().numpy().round(4).tolist()
+        z = lean((now if self.order == "head by head" else total).numpy())
         traces = dict(z=[z, rank.int().tolist(), None, None], text=[self.tips(c), None, None, None], zmin=[-limit, self.step + .4, None, None], zmax=[limit, self.step + .6, None, None],
-                      x=[None, None, list(range(len(at) + 1)), [self.step]], y=[None, None, lean(self.running()[None], 5)[0], lean(self.running()[None, [self.step]], 5)[0]])
+                      x=[None, None, list(range(len(at) + 1)), [self.step]], y=[None, None, sums, [sums[self.step]]])
         return traces, {"sliders": [self.stops()], "title.text": plain(self.words()[0], 140)}
     finally: self.target = before
 
