@@ -178,7 +178,7 @@ function render({ model, el }) {
     if (!rect) { tip.hidden = true; mark(null); return; }
     const at = place(event, rect), i = at.row * at.p.columns + at.column;
     const lines = at.p.values.map(v => [v.name, v.data.getFloat32(4 * i, true)]).filter(([, v]) => !Number.isNaN(v)).map(([name, v]) => name + "  " + number(v));
-    if (at.p.rows * at.p.columns > 1) lines.unshift("row " + (at.row + 1) + " of " + at.p.rows + ", column " + (at.column + 1) + " of " + at.p.columns);
+    if (Math.min(at.p.rows, at.p.columns) > 1) lines.unshift("row " + (at.row + 1) + " of " + at.p.rows + ", column " + (at.column + 1) + " of " + at.p.columns);
     tip.textContent = [at.p.title, ...lines].join("\\n"); tip.hidden = false; mark(at);
     const r = el.getBoundingClientRect(), left = event.clientX - r.left + 14;
     tip.style.left = Math.max(0, Math.min(left, r.width - tip.offsetWidth - 4)) + "px"; tip.style.top = event.clientY - r.top + 16 + "px";
