@@ -118,13 +118,13 @@ def reset(self: BirdEditor):
 @patch
 def values(self: BirdEditor, attribute: str) -> list: # of (text, value or None)
     own = self.own()[attribute]
-    return [(v + " (its own)" * (v == own), None if v == own and getattr(self, attribute) != v else v) for v in ATTRIBUTES[attribute]]
+    return [(v + " (own)" * (v == own), None if v == own and getattr(self, attribute) != v else v) for v in ATTRIBUTES[attribute]]
 
 # %% ../nbs/lib/12_bird_editor.ipynb #12birdeditor-032
 @patch
 def build(self: BirdEditor):
     row = dict(flex_flow="row wrap", align_items="center")
-    menus = [self.bind(W.Dropdown(description=a.replace("_", " "), layout=W.Layout(width="15.5em"), style=dict(description_width="6.2em")), a, lambda a=a: self.values(a)) for a in ATTRIBUTES]
+    menus = [self.bind(W.Dropdown(description=a.replace("_", " "), layout=W.Layout(width="15.8em"), style=dict(description_width="6.6em")), a, lambda a=a: self.values(a)) for a in ATTRIBUTES]
     species = W.Dropdown(options=[("all that a species has …", "")] + [(short(n, 40), c) for c, n in enumerate(self.names)], layout=W.Layout(width="19em"))
     species.add_class("intr-nb-become")
     def choose(change):

@@ -294,11 +294,13 @@ def pair_controls(self: ChangeBrowser) -> list:
             self.bind(W.FloatSlider(description="opacity", max=1, step=.05, readout=False, layout=W.Layout(width="14em"), style=dict(description_width="5em")), "opacity")]
 
 @patch
-def button(self: Browser, text: str, do, tip: str = ""):
+def button(self: Browser, text: str, do, tip: str = "", icon: str = "undo"):
     "A button whose errors are shown"
-    made = W.Button(description=text, tooltip=tip or text, layout=W.Layout(width="auto"))
+    made = W.Button(description=text, tooltip=tip or text, icon=icon, layout=W.Layout(width="auto"))
     def press(_):
-        with self.attempt(): do()
+        with self.attempt():
+            do()
+            self.refresh()
     made.on_click(press)
     made.add_class(f"intr-nb-button-{text.split()[0].lower()}")
     return made
