@@ -140,3 +140,54 @@ def test_paint_box_without_a_kernel(lab, tmp_path):
     page.tab.wait_for_timeout(500)
     assert pictures(page) != before
     page.finish("paint_box_twin")
+
+
+STUDY = """
+import os
+from intr_nb.attribute_study import AttributeStudy, bird_examples
+from intr_nb.aviary import Aviary
+from intr_nb.weights import pretrained
+if os.path.exists("ada.jsonl"): os.remove("ada.jsonl")
+b = AttributeStudy(pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", "ada.jsonl")
+b
+"""
+
+
+def test_attribute_study(lab):
+    page = lab.open_widget(STUDY)
+    assert "question 1 of 16" in page.text()
+    page.shot("attribute_study_0")
+    shown, answers = page.picture(), lab.folder / "notebooks" / "ada.jsonl"
+    page.tab.locator(".intr-nb-answers button").first.click()
+    shown = page.wait_changed(shown)
+    assert "question 2 of 16" in page.text() and len(answers.read_text().splitlines()) == 1
+    page.tab.locator(".intr-nb-answers button", has_text="none of these").click()
+    shown = page.wait_changed(shown)
+    assert len(answers.read_text().splitlines()) == 2 and '"answer": null' in answers.read_text()
+    page.press("ArrowLeft")
+    shown = page.wait_changed(shown)
+    assert "your answer: none of these" in page.text()
+    page.click_panel(5)  # another map of this image
+    page.wait_changed(shown)
+    assert "question 6 of 16" in page.text() and not page.error()
+    page.finish("attribute_study_1")
+
+
+def test_attribute_study_without_a_kernel(lab, tmp_path):
+    from intr_nb.attribute_study import AttributeStudy, bird_examples
+    from intr_nb.aviary import Aviary
+    from intr_nb.weights import pretrained
+
+    study = AttributeStudy(pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", tmp_path / "ada.jsonl")
+    page = lab.open_file(study.save(tmp_path / "study.html"))
+    page.tab.locator(".updatemenu-header").first.wait_for()
+    before, truth = pictures(page), study.truth(study.order[0][0])[study.order[0][1]].replace("_", " ")
+    assert not page.tab.locator(".textpoint").count()
+    page.tab.locator(".updatemenu-header").nth(1).click()
+    page.tab.locator(".updatemenu-dropdown-button", has_text="show what each lies on").click()
+    page.tab.locator(".textpoint", has_text=truth).first.wait_for()
+    page.tab.locator(".updatemenu-header").first.click()
+    page.tab.locator(".updatemenu-dropdown-button", has_text="image 2").click()
+    page.tab.wait_for_timeout(500)
+    assert pictures(page) != before
+    page.finish("attribute_study_twin")
