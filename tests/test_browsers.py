@@ -258,10 +258,42 @@ def test_company_explorer(lab):
     assert "6 of 16 classes are asked" in page.text()
     page.choose("what", "attention")
     shown = page.wait_changed(shown)
+    assert "attention" in page.hover(0, .4, .5)
+    page.shot("company_explorer_0")
+    page.tab.get_by_role("button", name="the two strongest").click()
+    shown = page.wait_changed(shown)
+    page.press("ArrowDown")  # one alone has nothing to decide
+    page.tab.get_by_text("keep at least two classes").first.wait_for()
+    page.type_in(css=".intr-nb-find", text=page.run("print(b.class_name(next(c for c in range(16) if c not in b.members)))").strip())
+    page.wait_changed(shown)
+    assert "3 of 16 classes are asked" in page.text() and not page.error()
+    page.finish("company_explorer_1")
 
 
+def test_company_explorer_in_the_dark(lab):
+    page = lab.open_widget(COMPANY.replace("index=8", "index=3, members=[0, 1, 2, 3]"), theme="dark")
+    page.finish("company_explorer_dark")
 
-    page.finish("head_browser_1")
+
+def test_the_twin_of_company_explorer(lab, tmp_path):
+    here = {}
+    exec(COMPANY, here)
+    here["b"].members = [7, 8, 9, 10]
+    page = lab.open_file(here["b"].save(tmp_path / "company.html"))
+    slider = page.tab.locator(".slider-container")
+    slider.wait_for()
+    page.shot("company_explorer_twin_0")
+    before, bars = slider.text_content(), page.tab.locator(".barlayer").inner_html()
+    rail = page.tab.locator(".slider-rail-touch-rect").bounding_box()
+    page.tab.mouse.click(rail["x"] + rail["width"] * .01, rail["y"] + rail["height"] / 2)
+    page.tab.wait_for_timeout(700)
+    assert "candidates: 16" in slider.text_content() != before and page.tab.locator(".barlayer").inner_html() != bars
+    maps = page.tab.locator(".heatmaplayer").first.inner_html()
+    page.tab.locator(".updatemenu-header").click()
+    page.tab.locator(".updatemenu-dropdown-button").nth(2).click()
+    page.tab.wait_for_timeout(700)
+    assert page.tab.locator(".heatmaplayer").first.inner_html() != maps
+    page.finish("company_explorer_twin_1")
 
 
 BIRDS = """
