@@ -92,7 +92,8 @@ class AttributeStudy(Browser):
         self.options = list(dict.fromkeys(a for e in examples for a in e.attributes))
         self.heads = len(self.maps(0))
         self.images = [hashlib.sha1(pixels(as_trained(model, e.image)).tobytes()).hexdigest()[:12] for e in examples]
-        self.study = hashlib.sha1(json.dumps([self.images, self.options, self.heads, what, self.maps(0).sum((1, 2)).mul(1e3).round().tolist(), self.maps(0).flatten(1).argmax(1).tolist()]).encode()).hexdigest()[:12]
+        weights = hashlib.sha1(b"".join(t.double().cpu().numpy().tobytes() for t in model.state_dict().values())).hexdigest() # the same on every machine; maps differ in the last digit
+        self.study = hashlib.sha1(json.dumps([weights, self.images, self.options, self.heads, what]).encode()).hexdigest()[:12]
         r = random.Random(f"{seed} {self.student}")
         self.order = [(i, h) for i in r.sample(range(len(examples)), len(examples)) for h in r.sample(range(self.heads), self.heads)]
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.student)
@@ -126,44 +127,45 @@ class Score:
     "What a class of students saw in the maps"
     students: int # who finished at least one image
     rows: list # (image, attribute, how many named it, how many were asked, lies a map's largest share on it: True, False or None)
-    hits: list # (student, share of the answers that name the attribute the map lies on most, how many such answers)
+    hits: list # (student, share of the answers that are the truth, how many answers)
 
     @property
     def majority(self): "Share of attributes that more than half named"; return float(np.mean([2 * n > m for _, _, n, m, _ in self.rows])) if self.rows else float("nan")
     @property
     def possible(self): "The same, had all seen exactly what the masks say; None without masks"; known = [t for *_, t in self.rows if t is not None]; return float(np.mean(known)) if known else None
     @property
-    def right(self): "Share of answers that name the attribute the map lies on most; None without masks"; n = sum(k for *_, k in self.hits); return sum(s * k for _, s, k in self.hits) / n if n else None
+    def right(self): "Share of answers that are the truth; None without masks"; n = sum(k for *_, k in self.hits); return sum(s * k for _, s, k in self.hits) / n if n else None
     def by_attribute(self): return {a: float(np.mean([2 * n > m for _, b, n, m, _ in self.rows if a == b])) for a in dict.fromkeys(r[1] for r in self.rows)}
     def __repr__(self):
-        truth = "" if self.possible is None else f"; masks alone would score {self.possible:.1%}; {self.right or 0:.1%} of the answers name what the map lies on"
+        truth = "" if self.possible is None else f"; masks alone would score {self.possible:.1%}; {self.right or 0:.1%} of the answers are the truth"
         return f"Score({self.majority:.1%} of {len(self.rows)} attributes seen by a majority of {self.students} students{truth})"
     def _repr_html_(self): return table(["attribute", "seen by a majority", "images"], [[a, f"{v:.0%}", sum(r[1] == a for r in self.rows)] for a, v in self.by_attribute().items()]) + f"<div>{self!r}</div>"
 
 # %% ../nbs/lib/12_attribute_study.ipynb #12attributes-026
 @patch
 @kept(size=64)
-def truth(self: AttributeStudy, i: int) -> list | None: # of attributes, one a head
-    "On which of the image's attributes each map lies most; None: no masks"
+def truth(self: AttributeStudy, i: int) -> list | None: # of attributes or None, one a head
+    "On which of the image's attributes each map lies most, None where it lies more elsewhere; None: no masks"
     e = self.examples[i]
     if e.masks is None: return None
-    names = [a for a in e.attributes if e.masks[a].any()]
-    return [names[k] for k in densities(self.maps(i), {a: e.masks[a] for a in names}).nan_to_num(-1).argmax(1).tolist()] if names else None
+    masks = {a: e.masks[a] for a in e.attributes if e.masks[a].any()}
+    top = densities(self.maps(i), {**masks, "": ~np.any(list(e.masks.values()), 0)}).nan_to_num(-1).argmax(1).tolist()
+    return [[*masks, None][k] for k in top]
 
 @patch
 def score(self: AttributeStudy,
     *paths, # of the students' files; none: this student's own
 ) -> Score:
     "The majority's score over several students' files"
-    found, rows, hits = read_answers(*(paths or [self.path]), study=self.study), [], {}
+    found, rows, hits, finished = read_answers(*(paths or [self.path]), study=self.study), [], {}, set()
     students = list(dict.fromkeys(s for s, *_ in found))
     for i, (image, e) in enumerate(zip(self.images, self.examples)):
         sheets = {s: [found[s, image, h]["answer"] for h in range(self.heads)] for s in students if all((s, image, h) in found for h in range(self.heads))}
-        t = self.truth(i)
+        t, finished = self.truth(i), finished | set(sheets)
         for s, sheet in sheets.items():
-            if t: hits.setdefault(s, []).extend(a == b for a, b in zip(sheet, t) if a is not None)
+            if t is not None: hits.setdefault(s, []).extend(a == b for a, b in zip(sheet, t))
         if sheets: rows += [(image, a, sum(a in sheet for sheet in sheets.values()), len(sheets), None if t is None else a in t) for a in e.attributes]
-    return Score(len({s for s in students if any((s, im) in {(k[0], k[1]) for k in found} for im in self.images)}), rows, [(s, float(np.mean(v)), len(v)) for s, v in hits.items() if v])
+    return Score(len(finished), rows, [(s, float(np.mean(v)), len(v)) for s, v in hits.items()])
 
 # %% ../nbs/lib/12_attribute_study.ipynb #12attributes-033
 @patch
@@ -184,7 +186,7 @@ def main_scene(self: AttributeStudy, width: int = 960, size: int = 330) -> Scene
     ih, iw = as_trained(self.model, self.examples[i].image).shape[1:]
     pw, ph = size * min(1, iw / ih), size * min(1, ih / iw)
     known = f", your answer: {self.answers[i, h] or 'none of these'}" if (i, h) in self.answers else ""
-    scene.text(0, 16, f"question {k + 1} of {n}: what does the map on the right mark?{known}", 13, 640, font_weight="bold")
+    scene.text(0, 16, f"question {k + 1} of {n}: what does the large map mark?{known}", 13, 640, font_weight="bold")
     scene.add("rect", x=660, y=6, width=300, height=8, fill="currentColor", fill_opacity=.15)
     scene.add("rect", x=660, y=6, width=round(300 * self.answered / n, 1), height=8, fill="#e05400")
     scene.picture(0, 28, pw, ph, colour)
@@ -246,7 +248,7 @@ def to_figure(self: AttributeStudy, many: int = 8):
     h, w = as_trained(self.model, self.examples[shown[0]].image).shape[1:]
     steps = [[k / 20, "rgba({:.0f}, {:.0f}, {:.0f}, {:.3f})".format(*c[:3], c[3] / 255)] for k in range(21) for c in [palette(False)[round(k * 255 / 20)]]]
     heads = {i: [x for j, x in self.order if j == i] for i in shown}
-    def told(i): return [plain((self.truth(i)[x] if self.truth(i) else "not known").replace("_", " ")) for x in heads[i]]
+    def told(i): return [plain(("not known" if self.truth(i) is None else self.truth(i)[x] or "none of these").replace("_", " ")) for x in heads[i]]
     places = [(r + 1, c + 2) for r in range(rows) for c in range(columns)][:self.heads]
     for place, x in zip(places, heads[shown[0]]):
         z = lean(self.maps(shown[0])[x])
@@ -264,4 +266,4 @@ def to_figure(self: AttributeStudy, many: int = 8):
                                  {f"images[{k}].source": self.copies(i)[min(k, 1)] for k in range(n + 1)} | {"title.text": plain(listed(i), 160)}) for k, i in enumerate(shown)}
     truth = {"guess first": (dict(visible=False), {}), "show what each lies on": (dict(visible=True), {})}
     twin(figure, [menu(images, 0, y=1.2), menu(truth, .2, list(range(n, 2 * n)), y=1.2)], 480, plain(listed(shown[0]), 160))
-    return figure
+    return figure.update_layout(title=dict(y=.98, yanchor="top"))

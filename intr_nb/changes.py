@@ -294,11 +294,13 @@ def pair_controls(self: ChangeBrowser) -> list:
             self.bind(W.FloatSlider(description="opacity", max=1, step=.05, readout=False, layout=W.Layout(width="14em"), style=dict(description_width="5em")), "opacity")]
 
 @patch
-def button(self: Browser, text: str, do, tip: str = ""):
+def button(self: Browser, text: str, do, tip: str = "", icon: str = "undo"):
     "A button whose errors are shown"
-    made = W.Button(description=text, tooltip=tip or text, layout=W.Layout(width="auto"))
+    made = W.Button(description=text, tooltip=tip or text, icon=icon, layout=W.Layout(width="auto"))
     def press(_):
-        with self.attempt(): do()
+        with self.attempt():
+            do()
+            self.refresh()
     made.on_click(press)
     made.add_class(f"intr-nb-button-{text.split()[0].lower()}")
     return made
@@ -335,10 +337,10 @@ def change_figure(
     from plotly.subplots import make_subplots
     (h, w), first, specs = shape, next(iter(frames.values())), [[{}, {}, {}, {"rowspan": 2}], [{"colspan": 3}, None, None, None]]
     figure = make_subplots(2, 4, specs=specs, subplot_titles=["original", "edited", "change of evidence", "by part, logits", "by head, logits"], row_heights=[.68, .32], horizontal_spacing=.04, vertical_spacing=.13)
-    steps = [[k / 20, "rgba({:.0f}, {:.0f}, {:.0f}, {:.3f})".format(*c[:3], c[3] / 255)] for k in range(21) for c in [palette(True)[round(k * 255 / 20)]]]
+    shades = [[k / 20, "rgba({:.0f}, {:.0f}, {:.0f}, {:.3f})".format(*c[:3], c[3] / 255)] for k in range(21) for c in [palette(True)[round(k * 255 / 20)]]]
     for k, f in enumerate(frames.values()):
         rows, columns, show = len(f["z"]), len(f["z"][0]), dict(visible=k == 0)
-        figure.add_trace(Heatmap(z=f["z"], zmin=-f["limit"], zmax=f["limit"], x0=w / columns / 2, dx=w / columns, y0=h / rows / 2, dy=h / rows, colorscale=steps, showscale=False, hovertemplate="%{z} logits<extra></extra>", **show), 1, 3)
+        figure.add_trace(Heatmap(z=f["z"], zmin=-f["limit"], zmax=f["limit"], x0=w / columns / 2, dx=w / columns, y0=h / rows / 2, dy=h / rows, colorscale=shades, showscale=False, hovertemplate="%{z} logits<extra></extra>", **show), 1, 3)
         for bars, across, at in (f["parts"], True, (1, 4)), (f["heads"], False, (2, 1)):
             names, values = [plain(n.replace("_", " ")) for n in bars], [round(v, 4) for v in bars.values()]
             colour, hover = ["#e05400" if v > 0 else "#1e50c8" for v in values], "%{x}: %{y} logits<extra></extra>"
@@ -348,5 +350,8 @@ def change_figure(
     figure.update_yaxes(autorange="reversed", row=1, col=4).update_xaxes(domain=[.86, 1], row=1, col=4)
     said = ["<br>".join(plain(t, 160) for t in f["words"]) for f in frames.values()]
     choices = {t: (dict(visible=[k == j for j in range(len(frames)) for _ in range(3)]), {"images[1].source": f["edited"], "images[2].source": f["pale"], "title.text": said[k]}) for k, (t, f) in enumerate(frames.items())}
-    twin(figure, [menu(choices, 0, y=1.22)], 560, said[0])
-    return figure.update_layout(margin=dict(t=180, l=30), title=dict(y=.98, yanchor="top", font_size=12), bargap=.3)
+    many = len(choices) > 12 # a menu would reach beyond the figure
+    steps = [dict(label=plain(t), method="update", args=list(args)) for t, args in choices.items()]
+    twin(figure, [] if many else [menu(choices, 0, y=1.22)], 560, said[0])
+    if many: figure.update_layout(sliders=[dict(steps=steps, x=0, y=1.3, len=.83, yanchor="top", pad=dict(t=0, b=0), currentvalue=dict(font_size=14), font=dict(size=9))])
+    return figure.update_layout(margin=dict(t=200, l=30), title=dict(y=.98, yanchor="top", font_size=12), bargap=.3)

@@ -124,12 +124,12 @@ def rows(self: CompanyExplorer, many: int = 20) -> list:
 @patch
 def draw_row(self: CompanyExplorer, scene, x, y, width, c, before, now, p, low, high):
     "One class"
-    inside, x1, span = c in now, x + width - 170, 78
+    inside, x1, span = c in now, x + width - 148, 58
     def at(v): return round(x1 + (v - low) / ((high - low) or 1) * span, 1)
     box = dict(data_click=f"tick {c}", role="checkbox", aria_checked=str(inside).lower(), aria_label=self.class_name(c))
     scene.add("rect", x=x + .5, y=y - 10.5, width=12, height=12, rx=2, fill="#1976d2" if inside else "transparent", stroke="#1976d2" if inside else "#808080", stroke_width=1.2, **box)
     if inside: scene.add("path", d=f"M{x + 3} {y - 5}l2.8 3l4.5 -6", fill="none", stroke="white", stroke_width=1.8, pointer_events="none")
-    scene.text(x + 19, y, self.class_name(c), 11, width - 215, data_click=f"tick {c}", font_weight="bold" if c in self.pair() else None, opacity=None if inside else .55)
+    scene.text(x + 19, y, self.class_name(c), 10.5, width - 190, data_click=f"tick {c}", font_weight="bold" if c in self.pair() else None, opacity=None if inside else .55)
     if inside: scene.add("rect", x=min(at(0), at(now[c])), y=y - 8, width=round(abs(at(now[c]) - at(0)), 1), height=7, fill="#e05400" if now[c] > 0 else "#1e50c8")
     scene.add("rect", x=min(at(0), at(before[c])), y=y - 10, width=round(abs(at(before[c]) - at(0)), 1), height=11, fill="none", stroke="currentColor", stroke_width=.9, stroke_opacity=1 if inside else .5)
     scene.text(x + width - 40, y, f"{now[c]:+.2f}" if inside else "", 11, text_anchor="end")
@@ -278,7 +278,7 @@ def build(self: CompanyExplorer):
     rows = [
         [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"),
          b(W.ToggleButtons(options=self.traits()["what"].values, style=dict(button_width="7em")), "what"),
-         b(W.Dropdown(description="layer", layout=W.Layout(width="12em")), "layer", self.layer_list, lambda: self.layers > 1)],
+         b(W.Dropdown(description="layer", layout=W.Layout(width="16em")), "layer", self.layer_list, lambda: self.layers > 1)],
         [self.button("all", lambda: setattr(self, "members", None), "every class is asked"), self.button("halve", lambda: self.keep(max(2, size() // 2)), "keep the stronger half"),
          self.button("the two strongest", lambda: self.keep(2), "keep the class in view and its strongest rival"), self.finder(),
          b(W.Dropdown(description="the others", options=[("are absent", "absent"), ("have zero queries", "zero")], layout=W.Layout(width="17em")), "form")],
@@ -315,7 +315,7 @@ def to_figure(self: CompanyExplorer):
     from plotly.subplots import make_subplots
     (c, r), listed = self.pair(), self.rows(16)[:16][::-1]
     sliders = {what: self.stops(what, listed) for what in ("margin", "evidence", "attention")}
-    figure = make_subplots(1, 3, column_widths=[.3, .3, .4], horizontal_spacing=.03, subplot_titles=["the others absent", "the others zero", "logits"])
+    figure = make_subplots(1, 3, column_widths=[.31, .31, .38], horizontal_spacing=.02, subplot_titles=["the others absent", "the others zero", ""])
     def look(what):
         z = [s["args"][0]["z"][j] for s in sliders[what]["steps"] for j in (0, 1)]
         limit, now = float(np.abs(z).max()), sliders[what]["steps"][sliders[what]["active"]]["args"][0]
@@ -324,13 +324,13 @@ def to_figure(self: CompanyExplorer):
         return dict(z=now["z"], x=now["x"], zmin=[-limit if what != "attention" else 0] * 2 + [None] * 2, zmax=[limit] * 2 + [None] * 2, colorscale=[scale] * 2 + [None] * 2), {"sliders": [sliders[what]]}
     first, layout = look(self.what)
     e = self.both()[1]
-    (h, w), names = e.attention.shape[-2:], [plain(self.class_name(k), 28) for k in listed]
+    (h, w), names = e.attention.shape[-2:], [plain(self.class_name(k), 34) for k in listed]
     for j in (0, 1):
         figure.add_heatmap(row=1, col=j + 1, showscale=False, hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>", **{k: first[k][j] for k in ("z", "zmin", "zmax", "colorscale")})
         figure.add_layout_image(source=self.copy_of(self.index, 320, True), xref=f"x{j + 1}".replace("x1", "x"), yref=f"y{j + 1}".replace("y1", "y"), x=-.5, y=-.5, sizex=w, sizey=h, sizing="stretch", layer="below")
         figure.update_xaxes(visible=False, range=[-.5, w - .5], constrain="domain", row=1, col=j + 1)
         figure.update_yaxes(visible=False, range=[h - .5, -.5], scaleanchor=f"x{j + 1}".replace("x1", "x"), constrain="domain", row=1, col=j + 1)
     for j, (name, colour) in enumerate((("absent", "#e05400"), ("zero", "#8c8c8c"))): figure.add_bar(row=1, col=3, orientation="h", y=list(range(len(names))), x=first["x"][j + 2], name=name, marker_color=colour, customdata=names, hovertemplate="%{customdata}: %{x:.2f}<extra></extra>")
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, row=1, col=3).update_xaxes(zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=3)
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, row=1, col=3).update_xaxes(domain=[.84, 1], zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=3)
     title = f"{plain(self.class_name(c))} over {plain(self.class_name(r))}"
-    return twin(figure, [menu({what: look(what) for what in sliders}, 0, [0, 1, 2, 3], 1.22)], 560, title).update_layout(sliders=layout["sliders"], showlegend=True, legend=dict(orientation="h", x=.62, y=1.2, title="the others:"), margin=dict(t=130, b=90))
+    return twin(figure, [menu({what: look(what) for what in sliders}, 0, [0, 1, 2, 3], 1.2)], 560, title).update_layout(sliders=layout["sliders"], showlegend=True, legend=dict(orientation="h", x=1, xanchor="right", y=1.12, yanchor="bottom", title="logits, the others:"), title_y=.97, margin=dict(t=130, b=90))

@@ -392,9 +392,10 @@ def find(self: HeadBrowser, text: str) -> int:
     if not found: raise ValueError(f"no class has {text!r} in its name: type a part of one of {self.count}")
     return max(found, key=lambda c: self.logits(0, self.index)[c].item())
 
+# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-049
 @patch
 def build(self: HeadBrowser):
-    def wide(): return dict(layout=W.Layout(width="26em"), style=dict(description_width="5em"))
+    def wide(): return dict(layout=W.Layout(width="30em"), style=dict(description_width="5em"))
     box = W.Layout(flex_flow="row wrap", align_items="center")
     n, b = len(self.pictures), self.bind
     rows = [
@@ -402,9 +403,9 @@ def build(self: HeadBrowser):
         [b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("target")), self.search("target"),
          b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.classes("rival"), lambda: self.what == "margin"), self.search("rival", lambda: self.what == "margin")],
         [b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),
-         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="14em")), "order"),
+         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="13em")), "order"),
          b(W.Dropdown(description="layer", layout=W.Layout(width="12em")), "layer", self.layer_list, lambda: self.layers > 1),
-         b(W.FloatSlider(description="opacity", max=1, step=.05, readout_format=".2f", layout=W.Layout(width="18em")), "opacity"),
+         b(W.FloatSlider(description="opacity", max=1, step=.05, readout_format=".2f", layout=W.Layout(width="16em")), "opacity"),
          b(W.Checkbox(description="own scales", indent=False, layout=W.Layout(width="8em")), "own_scale"),
          b(W.Checkbox(description="true grid", indent=False, layout=W.Layout(width="8em")), "grid"),
          b(W.Dropdown(description="beside it", options=[("nothing", "nothing"), ("an image", "image")] + [("the other model", "model")] * (len(self.models) > 1), layout=W.Layout(width="14em")), "compare"),
@@ -419,7 +420,7 @@ def head_list(self: HeadBrowser):
     e = self.explanation()
     return [("all", None)] + [(e.head_name(k), k) for k in range(len(e.attention))]
 
-# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-065
+# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-067
 def visible(keys, image): return dict(visible=[i == image for i, w, k in keys])
 def opaque(keys, what): return dict(opacity=[float(w == what) for i, w, k in keys], showscale=[w == what and k == 0 for i, w, k in keys])
 
@@ -437,7 +438,7 @@ def twin_explanation(self: HeadBrowser, i, c):
     if not isinstance(self.models[0], INTR): return self.explained(0, i, None)
     return self.explained(0, i, (c,)) if self.layer is None else self.one_layer(0, i, (c,), self.layer)
 
-# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-066
+# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-068
 @patch
 def twin_classes(self: HeadBrowser, images, many) -> dict: # text -> {image: class}
     "The prediction of each image; then truths and strongest rivals of them all"
@@ -481,7 +482,7 @@ def to_figure(self: HeadBrowser,
     top = 1 + 40 / (200 * rows)
     return twin(figure, [menu(by_image, 0, y=top), menu(by_class, .25, y=top), menu(by_what, .75, y=top)], 140 + 200 * rows, self.twin_title(images[0]))
 
-# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-067
+# %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-069
 def stops(signed): return [[k / 16, "rgba({},{},{},{:.2f})".format(*palette(signed)[k * 255 // 16][:3], palette(signed)[k * 255 // 16][3] / 255)] for k in range(17)]
 
 @patch

@@ -138,6 +138,16 @@ def test_classes_listed_and_found(browser):
     assert "shrike" in browser.names[browser.target] and not browser.error
 
 
+def test_an_image_that_cannot_be_read_is_told_and_left_again(model, birds):
+    browser = HeadBrowser(model, [birds.bird(0).image, "lost.jpg", birds.bird(1).image])
+    browser.view()
+    assert "unreadable" in browser.stage("strip").svg and not browser.error
+    browser.stage()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
+    assert "no picture 'lost.jpg'" in browser.error and "nothing to show" in browser.stage().svg and "image 1 is chosen" in browser.stage("strip").svg
+    browser.stage()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
+    assert not browser.error and "image 2" in browser.stage().svg
+
+
 def test_keys_stop_at_the_ends(browser):
     def press(name): browser.stage()._handle_custom_msg(dict(type="key", name=name), [])
     press("ArrowLeft")
