@@ -25,7 +25,7 @@ test: .venv/dev ## check the notebooks, run them all, then the tests in tests/
 lab: .venv/labs ## open JupyterLab on the notebooks
 	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab $(ROOT)
 
-weights: .venv/labs ## retrain the checkpoint that ships in the package
+weights: .venv/labs ## retrain the checkpoint that ships in the package (tools/make_weights.py aviary16-full: the other)
 	$(BIN)/python tools/make_weights.py
 
 export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the notebooks

@@ -103,9 +103,9 @@ def main():
     parser.add_argument("--models", nargs="+", default=["none", "3", "1", "0.5", "fc"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--birds", type=int, default=3000, help="drawn birds to learn from")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--lr", type=float, help="instead of the recipe's")
-    parser.add_argument("--dropout", type=float, default=.2, help="of the photographs' features")
+    parser.add_argument("--dropout", type=float, default=.3, help="of the photographs' features")
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
     parser.add_argument("--weights", type=Path, help="MobileNetV2's")
     parser.add_argument("--features", type=Path, default=Path("features/cub100"))
@@ -113,16 +113,17 @@ def main():
     parser.add_argument("--save", type=Path, help="keep the models in this folder")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    if args.data == "aviary": learn, test, on, recipe = draw(Aviary(args.birds, seed=0)), Aviary(480, seed=2), "test", replace(RECIPES["aviary"], epochs=args.epochs)
+    if args.data == "aviary": learn, test, on, recipe = draw(Aviary(args.birds, seed=0)), Aviary(480, seed=2), "test", RECIPES["aviary"]
     else:
         backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
-        data = load_finegrained("cub100", args.folder, square_transforms(320, scale=(.8, 1)))
+        data = load_finegrained("cub100", args.folder, square_transforms(320, scale=(1, 1)))
         data.valid = data.train.with_transform(square_transforms(320)[1])
         kept = cache_features(backbone, data, args.features, 2)
         held = [i for i in range(len(kept.train)) if i % 7 == 0]
         learn = kept.train if args.test else kept.train.subset(sorted(set(range(len(kept.train))) - set(held)))
         look, photos, on = (kept.test, data.test.with_transform(square_transforms(227)[1]), "test") if args.test else (kept.valid.subset(held), data.valid.with_transform(square_transforms(227)[1]).subset(held), "validation")
-        recipe = replace(RECIPES["frozen"], epochs=args.epochs)
+        recipe = RECIPES["frozen"]
+    if args.epochs: recipe = replace(recipe, epochs=args.epochs)
     if args.lr: recipe = replace(recipe, lr=args.lr)
     done = set() if not args.csv or not args.csv.exists() else {(r["data"], r["model"], r["seed"]) for r in csv.DictReader(args.csv.open())}
     for seed in args.seeds:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGE', 'STYLE', 'GREY', 'kept', 'data_uri', 'palette', 'tint', 'element', 'Scene', 'Stage', 'Browser', 'bring',
-           'options_in', 'page', 'plain', 'menu', 'twin', 'lean']
+           'options_in', 'page', 'plain', 'menu', 'twin', 'lean', 'embed']
 
 # %% ../nbs/lib/12_widgets.ipynb #12widgets-003
 import base64, functools, html, io, secrets, traceback
@@ -388,10 +388,11 @@ def save(self: Browser,
 def page(
     figure, # plotly `Figure`
     title: str,
+    plotly: bool | str = True, # True: in the page; "cdn": from the network
 ) -> str:
     "A page that needs nothing else: plotly is in it"
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config=dict(responsive=True, displaylogo=False))
-    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(short(title, 80))}</title></head><body>{body}</body></html>'
+    body = figure.to_html(full_html=False, include_plotlyjs=plotly, config=dict(responsive=True, displaylogo=False))
+    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(short(title, 80))}</title></head><body style="margin: 0">{body}</body></html>'
 
 # %% ../nbs/lib/12_widgets.ipynb #12widgets-072
 def plain(
@@ -432,3 +433,14 @@ def lean(
     "Numbers with few digits, as lists: phones read a page of them too"
     n = max(0, 3 - int(np.floor(np.log10(float(np.abs(np.asarray(values)).max() if limit is None else limit) or 1))))
     return [[round(v, n) or 0 for v in row] for row in np.asarray(values, float).tolist()]
+
+# %% ../nbs/lib/12_widgets.ipynb #12widgets-embed2
+def embed(
+    figure, # plotly `Figure`, as `to_figure` gives it
+):
+    "A twin for a site made of notebooks; where there is no network, `to_figure` or `save` show it"
+    from IPython.display import HTML
+    title = " ".join(html.unescape(figure.layout.title.text or "a figure").split())
+    missing = '<p id="missing">plotly did not come from the network. Without one, to_figure and save show this figure.</p><script>window.Plotly && document.getElementById("missing").remove()</script></body>'
+    inside = html.escape(page(figure, title, "cdn").replace("</body>", missing), quote=False).replace("'", "&#39;") # of a frame's attribute in single quotes: JSON has double ones
+    return HTML(f"<div><iframe title='{html.escape(title)}' loading='lazy' style='border: 0; width: 100%; height: {(figure.layout.height or 450) + 10}px' srcdoc='{inside}'></iframe></div>")

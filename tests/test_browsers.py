@@ -469,3 +469,27 @@ def test_attribute_study_without_a_kernel(lab, tmp_path):
     page.tab.wait_for_timeout(500)
     assert pictures(page) != before
     page.finish("attribute_study_twin")
+
+
+def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
+    from plotly.graph_objects import Figure, Heatmap
+    from plotly.offline import get_plotlyjs
+    from intr_nb.widgets import embed, menu, twin
+
+    name = "it's <b>\"bold\"</b> & &lt;escaped&gt;"
+    both = twin(Figure([Heatmap(z=[[k, 1]], visible=k == 0) for k in (0, 1)]), [menu({n: (dict(visible=v), {}) for n, v in ((name, [True, False]), ("two", [False, True]))}, 0)], 300, "a title")
+    (tmp_path / "site.html").write_text(f"<!doctype html><script>window.define = () => 0; window.define.amd = true</script><p>before</p>{embed(both).data}<p>after</p>")
+    page = lab.open_file(tmp_path / "site.html")
+    frame = page.tab.frame_locator("iframe[title='a title']")
+    frame.get_by_text("plotly did not come from the network").wait_for()
+    page.errors.clear()
+    page.tab.context.set_offline(False)
+    page.tab.route("https://cdn.plot.ly/**", lambda r: r.fulfill(body=get_plotlyjs(), content_type="text/javascript; charset=utf-8", headers={"Access-Control-Allow-Origin": "*"}))
+    page.tab.reload()
+    frame.locator(".updatemenu-header").first.wait_for()
+    assert frame.locator(".updatemenu-header").text_content() == name
+    frame.locator(".updatemenu-header").click()
+    frame.locator(".updatemenu-dropdown-button", has_text="two").click()
+    frame.locator(".updatemenu-header", has_text="two").wait_for()
+    assert not frame.get_by_text("plotly did not come").count()
+    page.finish("embedded_twin")

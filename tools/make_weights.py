@@ -1,40 +1,65 @@
-"""Retrain the checkpoint that ships in the package, and say how close it came to the one that was there.
+"""Retrain a checkpoint that ships in the package, and say how close it came to the one that was there.
 
-Usage: python tools/make_weights.py [--seed 0] [--out intr_nb/checkpoints/aviary16.safetensors]
+Usage: python tools/make_weights.py [aviary16 | aviary16-full] [--seed 0] [--out FILE]
+aviary16 is the one-block INTR of the quickstart; aviary16-full has one encoder layer and two decoder layers on aviary16's backbone, frozen.
 """
 import argparse
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from intr_nb.aviary import Aviary, draw
+from intr_nb.evaluate import evaluate
 from intr_nb.faithfulness import QUESTIONS, examine
-from intr_nb.model import OneBlockINTR
-from intr_nb.recipe import RECIPES
+from intr_nb.features import cache_features
+from intr_nb.health import attention_health
+from intr_nb.model import INTR, OneBlockINTR
+from intr_nb.recipe import RECIPES, Recipe
 from intr_nb.train import fit
-from intr_nb.weights import load, save
+from intr_nb.weights import load, pretrained, save
 
-HERE = Path(__file__).resolve().parents[1] / "intr_nb" / "checkpoints" / "aviary16.safetensors"
+SHELF = Path(__file__).resolve().parents[1] / "intr_nb" / "checkpoints"
+
+
+def one_block(seed):
+    model = OneBlockINTR(16, saliency_bound=1.)
+    return model, fit(model, (draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1))), replace(RECIPES["aviary"], seed=seed))
+
+
+def full(seed, birds=2000):
+    model = INTR(16, pretrained("aviary16").backbone, dim=64, encoder_layers=1, decoder_layers=2, ffn_dim=256)
+    with tempfile.TemporaryDirectory() as folder:
+        data = cache_features(model.backbone, (draw(Aviary(birds, seed=0)), draw(Aviary(400, seed=1))), folder, views=1)
+        return model, fit(model, data, Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1., seed=seed))
+
+
+def exam(model, test):
+    "What is known about a model, in words -> number"
+    if isinstance(model, OneBlockINTR): return {words: (question, found[question]) for found in [examine(model, test)] for question, words in QUESTIONS.items()}
+    pictures = draw(test)
+    health = attention_health(model, torch.stack([pictures[i][0] for i in range(64)]), batch_size=16).row()
+    return {"accuracy": ("accuracy", evaluate(model, pictures)["accuracy"])} | {f"attention's {k}": (k, health[k]) for k in ("entropy", "peak", "similarity")}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", choices=["aviary16", "aviary16-full"], default="aviary16")
     parser.add_argument("--seed", type=int, default=0, help="of the model's start and the order of the birds")
-    parser.add_argument("--out", type=Path, default=HERE, help="where the checkpoint goes")
+    parser.add_argument("--out", type=Path, help="where the checkpoint goes; left out, into the package")
     args = parser.parse_args()
-    train, valid, test = Aviary(6000, seed=0), Aviary(400, seed=1), Aviary(480, seed=2)
+    here, test = SHELF / f"{args.model}.safetensors", Aviary(480, seed=2)
+    out = args.out or here
     torch.manual_seed(args.seed)
-    model = OneBlockINTR(16, saliency_bound=1.)
-    history = fit(model, (draw(train), draw(valid)), replace(RECIPES["aviary"], seed=args.seed))
-    new = examine(model.cpu(), test)
+    model, history = (one_block if args.model == "aviary16" else full)(args.seed)
+    new = exam(model.cpu().eval(), test)
     print(f"trained for {history.seconds:.0f} s; held-out birds:")
-    old = examine(load(HERE), test, progress=False) if HERE.exists() else None
-    for question, words in QUESTIONS.items():
-        print(f"  {words}: {new[question]:.3f}" + (f" (the shipped one: {old[question]:.3f})" if old else ""))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    save(model, args.out, class_names=train.class_names, image_size=96, seed=args.seed, figures={q: round(new[q], 4) for q in QUESTIONS})
-    print(f"saved as {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+    old = exam(load(here), test) if here.exists() else {}
+    for words, (_, value) in new.items(): print(f"  {words}: {value:.3f}" + (f" (the shipped one: {old[words][1]:.3f})" if old else ""))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save(model, out, class_names=test.class_names, image_size=96, seed=args.seed, figures={question: round(value, 4) for question, value in new.values()})
+    print(f"saved as {out} ({out.stat().st_size / 1e6:.2f} MB)")
 
 
 if __name__ == "__main__": main()
