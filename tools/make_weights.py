@@ -24,23 +24,25 @@ SHELF = Path(__file__).resolve().parents[1] / "intr_nb" / "checkpoints"
 
 
 def one_block(seed):
+    torch.manual_seed(seed)
     model = OneBlockINTR(16, saliency_bound=1.)
     return model, fit(model, (draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1))), replace(RECIPES["aviary"], seed=seed))
 
 
 def full(seed, birds=2000):
-    model = INTR(16, pretrained("aviary16").backbone, dim=64, encoder_layers=1, decoder_layers=2, ffn_dim=256)
+    backbone = pretrained("aviary16").backbone
     with tempfile.TemporaryDirectory() as folder:
-        data = cache_features(model.backbone, (draw(Aviary(birds, seed=0)), draw(Aviary(400, seed=1))), folder, views=1)
+        data = cache_features(backbone, (draw(Aviary(birds, seed=0)), draw(Aviary(400, seed=1))), folder, views=1)
+        torch.manual_seed(seed)
+        model = INTR(16, backbone, dim=64, encoder_layers=1, decoder_layers=2, ffn_dim=256)
         return model, fit(model, data, Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1., seed=seed))
 
 
 def exam(model, test):
     "What is known about a model, in words -> number"
     if isinstance(model, OneBlockINTR): return {words: (question, found[question]) for found in [examine(model, test)] for question, words in QUESTIONS.items()}
-    pictures = draw(test)
-    health = attention_health(model, torch.stack([pictures[i][0] for i in range(64)]), batch_size=16).row()
-    return {"accuracy": ("accuracy", evaluate(model, pictures)["accuracy"])} | {f"attention's {k}": (k, health[k]) for k in ("entropy", "peak", "similarity")}
+    health = attention_health(model, torch.stack([test[i][0] for i in range(64)]), batch_size=16).row()
+    return {"accuracy": ("accuracy", evaluate(model, draw(test))["accuracy"])} | {f"attention's {k}": (k, health[k]) for k in ("entropy", "peak", "similarity")}
 
 
 def main():
@@ -51,7 +53,6 @@ def main():
     args = parser.parse_args()
     here, test = SHELF / f"{args.model}.safetensors", Aviary(480, seed=2)
     out = args.out or here
-    torch.manual_seed(args.seed)
     model, history = (one_block if args.model == "aviary16" else full)(args.seed)
     new = exam(model.cpu().eval(), test)
     print(f"trained for {history.seconds:.0f} s; held-out birds:")
