@@ -15,7 +15,7 @@ from .company import read_once
 from .decompose import evaluating
 from .explain import class_list, explain
 from .explanation import patch
-from .head_browser import Pictures, copy_of, strip
+from .head_browser import HeadBrowser, Pictures
 from .manipulate import Change, share_on
 from .model import INTR
 from .plots import short
@@ -65,7 +65,7 @@ class ChangeBrowser(ChangeState):
         self.heads = len(e.evidence)
         for name, value in state.items(): setattr(self, name, value)
 
-    strip, copy_of = strip, copy_of # thumbnails, as in the head browser
+    strip, copy_of, sized = HeadBrowser.strip, HeadBrowser.copy_of, HeadBrowser.sized # thumbnails, as in the head browser
     def class_name(self, c): return self.names[c] if self.names else f"class {c}"
     def edit_key(self): "Names the present edit; \"\": none"; raise NotImplementedError
     def seen(self, i, key): "Image `i` with that edit: (3, H, W) normalised, (H, W) True on padding or None"; raise NotImplementedError

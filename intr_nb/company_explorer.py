@@ -281,7 +281,7 @@ def build(self: CompanyExplorer):
          b(W.Dropdown(description="layer", layout=W.Layout(width="16em")), "layer", self.layer_list, lambda: self.layers > 1)],
         [self.button("all", lambda: setattr(self, "members", None), "every class is asked"), self.button("halve", lambda: self.keep(max(2, size() // 2)), "keep the stronger half"),
          self.button("the two strongest", lambda: self.keep(2), "keep the class in view and its strongest rival"), self.finder(),
-         b(W.Dropdown(description="the others", options=[("are absent", "absent"), ("have zero queries", "zero")], layout=W.Layout(width="17em")), "form")],
+         b(W.Dropdown(description="the others", options=[("are absent", "absent"), ("have zero queries", "zero")], layout=W.Layout(width="19em")), "form")],
         [b(W.Dropdown(description="class", **wide()), "target", lambda: self.choices("the prediction", self.target)),
          b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.choices("the strongest", self.rival))]]
     return [self.stage("strip"), *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows), self.stage("main")]

@@ -403,7 +403,7 @@ def build(self: HeadBrowser):
         [b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("target")), self.search("target"),
          b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.classes("rival"), lambda: self.what == "margin"), self.search("rival", lambda: self.what == "margin")],
         [b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),
-         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="13em")), "order"),
+         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="15em")), "order"),
          b(W.Dropdown(description="layer", layout=W.Layout(width="12em")), "layer", self.layer_list, lambda: self.layers > 1),
          b(W.FloatSlider(description="opacity", max=1, step=.05, readout_format=".2f", layout=W.Layout(width="16em")), "opacity"),
          b(W.Checkbox(description="own scales", indent=False, layout=W.Layout(width="8em")), "own_scale"),

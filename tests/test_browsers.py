@@ -307,9 +307,12 @@ b
 """
 
 
+def thumbnails(page): return page.stage("strip").locator("image").count()
+
+
 def test_bird_editor(lab):
     page = lab.open_widget(BIRDS)
-    assert "not edited yet" in page.text()
+    assert "not edited yet" in page.text() and thumbnails(page) == 12
     page.shot("bird_editor_0")
     shown = page.picture()
     page.choose("wing", "black")
@@ -365,6 +368,7 @@ b
 def test_paint_box(lab):
     page = lab.open_widget(PAINT, theme="dark")
     assert "Nothing is painted yet" in page.text().replace("\n", " ")
+    assert thumbnails(page) == 12
     untouched = page.picture()
     page.stroke(0, [(.3, .62), (.4, .58), (.5, .55)])
     shown = page.wait_changed(untouched)

@@ -29,6 +29,12 @@ def test_an_exchanged_attribute_goes_along_and_the_menu_knows_it():
         assert next(c for c, t, *_ in b._bound if t == "throat").value in ("red", "")
 
 
+@pytest.mark.parametrize("kind", [BirdEditor, PaintBox])
+def test_every_image_has_its_thumbnail(kind):
+    drawn = kind(MODEL, BIRDS, index=8).strip().svg()
+    assert drawn.count("<image") == 12 and "unreadable" not in drawn
+
+
 def test_parts_add_up_in_every_view():
     b = BirdEditor(MODEL, BIRDS, index=8, wing="black", belly="yellow")
     for b.what in ("change", "before", "after"):
