@@ -89,17 +89,18 @@ class ExplanationComparer(ComparerState):
     ):
         super().__init__()
         if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"ExplanationComparer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
-        self.models, self.pictures, self.judge, self.steps, self.changes = [model], Pictures(images, labels), judge or model, steps, 0
+        self.models, self.pictures, self.judge, self.steps, self.changes = [model], Pictures(images, labels), model if judge is None else judge, steps, 0
         self.methods = COMPARED if methods is None else methods
         if not isinstance(self.methods, dict) or not self.methods or not all(isinstance(k, str) and callable(m) for k, m in self.methods.items()): raise TypeError(f"methods={methods!r}: expected a dict of names and functions (model, image, c) -> map, such as COMPARED")
-        self.slow = {"RISE"} if slow is None else set(slow)
+        if steps not in range(1, 1001): raise ValueError(f"steps={steps!r}: expected a whole number from 1 to 1000")
+        self.slow = {"RISE"} if slow is None else {slow} if isinstance(slow, str) else set(slow)
         if slow is not None and (stray := self.slow - set(self.methods)): raise ValueError(f"slow: no method {sorted(stray)[0]!r}. Expected a list of some of {', '.join(map(repr, self.methods))}")
         self.count, theirs = (len(question(m, self.sized(0, 0)[0]).logits) for m in (model, self.judge))
         if theirs != self.count: raise ValueError(f"judge has {theirs} classes, model {self.count}: expected the same classes in the same order")
         names = next((n for n in (class_names, getattr(model, "class_names", None), getattr(images, "class_names", None)) if n is not None), None)
         if class_names is not None and len(names) != self.count: raise ValueError(f"class_names has {len(names)} names, the model has {self.count} classes: give one for each")
         self.names = None if names is None or len(names) != self.count else [str(n) for n in names]
-        self._boxes, self._button, self._label = {}, W.Button(button_style="primary", layout=W.Layout(width="17em")), W.HTML()
+        self._boxes, self._button, self._label = {}, W.Button(button_style="primary", layout=W.Layout(width="auto")), W.HTML()
         for name in sorted(state, key=list(ComparerState.__dict__).index): setattr(self, name, state[name]) # rows before the focus among them
 
 # %% ../nbs/lib/12_explanation_comparer.ipynb #12explanatio-016
@@ -191,7 +192,7 @@ def compute(self: ExplanationComparer, *keys): # as `waiting` has them; none: al
             with self.told(f"{k + 1} of {len(keys)}: {'curves' if len(key) == 3 else 'map'} of {key[0]}, {self.class_name(key[1])}"): self.seek(*key)
             self.changes += 1
             if time.monotonic() - last > 1: self.refresh(); last = time.monotonic()
-    finally: self._label.value = ""
+    finally: self._label.value = ""; self.refresh()
 
 @patch
 def state(self: ExplanationComparer): "And how often something was computed"; return (*Browser.state(self), self.changes)
@@ -429,7 +430,7 @@ def tick(self: ExplanationComparer, name: str):
 @patch
 def finder(self: ExplanationComparer):
     "A field that adds a class, and is empty again"
-    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"add one of {self.count} classes", continuous_update=False, layout=W.Layout(width="17em"))
+    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"add one of {self.count} classes", continuous_update=False, layout=W.Layout(width="14em"))
     def choose(change):
         if text := change["new"].strip(): box.value = ""; self.act(self.add, text)
     box.observe(choose, "value")
@@ -438,7 +439,7 @@ def finder(self: ExplanationComparer):
 
 @patch
 def build(self: ExplanationComparer):
-    n, b, likely = len(self.pictures), self.bind, W.Button(description="likely classes", tooltip="prediction, truth and the strongest others")
+    n, b, likely = len(self.pictures), self.bind, W.Button(description="likely classes", tooltip="prediction, truth and the strongest others", layout=W.Layout(width="auto"))
     def size(width, words=None): return dict(layout=W.Layout(width=width)) | ({} if words is None else dict(style=dict(description_width=words)))
     self._boxes = {name: self.tick(name) for name in self.methods}
     self._button.on_click(lambda _: self.act(self.compute))
@@ -491,7 +492,7 @@ def to_figure(self: ExplanationComparer):
     figure = make_subplots(2, 2 * n, specs=specs, row_heights=[.42, .58], horizontal_spacing=.1 / n / 2, vertical_spacing=.16)
     first, layout = pages[self.focused()]
     own = [{k: v[j] for k, v in first.items() if v[j] is not None} for j in range(3 * n)]
-    def bright(method): return [1. if method in (None, name) else .15 for name in columns] * 2
+    def bright(method): return [1. if method in (None, name) else .25 for name in columns] * 2
     for k, name in enumerate(columns):
         clear = [[j / 32, f"rgba({r},{g},{b},{a / 255:.3f})"] for j, (r, g, b, a) in enumerate(tint(np.linspace(-1 if looks[name][1] else 0, 1, 33)[None], 1, looks[name][1], self.opacity)[0].tolist())]
         figure.add_heatmap(row=1, col=2 * k + 1, colorscale=clear, showscale=False, hovertemplate="%{z}<extra></extra>", **own[k])
@@ -499,8 +500,8 @@ def to_figure(self: ExplanationComparer):
         figure.update_xaxes(visible=False, range=[0, w], constrain="domain", row=1, col=2 * k + 1)
         figure.update_yaxes(visible=False, range=[h, 0], scaleanchor=f"x{k + 1 if k else ''}", constrain="domain", row=1, col=2 * k + 1)
     for j in range(2 * n): figure.add_scatter(row=2, col=1 + j // n * n, x=np.linspace(0, 1, self.steps + 1).round(4).tolist(), mode="lines", line_color=self.colour(columns[j % n]), opacity=bright(self.method)[j], legendgroup=str(j % n), showlegend=j < n, **own[n + j])
-    for j, does in enumerate(("shown", "hidden")): figure.update_xaxes(title=f"share of pixels {does}", tickformat=".0%", row=2, col=1 + j * n, **grey).update_yaxes(row=2, col=1 + j * n, **grey)
+    for j, does in enumerate(("shown", "hidden")): figure.update_xaxes(title=f"share of pixels {does}", tickformat=".0%", domain=[.03 + .51 * j, .49 + .51 * j], row=2, col=1 + j * n, **grey).update_yaxes(range=[-.02, 1.02] if self.unit == "probability" else None, row=2, col=1 + j * n, **grey)
     methods = {"all methods": None} | {f"method: {name}": name for name in columns}
     menus = [menu({f"class: {self.class_name(c)}": page for c, page in pages.items()}, 0, y=1.2) | dict(active=rows.index(self.focused())),
              menu({text: (dict(opacity=bright(m)), {}) for text, m in methods.items()}, .5, list(range(n, 3 * n)), y=1.2) | dict(active=list(methods.values()).index(self.method if self.method in columns else None))]
-    return twin(figure, menus, 660, layout["title.text"]).update_layout(annotations=layout["annotations"], margin=dict(t=150, b=110), legend=dict(orientation="h", y=-.14, title="area of insertion / deletion  "))
+    return twin(figure, menus, 700, layout["title.text"]).update_layout(annotations=layout["annotations"], margin=dict(t=150, b=150), title_y=.98, title_yanchor="top", legend=dict(orientation="h", y=-.18, entrywidth=.24, entrywidthmode="fraction", title=dict(text="area of insertion / deletion", side="top")))

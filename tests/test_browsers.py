@@ -558,6 +558,6 @@ def test_the_twin_of_explanation_comparer(lab, tmp_path):
     page.tab.locator(".updatemenu-dropdown-button", has_text="RISE").click()
     page.tab.wait_for_timeout(700)
     opacity = page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(7)")
-    assert opacity == [1 if k % 7 == 3 else .15 for k in range(14)] and NASTY in title.text_content(), "the menus do not undo each other"
+    assert opacity == [1 if k % 7 == 3 else .25 for k in range(14)] and NASTY in title.text_content(), "the menus do not undo each other"
     assert not asked
     page.finish("explanation_comparer_twin_1")

@@ -175,7 +175,7 @@ def test_a_judge_that_fails():
     (dict(index=3), "3 images"), (dict(index=-1), "3 images"), (dict(classes=[16]), "classes"), (dict(classes=["bird 99"]), "bird 99"), (dict(classes=[]), "classes"), (dict(focus=15, classes=[1]), "one of the rows"),
     (dict(shown=["LIME"]), "LIME"), (dict(shown=[]), "one or several"), (dict(shown=["RISE", "RISE"]), "twice"), (dict(method="LIME"), "LIME"), (dict(method=["RISE", "edges"]), "expected one of"),
     (dict(seen=3), "seen"), (dict(seen=("insertion", 7)), "0 to 6"), (dict(seen=("up", 1)), "seen"), (dict(blank="pink"), "pink"), (dict(unit="odds"), "odds"), (dict(opacity=2), "opacity"),
-    (dict(colour=1), "colour"), (dict(methods={}), "methods"), (dict(methods={"a": 3}), "methods"), (dict(methods=[evidence_map]), "methods"), (dict(slow=["LIME"]), "LIME"),
+    (dict(colour=1), "colour"), (dict(methods={}), "methods"), (dict(methods={"a": 3}), "methods"), (dict(methods=[evidence_map]), "methods"), (dict(slow=["LIME"]), "LIME"), (dict(slow="LIME"), "'LIME'"),
     (dict(judge=lambda x: torch.zeros(len(x), 4)), "judge has 4")])
 def test_wrong_states_are_told(wrong, words):
     with pytest.raises(Exception, match=words): comparer(**wrong)
@@ -240,7 +240,7 @@ def test_the_twin_holds_what_was_computed():
             np.testing.assert_allclose(np.array(change["z"][j]), coarse(b.map_of(name, c)).numpy(), atol=2e-3 * b.map_of(name, 1).abs().max().item() + 2e-3 * b.map_of(name, 2).abs().max().item())
             np.testing.assert_allclose(change["y"][n + j], b.curve(name, c).insertion, atol=1e-4)
             np.testing.assert_allclose(change["y"][2 * n + j], b.curve(name, c).deletion, atol=1e-4)
-    assert [t.opacity for t in figure.data[n:]] == [1. if name == "RISE" else .15 for name in METHODS] * 2
+    assert [t.opacity for t in figure.data[n:]] == [1. if name == "RISE" else .25 for name in METHODS] * 2
 
 
 def test_the_scale_of_a_column():
@@ -249,6 +249,20 @@ def test_the_scale_of_a_column():
     assert b.look_of("own") == ({1: 4, 2: 4}, True)
     b.own_scale = True
     assert b.look_of("own") == ({1: 1, 2: 4}, True)
+
+
+def test_progress_is_told():
+    said, b = [], comparer(classes=[0, 1])
+    b.view()
+    b._label.observe(lambda change: said.append(change["new"]), "value")
+    b.compute()  # from another cell: the view must follow
+    assert said[0].startswith("1 of 16: map of RISE, &lt;img") and "1 of 16: map of RISE, &lt;img src=x onerror=alert(1)&gt;, batch 3" in said, said[:5]
+    assert any(s.startswith("16 of 16: curves of edges, bird 1") for s in said) and said[-1] == "" and b._button.disabled and "not computed" not in b.stage().svg
+
+
+def test_steps_are_checked():
+    for steps in (0, -1, 2.5, "many"):
+        with pytest.raises(ValueError, match="steps="): ExplanationComparer(MODELS["one"], IMAGES, METHODS, steps=steps)
 
 
 def test_any_network_and_many_classes():
