@@ -28,7 +28,7 @@ from intr_nb.model import INTR, OneBlockINTR, PatchNet
 from intr_nb.recipe import RECIPES
 from intr_nb.train import fit
 from intr_nb.transforms import square_transforms
-from intr_nb.weights import save
+from intr_nb.weights import load, save
 
 
 def block(num_classes, backbone, kind, **sizes):
@@ -110,7 +110,7 @@ def main():
     parser.add_argument("--weights", type=Path, help="MobileNetV2's")
     parser.add_argument("--features", type=Path, default=Path("features/cub100"))
     parser.add_argument("--test", action="store_true", help="CUB-100: learn from all training photographs, and look at the test split")
-    parser.add_argument("--save", type=Path, help="keep the models in this folder")
+    parser.add_argument("--save", type=Path, help="keep the models in this folder; those that are there are not trained again")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
     if args.data == "aviary": learn, test, on, recipe = draw(Aviary(args.birds, seed=0)), Aviary(480, seed=2), "test", RECIPES["aviary"]
@@ -130,17 +130,20 @@ def main():
         for kind in args.models:
             if (args.data, kind, str(seed)) in done: continue
             torch.manual_seed(seed)
+            path = args.save and args.save / f"{args.data}-{kind}-{seed}"
             if args.data == "cub100": model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=.1)
             else: model = decoder(16, kind) if kind.startswith(("encoder", "full")) else block(16, None, kind)
             start = time.perf_counter()
-            fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
-            seconds = time.perf_counter() - start
+            if path and path.with_name(path.name + ".json").exists(): model, seconds = load(path), float("nan")
+            else:
+                fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
+                seconds = time.perf_counter() - start
+                if path: save(model.cpu(), path, epochs=recipe.epochs)
             model.cpu().eval()
             found = on_birds(model, test) if args.data == "aviary" else {"accuracy": evaluate(model, look)["accuracy"]} | on_photos(model, look, photos)
-            row = dict(data=args.data, model=kind, seed=seed, on=on, epochs=recipe.epochs, lr=recipe.lr, seconds=round(seconds))
+            row = dict(data=args.data, model=kind, seed=seed, on=on, epochs=recipe.epochs, lr=recipe.lr, seconds=round(seconds, 0))
             row |= {k: round(found.get(k, float("nan")), 4) for k in ("accuracy", "points", "alpha", "alpha_difference", "evidence", "share", "follows", "entropy", "peak", "similarity", "purity", "purity_shuffled", "consistency", "consistency_shuffled")}
             print(row, flush=True)
-            if args.save: save(model, args.save / f"{args.data}-{kind}-{seed}")
             if args.csv:
                 new = not args.csv.exists()
                 with args.csv.open("a", newline="") as f:

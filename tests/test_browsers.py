@@ -497,3 +497,95 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
     frame.locator(".updatemenu-header", has_text="two").wait_for()
     assert not frame.get_by_text("plotly did not come").count()
     page.finish("embedded_twin")
+
+
+COMPARER = """
+from intr_nb.aviary import Aviary
+from intr_nb.explanation_comparer import COMPARED, ExplanationComparer, rise_map
+from intr_nb.weights import pretrained
+names = ["<img src=x onerror=alert(1)>" if "yellow-bellied" in n and "Blue" in n else n for n in Aviary(1).class_names]
+b = ExplanationComparer(pretrained("aviary16"), Aviary(64, seed=2), COMPARED | {"RISE": rise_map(32)}, class_names=names, index=8)
+b
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_explanation_comparer(lab, theme):
+    page = lab.open_widget(COMPARER, theme=theme)
+    button, shown = page.tab.locator(".intr-nb-compute").last, page.picture()
+    assert "not computed yet: press “compute”" in page.text() and NASTY in page.text() and page.stage().locator("img").count() == 0
+    assert button.inner_text() == "compute 3 maps and 21 curves"
+    page.shot(f"explanation_comparer_{theme}_0")
+    page.click_panel(3)  # one map of RISE
+    shown = page.wait_changed(shown)
+    assert button.inner_text() == "compute 21 curves" and "RISE " in page.hover(3, .5, .5)
+    button.click()
+    page.wait_changed(shown)
+    page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
+    shown = page.settle()
+    assert "areas of insertion / deletion" in page.text() and "not computed" not in page.text()
+    assert "row 12 of 24, column 12 of 24" in page.hover(0, .48, .48) and page.stage().locator(".intr-nb-cell").count() == 12, "the same place on all maps of that grid"
+    tip = page.hover(21, .3, .5)
+    assert "share of pixels" in tip and "Grad-CAM" in tip and "edges" in tip
+    page.click_panel(22, .22, .5)  # what the judge saw
+    shown = page.wait_changed(shown)
+    assert "deletion by evidence: 21% hidden, probability" in page.text()
+    page.shot(f"explanation_comparer_{theme}_1")
+    page.click_panel(9)  # Grad-CAM's map of the second class
+    shown = page.wait_changed(shown)
+    assert f"Curves of {NASTY}" in page.text() and "deletion by Grad-CAM" in page.text()
+    page.press("ArrowUp")
+    shown = page.wait_changed(shown)
+    assert f"Curves of {NASTY}" not in page.text()
+    page.choose("unit", "margin")
+    shown = page.wait_changed(shown)
+    assert "area of the margin" in page.text() and button.inner_text() == "all computed"
+    page.choose("blank", "zero")
+    shown = page.wait_changed(shown)
+    assert button.inner_text() == "compute 21 curves"
+    page.choose("blank", "blur")
+    shown = page.wait_changed(shown)
+    for k in (4, 5, 6):
+        page.tab.locator(f".intr-nb-method-{k} input").last.click()
+        shown = page.wait_changed(shown)
+    assert "centre" not in page.text()
+    page.type_in(css=".intr-nb-add", text="sunbird")
+    shown = page.wait_changed(shown)
+    assert "sunbird (0.00)" in page.text() and "compute 4 curves" == button.inner_text()
+    page.settle()
+    page.shot(f"explanation_comparer_{theme}_2")
+    page.stage().locator("[data-click^=drop]").first.click()
+    shown = page.wait_changed(shown)
+    page.type_in(css=".intr-nb-add", text="no such bird")
+    page.tab.locator(".intr-nb-error [role=alert]").last.wait_for()
+    assert "no class has 'no such bird' in its name" in page.error() and page.picture() == shown
+    page.press("ArrowRight")
+    page.wait_changed(shown)
+    assert "image 9" in page.text() and not page.error()
+    page.finish(f"explanation_comparer_{theme}_3")
+
+
+def test_the_twin_of_explanation_comparer(lab, tmp_path):
+    here = {}
+    exec(COMPARER, here)
+    here["b"].compute()
+    page = lab.open_file(here["b"].save(tmp_path / "comparer.html"))
+    asked = []
+    page.tab.on("request", lambda r: asked.append(r.url))
+    page.tab.locator(".hm").first.wait_for(state="attached")
+    page.shot("explanation_comparer_twin_0")
+    title, lines = page.tab.locator(".gtitle"), page.tab.locator(".scatterlayer .js-line")
+    maps, paths, words = page.tab.locator(".heatmaplayer").nth(1).inner_html(), [e.get_attribute("d") for e in lines.all()], title.text_content()
+    assert len(paths) == 14 and "Judge: the model itself" in words
+    page.tab.locator(".updatemenu-header").nth(0).click()
+    page.tab.locator(".updatemenu-dropdown-button").nth(1).click()
+    page.tab.wait_for_timeout(700)
+    assert NASTY in title.text_content() and page.tab.locator("img").count() == 0
+    assert page.tab.locator(".heatmaplayer").nth(1).inner_html() != maps and [e.get_attribute("d") for e in lines.all()] != paths
+    page.tab.locator(".updatemenu-header").nth(1).click()
+    page.tab.locator(".updatemenu-dropdown-button", has_text="RISE").click()
+    page.tab.wait_for_timeout(700)
+    opacity = page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(7)")
+    assert opacity == [1 if k % 7 == 3 else .25 for k in range(14)] and NASTY in title.text_content(), "the menus do not undo each other"
+    assert not asked
+    page.finish("explanation_comparer_twin_1")
