@@ -200,8 +200,8 @@ def key(self: PaintBox, name):
 def build(self: PaintBox):
     row, b = dict(flex_flow="row wrap", align_items="center"), self.bind
     def slider(text, low, high, trait, when=None): return b(W.FloatSlider(description=text, min=low, max=high, step=.5, layout=W.Layout(width="17em"), style=dict(description_width="5em"), continuous_update=False), trait, None, when)
-    number = b(W.BoundedIntText(max=len(self.pictures) - 1, description=f"image, 0 to {len(self.pictures) - 1}", layout=W.Layout(width="14em"), style=dict(description_width="8.5em")), "index")
-    tools = [b(W.ToggleButtons(options=list(EDITS), style=dict(button_width="6.6em")), "how"), b(W.ToggleButtons(options=["brush", "box"], style=dict(button_width="5.2em")), "tool"),
+    number = b(W.BoundedIntText(max=len(self.pictures) - 1, description=f"image, 0 to {len(self.pictures) - 1}", layout=W.Layout(width="13em"), style=dict(description_width="7.8em")), "index")
+    tools = [b(W.ToggleButtons(options=list(EDITS), style=dict(button_width="5.9em")), "how"), b(W.ToggleButtons(options=["brush", "box"], style=dict(button_width="4.6em")), "tool"),
              self.button("Undo", self.undo), self.button("Redo", self.redo, icon="repeat"), self.button("Clear", self.clear, "the picture as it was", "trash")]
     more = [slider("brush, %", .5, 30, "radius", lambda: self.tool == "brush"), b(W.ColorPicker(description="colour", layout=W.Layout(width="13em"), style=dict(description_width="4em")), "colour", None, lambda: self.how == "recolour"),
             slider("blur, %", .5, 10, "sigma", lambda: self.how == "blur"), b(W.BoundedIntText(description="soft edge, pixels", max=50, layout=W.Layout(width="15em"), style=dict(description_width="9em")), "soft")]

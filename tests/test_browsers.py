@@ -227,14 +227,10 @@ def test_the_twin_of_evidence_explorer(lab, tmp_path):
 
 
 COMPANY = """
-import torch
 from intr_nb.aviary import Aviary
 from intr_nb.company_explorer import CompanyExplorer
-from intr_nb.model import INTR
-torch.manual_seed(0)
-model = INTR(16, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=32).eval()
-for p in model.parameters(): p.data.add_(torch.randn_like(p) * .3) # no training, but company matters
-b = CompanyExplorer(model, Aviary(64, seed=2), index=8)
+from intr_nb.weights import pretrained
+b = CompanyExplorer(pretrained("aviary16-full"), Aviary(64, seed=2), index=8)
 b
 """
 
@@ -555,7 +551,8 @@ def test_explanation_comparer(lab, theme):
     page.settle()
     page.shot(f"explanation_comparer_{theme}_2")
     page.stage().locator("[data-click^=drop]").first.click()
-    shown = page.wait_changed(shown)
+    page.wait_changed(shown)
+    shown = page.settle()
     page.type_in(css=".intr-nb-add", text="no such bird")
     page.tab.locator(".intr-nb-error [role=alert]").last.wait_for()
     assert "no class has 'no such bird' in its name" in page.error() and page.picture() == shown

@@ -10,13 +10,13 @@ from PIL import Image
 
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "tutorials" / "browsers"
 SHOTS = dict(head_browser="head_browser_hover", evidence_explorer="evidence_explorer_0", company_explorer="company_explorer_0", bird_editor="bird_editor_1",
-             paint_box="paint_box_0", attribute_study="attribute_study_0", explanation_comparer="explanation_comparer_0")
+             paint_box="paint_box_0", attribute_study="attribute_study_0", explanation_comparer="explanation_comparer_light_1")
 
 
-def cut(image, left=310, top=90, bottom=30, right=30):
+def cut(image, left=310, top=90, bottom=30, right=44):
     "The notebook's part of the window, without what is empty below."
     image = image.convert("RGB").crop((left, top, image.width - right, image.height - bottom))
-    rows = np.asarray(image, int).std(axis=(1, 2)) > 2  # JupyterLab's empty rows are of one colour
+    rows = np.asarray(image, int).std(axis=1).max(1) > 2  # JupyterLab's empty rows are of one colour
     return image.crop((0, 0, image.width, min(image.height, int(np.flatnonzero(rows).max()) + 12)))
 
 
