@@ -85,6 +85,7 @@ class AttributeStudy(Browser):
     ):
         self.order = []
         super().__init__()
+        self._pressed, self.pause = 0., .4 # seconds between two answers
         if not examples: raise ValueError("examples is empty: expected at least one Example to ask about")
         if what not in ("attention", "evidence"): raise ValueError(f"what={what!r}: expected 'attention' or 'evidence'")
         if not str(student).strip(): raise ValueError("student is empty: give a name or a number, the answers are kept under it")
@@ -180,7 +181,12 @@ def main_scene(self: AttributeStudy, width: int = 960, size: int = 330) -> Scene
     "The question"
     k, n = self.position, len(self.order)
     scene = Scene(width, size + 40, f"Question {min(k + 1, n)} of {n}: which attribute does the marked region show?")
-    if k == n: scene.text(0, 40, f"Done: {self.answered} of {n} answers are in {self.path.name}. Thank you!", 16); scene.height = 60; return scene
+    if k == n:
+        still = [q for q, asked in enumerate(self.order) if asked not in self.answers]
+        if still: scene.text(0, 40, f"{len(still)} of {n} questions are still open: click here for the first of them", 16, data_click=f"question {still[0]}", text_decoration="underline")
+        else: scene.text(0, 40, f"Done: {self.answered} of {n} answers are in {self.path.name}. Thank you!", 16)
+        scene.height = 60
+        return scene
     i, h = self.order[k]
     (colour, pale), m = self.copies(i), self.maps(i)
     ih, iw = as_trained(self.model, self.examples[i].image).shape[1:]
@@ -224,6 +230,8 @@ def build(self: AttributeStudy):
     def choice(text, value):
         made = W.Button(description=text, icon="ban" if value is None else "tag", layout=W.Layout(width="auto"))
         def press(_):
+            if time.monotonic() - self._pressed < self.pause: return # a double click is one answer
+            self._pressed = time.monotonic()
             with self.attempt(): self.answer(value); self.refresh()
         made.on_click(press)
         return made
@@ -233,7 +241,11 @@ def build(self: AttributeStudy):
         if [t for t, _ in wanted] != [b.description for b in buttons.children]: buttons.children = [choice(*w) for w in wanted]
     self.observe(offer, "position")
     offer()
-    return [self.stage("main"), buttons]
+    def turn(text, key, tip):
+        made = W.Button(description=text, tooltip=tip, layout=W.Layout(width="3em", flex="0 0 auto"))
+        made.on_click(lambda _: self.key(key))
+        return made
+    return [self.stage("main"), W.HBox([turn("◀", "ArrowLeft", "the question before (left arrow)"), turn("▶", "ArrowRight", "the next question (right arrow)"), buttons])]
 
 # %% ../nbs/lib/12_attribute_study.ipynb #12attributes-042
 @patch

@@ -239,13 +239,21 @@ def key(self: CompanyExplorer, name):
 
 # %% ../nbs/lib/12_company_explorer.ipynb #12companyexp-038
 @patch
+def join(self: CompanyExplorer, text: str):
+    "Add the likeliest class with `text` in its name that is not there yet"
+    now, before = self.answers(self.index, self.members, self.form), self.answers(self.index, None, "absent")
+    out = [c for c in before if c not in now and text.lower() in f"{self.class_name(c)} [{c}]".lower()]
+    if not out: raise ValueError(f"{self.class_name(self.find(text))!r} is asked already: click its tick to leave it out")
+    self.toggle(max(out, key=before.get))
+
+@patch
 def finder(self: CompanyExplorer):
-    "A field that ticks a class and forgets it again"
-    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"tick one of {self.count} classes", continuous_update=False, layout=W.Layout(width="16em"))
+    "A field that adds a class and forgets it again"
+    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"add one of {self.count} classes", continuous_update=False, layout=W.Layout(width="16em"))
     def choose(change):
         if not (text := change["new"].strip()): return
         with self.attempt():
-            with self.attempt(): self.toggle(self.find(text))
+            with self.attempt(): self.join(text)
             box.value = ""
             self.refresh()
     box.observe(choose, "value")
@@ -257,7 +265,9 @@ def choices(self: CompanyExplorer, first: str, chosen, many: int = 20) -> list: 
     "Members, the strongest first"
     now = self.answers(self.index, self.members, self.form)
     ranked = sorted(now, key=now.get, reverse=True)[:many]
-    return [(first, None)] + [(self.class_name(c) + ", not a member" * (c not in now), c) for c in dict.fromkeys(ranked + [chosen] * (chosen is not None))]
+    own = self.pair()[0] if first == "the strongest" else None # nobody is the rival of itself
+    listed = [c for c in dict.fromkeys(ranked + [chosen] * (chosen is not None)) if c != own or c == chosen]
+    return [(first, None)] + [(self.class_name(c) + ", not a member" * (c not in now) + ", the class itself: the strongest other is shown" * (c == own), c) for c in listed]
 
 @patch
 def button(self: CompanyExplorer, text: str, does, hint: str):

@@ -263,7 +263,7 @@ def words(self: EvidenceExplorer) -> list: # of lines
     R, N = len(e.evidence), len(self.terms()[0]) if what == "places" else e.attention[0, 0].numel() - (0 if e.mask is None else int(e.mask.sum()))
     start = "" if abs(rest) < 5e-5 else f"{rest:+.3f} rest "
     term = "s·α" if e.has("saliency") else "evidence"
-    first = f"{short(self.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}+ Σ {term} over {R} heads and {N} places".replace("= +", "=")
+    first = f"{short(self.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}+ Σ {term} over {R} heads and {N} places".replace("= + ", "= ")
     if self.step == len(sums) - 1: second = f"All {self.step} {what} are added: {now:+.4f}. The model's logit: {e.logits[e.at(c)]:+.4f}."
     else: second = f"{self.step} of {len(sums) - 1} {what} are added: {now:+.4f}. Still missing to the logit: {sums[-1] - now:+.4f}."
     third = "No s here: between a head of a full decoder and the logit lie other layers. What its places give was followed through them; the rest is what no place can claim." if not e.has("saliency") else ""
@@ -310,7 +310,9 @@ def key(self: EvidenceExplorer, name):
 def follow(self: EvidenceExplorer):
     "As every browser, and the slider knows how many terms there are"
     for control, trait, _, _ in self._bound:
-        if trait == "step": control.max = len(self.terms()[0])
+        if trait == "step":
+            control.max = n = len(self.terms()[0])
+            if hasattr(control, "interval"): control.step = max(1, n // 60) # the player
     Browser.follow(self)
 
 @patch

@@ -363,9 +363,10 @@ def classes(self: HeadBrowser, trait: str, many: int = 6) -> list: # of (text, c
     p, truth = self.logits(0, self.index).softmax(0), self.pictures.label(self.index)
     ranked = p.argsort(descending=True).tolist()
     listed = ([truth] if 0 <= truth < self.count else []) + ranked[:many] + [c for c in (getattr(self, trait),) if c is not None]
-    def said(c): return f"{short(self.class_name(c))} ({p[c]:.2f})" + ", the truth" * (c == truth)
+    own = self.pair(0, self.index)[0] if trait == "rival" else None # nobody is the rival of itself
+    def said(c): return f"{short(self.class_name(c))} ({p[c]:.2f})" + ", the truth" * (c == truth) + ", the class itself: the strongest other is shown" * (c == own)
     usual = ranked[0] if trait == "target" else next(c for c in ranked if c != self.pair(0, self.index)[0])
-    return [(f"{'prediction' if trait == 'target' else 'strongest'}: {said(usual)}", None)] + [(said(c), c) for c in dict.fromkeys(listed)]
+    return [(f"{'prediction' if trait == 'target' else 'strongest'}: {said(usual)}", None)] + [(said(c), c) for c in dict.fromkeys(listed) if c != own or c == getattr(self, trait)]
 
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-046
 @patch

@@ -165,7 +165,7 @@ def main_scene(self: PaintBox, width: int = 960, size: int = 400, small: int = 2
     h, w = self.picture(self.index, "").shape[:2]
     wide, high = min(1, w / h), min(1, h / w)
     scene = Scene(width, 0, f"{self.pictures.name(self.index)}, painted on {len(self.edits)} times. " + ". ".join(t for t, _ in said))
-    scene.text(0, 14, f"paint here: {self.how}, {self.tool}" + (", then click where to copy from" if self.how == "copy" and not self.source else ""), 12, font_weight="bold")
+    scene.text(0, 14, f"paint here: {self.how}, {self.tool}" + (": first click where to copy from, then paint" if self.how == "copy" and not self.source else ""), 12, font_weight="bold")
     scene.picture(0, 22, size * wide, size * high, self.shown(self.index, key))
     scene.panel(0, 22, size * wide, size * high, "picture", {}, "drag to paint", drag=True)
     self.draw_tools(scene, 0, 22, size * wide, size * high)
@@ -193,7 +193,7 @@ def draw_tools(self: PaintBox, scene, x, y, width, height):
 # %% ../nbs/lib/12_paint_box.ipynb #12paintbox-037
 @patch
 def key(self: PaintBox, name):
-    if name in ("ArrowUp", "ArrowDown"): self.radius = round(min(max(self.radius * (1.25 if name == "ArrowUp" else .8), .5), 50), 1)
+    if name in ("ArrowUp", "ArrowDown"): self.radius = round(min(max(self.radius * (1.25 if name == "ArrowUp" else .8), .5), 30), 1)
     else: ChangeBrowser.key(self, name)
 
 @patch

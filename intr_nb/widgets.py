@@ -213,7 +213,7 @@ export default { render };
 # %% ../nbs/lib/12_widgets.ipynb #12widgets-042
 STYLE = """
 .intr-nb { position: relative; }
-.intr-nb-stage { color: var(--jp-ui-font-color1, currentColor); outline-offset: -2px; }
+.intr-nb-stage { color: var(--jp-ui-font-color1, currentColor); padding: 3px; outline-offset: -1px; }
 .intr-nb-stage:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
 .intr-nb-stage svg { display: block; max-width: 100%; height: auto; font-family: var(--jp-ui-font-family, sans-serif); }
 .intr-nb-stage [data-panel], .intr-nb-stage [data-click] { cursor: pointer; }
@@ -350,7 +350,9 @@ def view(self: Browser):
         def tell(*_):
             more = "".join(traceback.format_exception(self.exception)) if self.error else ""
             message.value = f'<div role="alert">{html.escape(self.error)}<details><summary>where</summary><pre>{html.escape(more)}</pre></details></div>' if self.error else ""
-        self._view = W.VBox([*self.build(), message, hide])
+        rows = self.build()
+        at = rows.index(self.stage("main")) if self.stage("main") in rows else len(rows) # an error is told where one looks: between controls and picture
+        self._view = W.VBox([*rows[:at], message, *rows[at:], hide])
         self.observe(tell, "error")
         self.observe(self.refresh, self.trait_names(view=True))
         self.refresh()

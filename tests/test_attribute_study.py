@@ -74,9 +74,9 @@ def test_strange_lines(tmp_path, line, words):
 def test_without_masks_there_is_no_truth(tmp_path):
     e = [Example(EXAMPLES[0].image, {'<img src=x onerror="alert(1)">': "yes"})]
     s = AttributeStudy(MODEL, e, "../../Ada <b>", tmp_path / "a.jsonl")
-    view = s.view()
+    view, s.pause = s.view(), 0
     for _ in range(len(s.order)):
-        view.children[1].children[0].click()
+        view.children[2].children[2].children[0].click()
     score = s.score()
     assert not s.error and score.majority == 1 and score.possible is None and "<img" not in score._repr_html_() and "<img" not in s.to_figure().to_json().replace("\\u003c", "<")
     assert "/" not in AttributeStudy(MODEL, e, "../../Ada").path.name
@@ -85,8 +85,22 @@ def test_without_masks_there_is_no_truth(tmp_path):
 def test_a_file_that_cannot_be_written_is_told_and_the_question_stays(tmp_path):
     s = AttributeStudy(MODEL, EXAMPLES, "Ada", tmp_path / "no" / "a.jsonl")
     view = s.view()
-    view.children[1].children[0].click()
+    view.children[2].children[2].children[0].click()
     assert "FileNotFoundError" in s.error and s.position == 0 and s.answers == {}
+
+
+def test_a_double_click_is_one_answer_and_open_questions_are_told(tmp_path):
+    s = AttributeStudy(MODEL, EXAMPLES, "Ada", tmp_path / "a.jsonl")
+    view = s.view()
+    back, on, answers = view.children[2].children
+    answers.children[0].click(), answers.children[0].click()
+    assert s.answered == 1 and s.position == 1
+    for _ in range(len(s.order)): on.click()
+    assert f"{len(s.order) - 1} of {len(s.order)} questions are still open" in s.stage().svg and "Thank you" not in s.stage().svg
+    s.stage()._handle_custom_msg(dict(type="click", name="question 1", row=None, column=None), [])
+    assert s.position == 1 and not s.error
+    back.click()
+    assert s.position == 0
 
 
 def test_wrong_values():

@@ -151,3 +151,21 @@ def test_many_classes():
     b.finder().value = f"class {weakest}"
     assert weakest in b.members and len(b.members) == 31 and not b.error
     assert len(b.main().svg()) < 400_000
+
+
+def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
+    from intr_nb.aviary import Aviary
+    from intr_nb.company_explorer import CompanyExplorer
+    from intr_nb.weights import pretrained
+    b = CompanyExplorer(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, members=[0, 8])
+    b.join("barbet")
+    assert len(b.members) == 3 and "barbet" in b.class_name(next(c for c in b.members if c not in (0, 8)))
+    for text in (b.class_name(0), b.class_name(8)):
+        with pytest.raises(ValueError, match="is asked already"): b.join(text)
+    with pytest.raises(ValueError, match="no class has 'penguin'"): b.join("penguin")
+    assert len(b.members) == 3
+    b.target, b.rival = 8, 8
+    b.view()
+    assert not b.error and b.pair()[1] != 8 and "the class itself" in str(b.choices("the strongest", 8))
+    b.rival = None
+    assert 8 not in [c for _, c in b.choices("the strongest", None)]

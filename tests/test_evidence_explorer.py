@@ -140,3 +140,17 @@ def test_many_classes():
     assert len(b.shown()) in (16, 17) and 524 in b.shown()
     b.view()
     assert len(b.main().svg()) < 300_000
+
+
+def test_the_player_takes_steps_that_fit():
+    from intr_nb.aviary import Aviary
+    from intr_nb.evidence_explorer import EvidenceExplorer
+    from intr_nb.weights import pretrained
+    b = EvidenceExplorer(pretrained("aviary16"), Aviary(16, seed=2), index=8)
+    b.view()
+    player = next(c for c, t, *_ in b._bound if t == "step" and hasattr(c, "interval"))
+    assert (player.step, player.max) == (9, 576)
+    b.order = "head by head"
+    assert (player.step, player.max) == (1, 8)
+    b.zero = "median"
+    assert " rest + Σ" in b.words()[0] and "=+" not in b.words()[0] and "= +" in b.words()[0] or "= -" in b.words()[0]

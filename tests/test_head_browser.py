@@ -148,6 +148,13 @@ def test_an_image_that_cannot_be_read_is_told_and_left_again(model, birds):
     assert not browser.error and "image 2" in browser.stage().svg
 
 
+def test_nobody_is_the_rival_of_itself(browser):
+    browser.what, browser.target, browser.rival = "margin", 3, None
+    assert 3 not in [c for _, c in browser.classes("rival")]
+    browser.rival = 3
+    assert any("the class itself" in text for text, c in browser.classes("rival") if c == 3) and browser.pair(0, browser.index)[1] != 3 and not browser.error
+
+
 def test_keys_stop_at_the_ends(browser):
     def press(name): browser.stage()._handle_custom_msg(dict(type="key", name=name), [])
     press("ArrowLeft")

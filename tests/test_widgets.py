@@ -48,7 +48,7 @@ def counter():
 
 
 def send(counter, **message): counter.stage()._handle_custom_msg(message, [])
-def told(counter): return counter.view().children[-2].value
+def told(counter): return next(c for c in counter.view().children if "intr-nb-error" in c._dom_classes).value
 
 
 def test_drawn_once_for_each_state(counter):
