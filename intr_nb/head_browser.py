@@ -305,7 +305,8 @@ def sides(self: HeadBrowser) -> list: # of (model, image)
 def main_scene(self: HeadBrowser, width: int = 960) -> Scene:
     "Image and maps, of one or two sides"
     asked = [(m, i, self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()]
-    limit, each = max(self.maps(*s[2:]).abs().max().item() for s in asked), width / len(asked)
+    seen = slice(None) if self.head is None else self.head # one head alone has a scale of its own
+    limit, each = max(self.maps(*s[2:])[seen].abs().max().item() for s in asked), width / len(asked)
     scene = Scene(width, 0, f"Heads' {self.what}. " + " ".join(alt_text(s[2]) for s in asked))
     ranks = self.rankings([s[2:] for s in asked])
     bottom = max(self.draw_side(scene, k * each, each - 24 * (len(asked) > 1), *s, rank, limit) for k, (s, rank) in enumerate(zip(asked, ranks)))
@@ -396,7 +397,7 @@ def find(self: HeadBrowser, text: str) -> int:
 # %% ../nbs/lib/12_head_browser.ipynb #12headbrowse-049
 @patch
 def build(self: HeadBrowser):
-    def wide(): return dict(layout=W.Layout(width="30em"), style=dict(description_width="5em"))
+    def wide(): return dict(layout=W.Layout(width="30em", max_width="98%"), style=dict(description_width="5em"))
     box = W.Layout(flex_flow="row wrap", align_items="center")
     n, b = len(self.pictures), self.bind
     rows = [

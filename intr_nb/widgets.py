@@ -215,7 +215,8 @@ STYLE = """
 .intr-nb { position: relative; }
 .intr-nb-stage { color: var(--jp-ui-font-color1, currentColor); padding: 3px; outline-offset: -1px; }
 .intr-nb-stage:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-.intr-nb-stage svg { display: block; max-width: 100%; height: auto; font-family: var(--jp-ui-font-family, sans-serif); }
+.intr-nb-stage { overflow-x: auto; }
+.intr-nb-stage svg { display: block; min-width: min(680px, 100vw); max-width: 100%; height: auto; font-family: var(--jp-ui-font-family, sans-serif); }
 .intr-nb-stage [data-panel], .intr-nb-stage [data-click] { cursor: pointer; }
 .intr-nb-cell { fill: none; stroke: currentColor; stroke-width: 1.2; pointer-events: none; }
 .intr-nb-stroke { fill: none; stroke: #e05400; stroke-width: 6; stroke-linecap: round; stroke-linejoin: round; opacity: .6; pointer-events: none; }

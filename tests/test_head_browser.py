@@ -155,6 +155,16 @@ def test_nobody_is_the_rival_of_itself(browser):
     assert any("the class itself" in text for text, c in browser.classes("rival") if c == 3) and browser.pair(0, browser.index)[1] != 3 and not browser.error
 
 
+def test_one_head_alone_has_its_own_scale(browser):
+    browser.index, browser.what, browser.head = 0, "evidence", None
+    e, c, r = browser.explanation(), *browser.pair(0, 0)
+    tops = browser.maps(e, c, r).abs().flatten(1).amax(1)
+    weakest = int(tops.argmin())
+    assert f"to {tops.max():.2g}:" in browser.main_scene().svg()
+    browser.head = weakest
+    assert f"to {tops[weakest]:.2g}:" in browser.main_scene().svg() and tops[weakest] < tops.max() / 2
+
+
 def test_keys_stop_at_the_ends(browser):
     def press(name): browser.stage()._handle_custom_msg(dict(type="key", name=name), [])
     press("ArrowLeft")

@@ -404,3 +404,14 @@ def test_a_config_that_asks_for_files_or_the_network(kept, monkeypatch, backbone
 def test_a_config_that_names_a_network(kept, backbone):
     spoil(kept, "json", edit(config=dict(num_classes=3, backbone=dict(name=backbone, stride=16, mean=[.5, .5, .5], drop_path_rate=.1, pretrained=False, act_layer="gelu"))))
     assert intr_nb.weights.read_card(kept.with_name("birds.json"))["config"]["backbone"]["name"] == backbone
+
+
+def test_the_full_decoder_that_ships_knows_its_birds_and_adds_up():
+    from intr_nb.aviary import Aviary
+    from intr_nb.decompose import decompose
+    model, birds = pretrained("aviary16-full").double(), Aviary(64, seed=2)
+    assert model.class_names == birds.class_names
+    with torch.no_grad(): said = model(torch.stack([birds[i][0] for i in range(32)]).double()).logits.argmax(1).tolist()
+    assert sum(c == birds.label(i) for i, c in enumerate(said)) >= 30
+    d = decompose(model, birds[24][0].double())
+    assert (d.maps.sum((0, 1, 3, 4)) + d.rest - d.logits).abs().max() < 1e-9
