@@ -436,8 +436,9 @@ def test_attribute_study(lab):
     assert "question 1 of 16" in page.text()
     page.shot("attribute_study_0")
     shown, answers = page.picture(), lab.folder / "notebooks" / "ada.jsonl"
-    page.tab.locator(".intr-nb-answers button").first.click()
-    shown = page.wait_changed(shown)
+    page.tab.locator(".intr-nb-answers button").first.dblclick()  # is one answer
+    page.wait_changed(shown)
+    shown = page.settle()
     assert "question 2 of 16" in page.text() and len(answers.read_text().splitlines()) == 1
     page.tab.locator(".intr-nb-answers button", has_text="none of these").click()
     shown = page.wait_changed(shown)
