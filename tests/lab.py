@@ -170,7 +170,7 @@ class Page:
     def drag_slider(self, trait, dx):
         handle = self.control(trait).locator(".noUi-handle")
         handle.scroll_into_view_if_needed()
-        box = handle.bounding_box()
+        box = self.at_rest(handle)
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.tab.mouse.move(x, y)
         self.tab.mouse.down()
@@ -182,6 +182,13 @@ class Page:
         field.fill(str(text))
         field.press("Enter")
 
+    def at_rest(self, locator):
+        "Where it is, once it stays there: rows of controls come and go, and a click by place must not miss."
+        box = None
+        while box != (box := locator.bounding_box()):
+            self.tab.wait_for_timeout(100)
+        return box
+
     def press(self, key, stage="main"):
         self.stage(stage).focus()
         self.tab.keyboard.press(key)
@@ -189,7 +196,7 @@ class Page:
     def point(self, number, x=.5, y=.5, stage="main"):
         panel = self.panel(number, stage)
         panel.scroll_into_view_if_needed()
-        box = panel.bounding_box()
+        box = self.at_rest(panel)
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     def hover(self, number, x=.5, y=.5, stage="main"):
