@@ -134,7 +134,9 @@ def main():
             if args.data == "cub100": model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=.1)
             else: model = decoder(16, kind) if kind.startswith(("encoder", "full")) else block(16, None, kind)
             start = time.perf_counter()
-            if path and path.with_name(path.name + ".json").exists(): model, seconds = load(path), float("nan")
+            if path and path.with_name(path.name + ".json").exists():
+                model, seconds = load(path), float("nan")
+                if (known := model.metadata.get("epochs", recipe.epochs)) != recipe.epochs: raise SystemExit(f"{path} was trained for {known} epochs, expected {recipe.epochs}: name another --save")
             else:
                 fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
                 seconds = time.perf_counter() - start

@@ -261,11 +261,10 @@ def finder(self: CompanyExplorer):
     return box
 
 @patch
-def choices(self: CompanyExplorer, first: str, chosen, many: int = 20) -> list: # of (text, class or None)
+def choices(self: CompanyExplorer, first: str, chosen, own: int | None = None, many: int = 20) -> list: # of (text, class or None); `own` is nobody's rival
     "Members, the strongest first"
     now = self.answers(self.index, self.members, self.form)
     ranked = sorted(now, key=now.get, reverse=True)[:many]
-    own = self.pair()[0] if first == "the strongest" else None # nobody is the rival of itself
     listed = [c for c in dict.fromkeys(ranked + [chosen] * (chosen is not None)) if c != own or c == chosen]
     return [(first, None)] + [(self.class_name(c) + ", not a member" * (c not in now) + ", the class itself: the strongest other is shown" * (c == own), c) for c in listed]
 
@@ -293,7 +292,7 @@ def build(self: CompanyExplorer):
          self.button("the two strongest", lambda: self.keep(2), "keep the class in view and its strongest rival"), self.finder(),
          b(W.Dropdown(description="the others", options=[("are absent", "absent"), ("have zero queries", "zero")], layout=W.Layout(width="19em")), "form")],
         [b(W.Dropdown(description="class", **wide()), "target", lambda: self.choices("the prediction", self.target)),
-         b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.choices("the strongest", self.rival))]]
+         b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.choices("the strongest", self.rival, self.pair()[0]))]]
     return [self.stage("strip"), *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows), self.stage("main")]
 
 # %% ../nbs/lib/12_company_explorer.ipynb #12companyexp-041

@@ -213,9 +213,8 @@ export default { render };
 # %% ../nbs/lib/12_widgets.ipynb #12widgets-042
 STYLE = """
 .intr-nb { position: relative; }
-.intr-nb-stage { color: var(--jp-ui-font-color1, currentColor); padding: 3px; outline-offset: -1px; }
+.intr-nb-stage { color: var(--jp-ui-font-color1, currentColor); padding: 3px; outline-offset: -1px; overflow-x: auto; }
 .intr-nb-stage:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-.intr-nb-stage { overflow-x: auto; }
 .intr-nb-stage svg { display: block; min-width: min(680px, 100vw); max-width: 100%; height: auto; font-family: var(--jp-ui-font-family, sans-serif); }
 .intr-nb-stage [data-panel], .intr-nb-stage [data-click] { cursor: pointer; }
 .intr-nb-cell { fill: none; stroke: currentColor; stroke-width: 1.2; pointer-events: none; }

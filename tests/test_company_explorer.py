@@ -2,10 +2,12 @@
 import pytest
 import torch
 
+from intr_nb.aviary import Aviary
 from intr_nb.company_explorer import CompanyExplorer
 from intr_nb.data import Batch
 from intr_nb.intervene import intervene
 from intr_nb.model import INTR, OneBlockINTR
+from intr_nb.weights import pretrained
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 FULL = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32)
@@ -154,9 +156,6 @@ def test_many_classes():
 
 
 def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
-    from intr_nb.aviary import Aviary
-    from intr_nb.company_explorer import CompanyExplorer
-    from intr_nb.weights import pretrained
     b = CompanyExplorer(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, members=[0, 8])
     b.join("barbet")
     assert len(b.members) == 3 and "barbet" in b.class_name(next(c for c in b.members if c not in (0, 8)))
@@ -166,6 +165,6 @@ def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
     assert len(b.members) == 3
     b.target, b.rival = 8, 8
     b.view()
-    assert not b.error and b.pair()[1] != 8 and "the class itself" in str(b.choices("the strongest", 8))
+    assert not b.error and b.pair()[1] != 8 and "the class itself" in str(b.choices("the strongest", 8, b.pair()[0]))
     b.rival = None
-    assert 8 not in [c for _, c in b.choices("the strongest", None)]
+    assert 8 not in [c for _, c in b.choices("the strongest", None, b.pair()[0])]

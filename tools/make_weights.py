@@ -29,10 +29,10 @@ def one_block(seed):
     return model, fit(model, (draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1))), replace(RECIPES["aviary"], seed=seed))
 
 
-def full(seed, birds=2000):
+def full(seed):
     backbone = pretrained("aviary16").backbone
     with tempfile.TemporaryDirectory() as folder:
-        data = cache_features(backbone, (draw(Aviary(birds, seed=0)), draw(Aviary(400, seed=1))), folder, views=1)
+        data = cache_features(backbone, (draw(Aviary(2000, seed=0)), draw(Aviary(400, seed=1))), folder, views=1)
         torch.manual_seed(seed)
         model = INTR(16, backbone, dim=64, encoder_layers=1, decoder_layers=2, ffn_dim=256)
         return model, fit(model, data, Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1., seed=seed))
