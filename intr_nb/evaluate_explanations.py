@@ -81,23 +81,24 @@ METRICS = {"insertion": area("insertion"), "deletion": area("deletion"), "deleti
            "twin pointing": twin_pointing}
 
 # %% ../nbs/lib/09_evaluate_explanations.ipynb #09evaluateex-015
-def truth(case, margin=False):
-    "The parts' effects, and the strongest rival"
+def truth(case, over="mean"):
+    "The parts' effects on the logit over the mean of all logits, or over the strongest rival, and who that is"
     if "rival" not in case.shared:
         logits = ask(case.model, case.image[None])[0]
         logits[case.c] = -torch.inf
         case.shared["rival"] = int(logits.argmax())
     r = case.shared["rival"]
-    if margin not in case.shared: case.shared[margin] = part_effects(case.model, case.bird, case.c, over=r if margin else None)
-    return case.shared[margin], r
+    key = ("effects", over)
+    if key not in case.shared: case.shared[key] = part_effects(case.model, case.bird, case.c, over=r if over == "rival" else over)
+    return case.shared[key], r
 
-def part_metric(margin=False):
-    "A metric on drawn birds: rank correlation of the parts' importance and effect"
+def part_metric(over="mean", ranks=True):
+    "A metric on drawn birds: correlation of the parts' importance and effect"
     def metric(case):
         if case.bird is None: return float("nan")
-        effects, rival = truth(case, margin)
-        difference = case.map - case.map_of(rival) if margin else case.map
-        return part_correlation(part_importance(difference if difference.any() else case.map, case.parts), effects)
+        effects, r = truth(case, over)
+        difference = case.map - case.map_of(r) if over == "rival" else case.map
+        return part_correlation(part_importance(difference if difference.any() else case.map, case.parts), effects, ranks)
     return metric
 
 # %% ../nbs/lib/09_evaluate_explanations.ipynb #09evaluateex-016
@@ -119,7 +120,7 @@ def background(case):
     "A metric of the model on drawn birds, the same for every method: `background_independence`"
     return float("nan") if case.bird is None else background_independence(case.model, case.bird, case.c, truth(case)[0])
 
-PARTS = {"parts": part_metric(), "parts of the margin": part_metric(margin=True), "contrastivity": contrast} | {f"{w} check": complete(w) for w in ("deletion", "preservation")} | {"distractibility": complete("distractibility"), "background": background}
+PARTS = {"parts": part_metric(), "parts, plain": part_metric(ranks=False), "parts of the margin": part_metric("rival"), "parts of the margin, plain": part_metric("rival", False), "contrastivity": contrast} | {f"{w} check": complete(w) for w in ("deletion", "preservation")} | {"distractibility": complete("distractibility"), "background": background}
 
 # %% ../nbs/lib/09_evaluate_explanations.ipynb #09evaluateex-019
 SANITY = {"left when shuffled": lambda case: abs(list(cascade_similarity(case.model, case.method, case.image, case.c, case.index).values())[-1]),

@@ -62,7 +62,9 @@ def hide(
     seen = seen.to(image.device)
     if blank == "inpaint": return fill_in(image.expand(len(seen), -1, -1, -1), seen)
     sigma = max(image.shape[1:]) / 10
-    if blank == "blur": other = gaussian_blur(image, [min(2 * int(2 * sigma) + 1, 2 * n - 1) for n in image.shape[:0:-1]], sigma)
+    if blank == "blur":
+        across, down = (min(2 * int(2 * sigma) + 1, 2 * n - 1) for n in image.shape[:0:-1])
+        other = gaussian_blur(gaussian_blur(image, [across, 1], sigma), [1, down], sigma) # two passes: the same picture, far fewer products
     else: other = image.mean((1, 2), keepdim=True) if blank == "mean" else torch.zeros_like(image)
     return torch.where(seen, image, other)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from intr_nb.aviary import Aviary
-from intr_nb.controls import as_map, attention_map, centre_map, edge_map, evidence_map, margin_map, other_class, random_map, spread_out
+from intr_nb.controls import as_map, attention_map, centre_map, contrast_map, edge_map, evidence_map, margin_map, other_class, random_map, spread_out
 from intr_nb.explain import Explanation, explain
 from intr_nb.weights import pretrained
 
@@ -22,6 +22,7 @@ def test_intrs_maps_are_those_of_explain():
     assert torch.allclose(evidence_map(MODEL, IMAGE, 3), e.evidence[:, 3].sum(0), atol=1e-6)
     assert torch.allclose(attention_map(MODEL, IMAGE, 3), e.attention[:, 3].mean(0), atol=1e-6)
     assert torch.allclose(margin_map(MODEL, IMAGE, LABEL), e.margin(LABEL).total, atol=1e-6)
+    assert torch.allclose(contrast_map(MODEL, IMAGE, LABEL), sum(e.margin(LABEL, c).total for c in range(16) if c != LABEL) / 16, atol=1e-5)
     assert torch.allclose(other_class(evidence_map)(MODEL, IMAGE, LABEL), evidence_map(MODEL, IMAGE, e.rival(LABEL)))
 
 

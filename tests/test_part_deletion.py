@@ -19,7 +19,9 @@ def test_only_the_part_that_counts_has_an_effect():
         rest = [abs(v) for a, v in effects.items() if a != "throat"]
         assert abs(effects["throat"]) > .1 and max(rest) < .5 * abs(effects["throat"])
     assert part_effects(throat_only, BIRD, 0, over=1)["throat"] == pytest.approx(part_effects(throat_only, BIRD, 0)["throat"])
+    assert part_effects(throat_only, BIRD, 0, over="mean")["throat"] == pytest.approx(part_effects(throat_only, BIRD, 0)["throat"] / 2) # of two classes, one always 0
     with pytest.raises(ValueError, match="'remove'"): part_effects(throat_only, BIRD, 0, "delete")
+    with pytest.raises(ValueError, match="'mean' or None"): part_effects(throat_only, BIRD, 0, over="all")
 
 
 def test_exchange_draws_every_other_value_and_without_draws_the_neutral_one():
@@ -36,12 +38,15 @@ def test_importance_sums_the_map_on_the_part():
     mask[:, :2] = True
     assert part_importance(torch.tensor([[3., 1.], [-1., 9.]]), dict(left=mask, none=np.zeros((8, 8), bool)), 0) == {"left": pytest.approx(1.)}
     assert part_importance(torch.tensor([[4., 0.], [0., 0.]]), dict(left=mask), 2 / 8) == {"left": pytest.approx(4.)}
+    both = part_importance(torch.tensor([[4., 0.], [0., 0.]]), dict(a=~mask | mask, b=~mask | mask), 0)
+    assert both == {"a": pytest.approx(2.), "b": pytest.approx(2.)} # a cell is counted once
 
 
 def test_correlation_is_one_for_the_truth_and_minus_one_for_its_opposite():
     e = dict(a=3., b=1., c=-2.)
     assert part_correlation(e, e) == pytest.approx(1) and part_correlation({k: -v for k, v in e.items()}, e) == pytest.approx(-1)
-    assert np.isnan(part_correlation(dict(a=1., b=1., c=1.), e))
+    assert part_correlation(dict(a=9., b=2., c=1.), e) == pytest.approx(1) and part_correlation(dict(a=9., b=2., c=1.), e, ranks=False) == pytest.approx(np.corrcoef([9, 2, 1], [3, 1, -2])[0, 1])
+    assert all(np.isnan(part_correlation(dict(a=1., b=1., c=1.), e, ranks)) for ranks in (True, False)) and np.isnan(part_correlation({}, e, ranks=False))
 
 
 def test_important_is_the_smallest_set():
