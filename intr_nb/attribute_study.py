@@ -17,7 +17,7 @@ from .explanation import patch
 from .heads import densities
 from .hub import as_trained
 from .plots import short
-from .widgets import Browser, Scene, T, W, data_uri, kept, lean, menu, palette, plain, tint, twin
+from .widgets import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../nbs/lib/12_attribute_study.ipynb #12attributes-009
 @dataclass
@@ -258,13 +258,12 @@ def to_figure(self: AttributeStudy, many: int = 8):
     figure = make_subplots(rows, columns + 1, specs=[[dict(rowspan=rows) if c == 0 and r == 0 else None if c == 0 else {} for c in range(columns + 1)] for r in range(rows)], horizontal_spacing=.02, vertical_spacing=.04)
     shown = list(dict.fromkeys(i for i, _ in self.order))[:many]
     h, w = as_trained(self.model, self.examples[shown[0]].image).shape[1:]
-    steps = [[k / 20, "rgba({:.0f}, {:.0f}, {:.0f}, {:.3f})".format(*c[:3], c[3] / 255)] for k in range(21) for c in [palette(False)[round(k * 255 / 20)]]]
     heads = {i: [x for j, x in self.order if j == i] for i in shown}
     def told(i): return [plain(("not known" if self.truth(i) is None else self.truth(i)[x] or "none of these").replace("_", " ")) for x in heads[i]]
     places = [(r + 1, c + 2) for r in range(rows) for c in range(columns)][:self.heads]
     for place, x in zip(places, heads[shown[0]]):
         z = lean(self.maps(shown[0])[x])
-        figure.add_trace(Heatmap(z=z, x0=w / len(z[0]) / 2, dx=w / len(z[0]), y0=h / len(z) / 2, dy=h / len(z), colorscale=steps, showscale=False, hoverinfo="skip"), *place)
+        figure.add_trace(Heatmap(z=z, x0=w / len(z[0]) / 2, dx=w / len(z[0]), y0=h / len(z) / 2, dy=h / len(z), colorscale=colorscale(False), showscale=False, hoverinfo="skip"), *place)
     for place, t in zip(places, told(shown[0])): figure.add_trace(Scatter(x=[w / 2], y=[h * .93], text=[t], mode="text", textfont=dict(color="#000", size=13), visible=False, hoverinfo="skip", showlegend=False), *place)
     figure.update_xaxes(range=[0, w], visible=False).update_yaxes(range=[h, 0], visible=False)
     refs = [(1, 1), *places]

@@ -19,7 +19,7 @@ from .head_browser import HeadBrowser, Pictures
 from .manipulate import Change, share_on
 from .model import INTR
 from .plots import short
-from .widgets import Browser, Scene, T, W, data_uri, kept, lean, menu, palette, plain, tint, twin
+from .widgets import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../nbs/lib/12_changes.ipynb #12changes-009
 class ChangeState(Browser):
@@ -337,10 +337,9 @@ def change_figure(
     from plotly.subplots import make_subplots
     (h, w), first, specs = shape, next(iter(frames.values())), [[{}, {}, {}, {"rowspan": 2}], [{"colspan": 3}, None, None, None]]
     figure = make_subplots(2, 4, specs=specs, subplot_titles=["original", "edited", "change of evidence", "by part, logits", "by head, logits"], row_heights=[.68, .32], horizontal_spacing=.04, vertical_spacing=.13)
-    shades = [[k / 20, "rgba({:.0f}, {:.0f}, {:.0f}, {:.3f})".format(*c[:3], c[3] / 255)] for k in range(21) for c in [palette(True)[round(k * 255 / 20)]]]
     for k, f in enumerate(frames.values()):
         rows, columns, show = len(f["z"]), len(f["z"][0]), dict(visible=k == 0)
-        figure.add_trace(Heatmap(z=f["z"], zmin=-f["limit"], zmax=f["limit"], x0=w / columns / 2, dx=w / columns, y0=h / rows / 2, dy=h / rows, colorscale=shades, showscale=False, hovertemplate="%{z} logits<extra></extra>", **show), 1, 3)
+        figure.add_trace(Heatmap(z=f["z"], zmin=-f["limit"], zmax=f["limit"], x0=w / columns / 2, dx=w / columns, y0=h / rows / 2, dy=h / rows, colorscale=colorscale(True), showscale=False, hovertemplate="%{z} logits<extra></extra>", **show), 1, 3)
         for bars, across, at in (f["parts"], True, (1, 4)), (f["heads"], False, (2, 1)):
             names, values = [plain(n.replace("_", " ")) for n in bars], [round(v, 4) for v in bars.values()]
             colour, hover = ["#e05400" if v > 0 else "#1e50c8" for v in values], "%{x}: %{y} logits<extra></extra>"

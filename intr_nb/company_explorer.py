@@ -13,7 +13,7 @@ from .explain import class_list, explain
 from .explanation import Explanation, patch
 from .head_browser import HeadBrowser
 from .plots import short
-from .widgets import GREY, Browser, Scene, T, W, data_uri, kept, lean, menu, plain, tint, twin
+from .widgets import GREY, Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../nbs/lib/12_company_explorer.ipynb #12companyexp-011
 class CompanyState(Browser):
@@ -328,9 +328,7 @@ def to_figure(self: CompanyExplorer):
     def look(what):
         z = [s["args"][0]["z"][j] for s in sliders[what]["steps"] for j in (0, 1)]
         limit, now = float(np.abs(z).max()), sliders[what]["steps"][sliders[what]["active"]]["args"][0]
-        colours = tint(np.linspace(-1 if what != "attention" else 0, 1, 33)[None], 1, what != "attention")[0].tolist()
-        scale = [[k / 32, f"rgba({q[0]},{q[1]},{q[2]},{q[3] / 255:.3f})"] for k, q in enumerate(colours)]
-        return dict(z=now["z"], x=now["x"], zmin=[-limit if what != "attention" else 0] * 2 + [None] * 2, zmax=[limit] * 2 + [None] * 2, colorscale=[scale] * 2 + [None] * 2), {"sliders": [sliders[what]]}
+        return dict(z=now["z"], x=now["x"], zmin=[-limit if what != "attention" else 0] * 2 + [None] * 2, zmax=[limit] * 2 + [None] * 2, colorscale=[colorscale(what != "attention")] * 2 + [None] * 2), {"sliders": [sliders[what]]}
     first, layout = look(self.what)
     e = self.both()[1]
     (h, w), names = e.attention.shape[-2:], [plain(self.class_name(k), 34) for k in listed]

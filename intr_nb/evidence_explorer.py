@@ -13,7 +13,7 @@ from .explanation import ZEROS, patch
 from .head_browser import HeadBrowser
 from .model import INTR
 from .plots import short
-from .widgets import GREY, Browser, Scene, T, W, data_uri, kept, lean, menu, plain, tint, twin
+from .widgets import GREY, Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../nbs/lib/12_evidence_explorer.ipynb #12evidenceex-011
 ORDERS = ("strongest first", "for, then against", "row by row", "head by head")
@@ -381,10 +381,9 @@ def to_figure(self: EvidenceExplorer, many: int = 6):
     from plotly.subplots import make_subplots
     e, classes, figure = self.explanation(), list(dict.fromkeys([self.chosen(), *self.shown()[:many]])), make_subplots(1, 2, column_widths=[.46, .54], horizontal_spacing=.09)
     (h, w), pages = e.attention.shape[-2:], {self.class_name(c): self.page_of(c) for c in classes}
-    clear = [[k / 32, f"rgba({r},{g},{b},{a / 255:.3f})"] for k, (r, g, b, a) in enumerate(tint(np.linspace(-1, 1, 33)[None], 1, True)[0].tolist())]
     first, layout = pages[self.class_name(self.chosen())]
     own = [{k: v[j] for k, v in first.items() if v[j] is not None} for j in range(4)]
-    figure.add_heatmap(colorscale=clear, hoverinfo="text", showscale=False, **own[0])
+    figure.add_heatmap(colorscale=colorscale(True), hoverinfo="text", showscale=False, **own[0])
     figure.add_heatmap(colorscale=[[0, "rgba(128,128,128,0)"], [1, "rgba(128,128,128,.6)"]], hoverinfo="skip", showscale=False, **own[1])
     figure.add_scatter(row=1, col=2, mode="lines", line_color="#e05400", hovertemplate="%{x} added: %{y:.3f}<extra></extra>", **own[2])
     figure.add_scatter(row=1, col=2, mode="markers", marker=dict(color="#e05400", size=12), hovertemplate="%{x} added: %{y:.3f}<extra></extra>", **own[3])

@@ -18,7 +18,7 @@ from .head_browser import HeadBrowser, Pictures
 from .insertion_deletion import BLANKS, UNITS, Curves, ask, first_pixels, hide, pixel_order
 from .plots import short
 from .rise import rise
-from .widgets import Browser, Scene, T, W, data_uri, kept, lean, menu, plain, tint, twin
+from .widgets import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../nbs/lib/12_explanation_comparer.ipynb #12explanatio-009
 def grad_cam_map(model, image, c): "Grad-CAM of class `c`"; return grad_cam(model, image, classes=[c])
@@ -494,8 +494,7 @@ def to_figure(self: ExplanationComparer):
     own = [{k: v[j] for k, v in first.items() if v[j] is not None} for j in range(3 * n)]
     def bright(method): return [1. if method in (None, name) else .25 for name in columns] * 2
     for k, name in enumerate(columns):
-        clear = [[j / 32, f"rgba({r},{g},{b},{a / 255:.3f})"] for j, (r, g, b, a) in enumerate(tint(np.linspace(-1 if looks[name][1] else 0, 1, 33)[None], 1, looks[name][1], self.opacity)[0].tolist())]
-        figure.add_heatmap(row=1, col=2 * k + 1, colorscale=clear, showscale=False, hovertemplate="%{z}<extra></extra>", **own[k])
+        figure.add_heatmap(row=1, col=2 * k + 1, colorscale=colorscale(looks[name][1], self.opacity), showscale=False, hovertemplate="%{z}<extra></extra>", **own[k])
         figure.add_layout_image(source=self.copy_of(self.index, 160, True), row=1, col=2 * k + 1, x=0, y=0, sizex=w, sizey=h, sizing="stretch", layer="below")
         figure.update_xaxes(visible=False, range=[0, w], constrain="domain", row=1, col=2 * k + 1)
         figure.update_yaxes(visible=False, range=[h, 0], scaleanchor=f"x{k + 1 if k else ''}", constrain="domain", row=1, col=2 * k + 1)
