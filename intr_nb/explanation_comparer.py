@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from .baselines import grad_cam, question, running
 from .card import pixels
-from .controls import CONTROLS, as_map, attention_map, evidence_map
+from .controls import CONTROLS, as_map, attention_map, contrast_map, evidence_map
 from .explain import class_list
 from .explanation import Explanation, patch
 from .head_browser import HeadBrowser, Pictures
@@ -31,7 +31,7 @@ def rise_map(
     def rise_maps(model, image, c): return rise(model, image, masks=masks, seed=seed)
     return rise_maps
 
-COMPARED = {"evidence": evidence_map, "attention": attention_map, "Grad-CAM": grad_cam_map, "RISE": rise_map(), **CONTROLS}
+COMPARED = {"evidence": evidence_map, "contrast": contrast_map, "attention": attention_map, "Grad-CAM": grad_cam_map, "RISE": rise_map(), **CONTROLS}
 
 # %% ../nbs/lib/12_explanation_comparer.ipynb #12explanatio-012
 class ComparerState(Browser):
