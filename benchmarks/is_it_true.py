@@ -119,10 +119,12 @@ def main():
     parser.add_argument("--masks", type=int, default=2000, help="of RISE")
     parser.add_argument("--steps", type=int, default=24, help="of insertion and deletion")
     parser.add_argument("--methods", nargs="+", help="some of the methods; by default all")
+    parser.add_argument("--questions", nargs="+", help="some of the questions (pointing, insertion, ...); by default all")
     parser.add_argument("--sanity", action="store_true", help="ask also what is left when weights are shuffled, and stability; without RISE")
     parser.add_argument("--against", default="evidence", help="the method that the others are compared with at the end")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
+    parser.add_argument("--summary", type=Path, help="write means, intervals and paired differences to this file")
     args = parser.parse_args()
     if args.data == "judge":
         if not args.judge: parser.error("judge needs --judge, the file to write")
@@ -143,6 +145,8 @@ def main():
         data = load_finegrained("cub100", args.folder, square_transforms(args.size)).test
         metrics = {k: v for k, v in metrics.items() if k != "twin pointing"}
     if judge is not None: methods |= {"judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]), "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c)}
+    if stray := set(args.questions or ()) - set(metrics): parser.error(f"no question {', '.join(sorted(stray))}: expected some of {', '.join(metrics)}")
+    metrics = {k: m for k, m in metrics.items() if k in (args.questions or metrics)}
     if stray := set(args.methods or ()) - set(methods): parser.error(f"no method {', '.join(sorted(stray))}: expected some of {', '.join(methods)}")
     methods = {k: m for k, m in methods.items() if k in (args.methods or methods)}
     columns = ["data", "image", "method", *metrics]
@@ -155,10 +159,10 @@ def main():
         rows += found
         if args.csv: append(args.csv, found, columns)
     result = as_evaluation(rows, f"{len({r['image'] for r in rows if r['method'] != LEFT_OUT})} images of {len({r['image'] for r in rows})}; judge: {args.judge.name if args.judge else 'the model itself'}")
+    differences = {k: v for name in methods if name != args.against for k, v in result.difference(args.against, name).values.items()} if args.against in methods else {}
     print(result)
-    if args.against not in methods: return
-    differences = [result.difference(args.against, name) for name in methods if name != args.against]
-    print(Evaluation({k: v for d in differences for k, v in d.values.items()}, result.images, about="paired differences"))
+    if differences: print(Evaluation(differences, result.images, about="paired differences"))
+    if args.summary: Evaluation(result.values | differences, result.images, about=result.about).to_csv(args.summary, images=False)
 
 
 if __name__ == "__main__": main()

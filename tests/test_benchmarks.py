@@ -32,6 +32,14 @@ def test_a_run_that_is_cut_off_goes_on(run, tmp_path):
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_some_questions_and_a_summary(run, tmp_path):
+    out = run("--images", 2, "--questions", "pointing", "mass", "--summary", tmp_path / "s.csv")
+    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    assert [(r["method"], r["metric"]) for r in rows] == [(m, q) for m in ("evidence", "centre", "evidence - centre") for q in ("pointing", "mass")]
+    assert all(float(r["low"]) <= float(r["mean"]) <= float(r["high"]) and r["n"] == "2" for r in rows) and "insertion" not in out
+    with pytest.raises(SystemExit): run("--questions", "beauty")
+
+
 def test_what_is_there_is_not_done_again(run, tmp_path, monkeypatch):
     run("--images", 2, "--csv", tmp_path / "a.csv")
     monkeypatch.setattr(is_it_true, "evaluate_explanations", lambda *a, **k: pytest.fail("asked again"))
