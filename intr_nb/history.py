@@ -39,7 +39,9 @@ class History:
     rows: list = field(default_factory=list) # dicts
 
     @property
-    def best(self): return max(self.rows, key=rank)
+    def best(self):
+        if not self.rows: raise ValueError("no epoch is finished, so there is no best one")
+        return max(self.rows, key=rank)
 
     @property
     def seconds(self): return self.rows[-1]["seconds"]

@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['Run', 'make_accelerator', 'start_run', 'copy_state', 'take_step', 'names', 'check_loss', 'out_of_memory', 'too_large',
-           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'identity', 'image_size', 'resume', 'open_run',
-           'write', 'tell', 'save_best', 'fit', 'fit_distributed']
+           'run_epoch', 'finish_epoch', 'health_of', 'parts_of', 'check_classes', 'told', 'identity', 'image_size',
+           'resume', 'open_run', 'write', 'tell', 'save_best', 'fit', 'fit_distributed']
 
 # %% ../nbs/lib/06_train.ipynb #06train-003
-import contextlib, hashlib, math, time
+import contextlib, hashlib, json, math, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-import torch, torch.nn as nn, torch.nn.functional as F
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 from .aviary import progress_bar
 from .checkpoint import pack, read_run, sweep, unpack, write_run
 from .erasing import erase, patches
 from .evaluate import Logits, evaluate, prepare, score
-from .features import Features
+from .features import Features, names_of
 from .health import attention_health
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
 from .pretrained_backbones import freeze
@@ -43,6 +43,7 @@ class Run:
     seconds: float = 0. # in earlier sessions
     started: float = 0. # this session, `time.perf_counter`
     resumed: int | None = None # the step that this session went on from, until its first row
+    board: TensorBoard | None = None # this session's, from its first row
 
     @property
     def elapsed(self): return self.seconds + time.perf_counter() - self.started
@@ -180,11 +181,27 @@ def parts_of(
     if valid is not None and not len(valid): raise ValueError("the validation set is empty: expected images, or None to keep the last weights")
     return train, valid, getattr(data, "class_names", None)
 
-def identity(model, train, valid):
+def check_classes(model, train, class_names):
+    "Raise a `ValueError` unless the model has as many classes as the data"
+    has = getattr(model, "num_classes", None)
+    wants = len(class_names) if class_names is not None else max(map(int, getattr(train, "labels", None) or [0])) + 1
+    if has is not None and (has < wants or class_names is not None and has != wants):
+        raise ValueError(f"the model has {has} classes, the data {wants}: build it with num_classes={wants}, as in OneBlockINTR(len(data.class_names), ...)")
+
+def told(dataset):
+    "Some digits that change with the files, and with the features of the first; None for images without names"
+    names = names_of(dataset)
+    if names is None and not isinstance(dataset, Features): return None
+    known = hashlib.sha256(str(names and ["/".join(Path(n).parts[-2:]) for n in names]).encode()) # the folder may move
+    if isinstance(dataset, Features): known.update(np.ascontiguousarray(dataset.maps[0, dataset.index[0]]).tobytes())
+    return known.hexdigest()[:12]
+
+def identity(model, train, valid, size):
     "What must be the same for a run to go on"
     labels = getattr(train, "labels", None)
-    told = {} if labels is None else dict(labels=hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12])
-    return dict(model=type(model).__name__, config=getattr(model, "config", None), train=len(train), valid=0 if valid is None else len(valid)) | told
+    digits = dict(labels=None if labels is None else hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12], train_images=told(train), valid_images=None if valid is None else told(valid))
+    data = dict(train=len(train), valid=0 if valid is None else len(valid), image_size=size)
+    return dict(model=type(model).__name__, config=getattr(model, "config", None)) | data | {k: v for k, v in digits.items() if v is not None}
 
 # %% ../nbs/lib/06_train.ipynb #06train-027
 def image_size(
@@ -200,8 +217,9 @@ def image_size(
 def resume(run, file, same, per_epoch):
     "Take up the run in `file`, if it is this one"
     tensors, facts = read_run(file)
-    kept = facts["same"]
-    changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept.get(k)!r}" for k, v in same.items() if v != kept.get(k)]
+    def flat(facts): return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
+    kept, asked = flat(facts["same"]), flat(json.loads(json.dumps(same)))
+    changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]] # not all data, nor older runs, tell all
     if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there")
     run.best = unpack(tensors, facts, run.model, run.optimizer, run.schedule)
     run.epoch, run.step, run.loss, run.seconds, run.history = facts["epoch"], facts["step"], facts["loss"], facts["seconds"], History(facts["rows"])
@@ -229,7 +247,9 @@ def tell(run, folder):
     "The history as CSV, and for TensorBoard if it is installed"
     if folder is None or not run.accelerator.is_main_process or not run.history.rows: return
     to_csv(run.history, folder / "history.csv")
-    with contextlib.suppress(ImportError), TensorBoard(folder / "tensorboard") as board: board.row(run.history.rows[-1])
+    if run.board is None:
+        with contextlib.suppress(ImportError): run.board = TensorBoard(folder / "tensorboard")
+    if run.board: run.board.row(run.history.rows[-1])
 
 def save_best(run, folder):
     "The best weights as a model that `weights.load` reads, if it is one that `load` can build"
@@ -249,11 +269,15 @@ def fit(
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
     train, valid, class_names = parts_of(data)
-    folder, same, chance = None if folder is None else Path(folder), identity(model, train, valid), torch.get_rng_state()
-    if class_names is not None: model.class_names = list(class_names)
-    model.metadata = dict(image_size=image_size(train if valid is None else valid), recipe=asdict(recipe))
+    if not isinstance(recipe, Recipe): raise TypeError(f"recipe={recipe!r}: expected a Recipe, such as RECIPES['frozen'] or Recipe(epochs=10)")
+    if recipe.erase and isinstance(train, Features): raise ValueError(f"erase={recipe.erase} hides patches of pictures, and these are features: take dataclasses.replace(recipe, erase=0)")
+    check_classes(model, train, class_names)
+    size, chance, folder = image_size(train if valid is None else valid), torch.get_rng_state(), None if folder is None else Path(folder)
+    same = identity(model, train, valid, size)
     per_epoch = max(len(train) // recipe.batch_size, 1)
     run = open_run(model, recipe, folder, per_epoch, isinstance(train, Features), device, same)
+    if class_names is not None: model.class_names = list(class_names)
+    model.metadata = dict(image_size=size, recipe=asdict(recipe))
     main = run.accelerator.is_main_process
     done, kept, losses = (run.epoch - 1) * per_epoch + run.step, time.monotonic(), []
     def save_run():
@@ -273,11 +297,13 @@ def fit(
                 bar.set_postfix_str(", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in run.history.rows[-1].items() if k in ("loss", "valid_accuracy")))
             plot.update(run.history, losses, force=True)
     except KeyboardInterrupt:
-        run.accelerator.print(f"interrupted in epoch {run.epoch}; the model has the best weights so far" + ("" if folder is None else f", and fit(..., folder={str(folder)!r}) goes on from the last checkpoint"))
+        has = "the model has the best weights so far" if run.history.rows else "no epoch was finished, and the model has the weights that it began with"
+        run.accelerator.print(f"interrupted in epoch {run.epoch}; {has}" + (f"; fit(..., folder={str(folder)!r}) goes on from the last checkpoint" if folder and (folder / "checkpoint.safetensors").exists() else "; nothing was kept on the disk"))
     finally:
         model.load_state_dict(run.best)
         model.to(memory_format=torch.contiguous_format).eval()
         torch.set_rng_state(chance)
+        if run.board: run.board.close()
     if run.history.rows: model.metadata |= run.history.best
     save_best(run, folder)
     return run.history

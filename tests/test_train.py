@@ -17,7 +17,7 @@ import intr_nb.train as training
 from intr_nb.aviary import Aviary, draw
 from intr_nb.backbones import PatchNet
 from intr_nb.checkpoint import read_run
-from intr_nb.features import cache_features, write_features
+from intr_nb.features import FeatureData, Features, cache_features, write_features
 from intr_nb.model import INTR, OneBlockINTR
 from intr_nb.recipe import RECIPES, Recipe, Seeded, make_optimizer, rounds, steps_of
 from intr_nb.train import evaluate, fit, fit_distributed
@@ -279,6 +279,49 @@ def test_interrupted_anywhere_and_resumed(birds, tmp_path, capsys, after):
     learn(again, birds, folder=tmp_path)
     assert torch.equal(weights(again), weights(undisturbed))
     assert ("resumed" in capsys.readouterr().out) == (after >= 16)
+
+
+def test_another_split_or_size_of_the_same_classes_is_another_run(birds, tmp_path):
+    class Split(Named):
+        def __init__(self, birds, first, size=None): self.birds, self.first, self.size, self.broken = birds, first, size, None
+        def __getitem__(self, i): x, c = self.birds[i]; return (x if self.size is None else x[:, :self.size, :self.size]), c
+        def name(self, i): return f"here/class/{self.first + i}.jpg"
+    one = replace(RECIPE, epochs=1)
+    learn(small(), (Split(birds[0], 0), birds[1]), one, tmp_path)
+    card = (tmp_path / "best.json").read_text()
+    moved = Split(birds[0], 0)
+    moved.name = lambda i: f"there/class/{i}.jpg"
+    learn(small(), (moved, birds[1]), one, tmp_path) # the same photographs in another place
+    for train, valid, words in (Split(birds[0], 1), birds[1], "train_images"), (Split(birds[0], 0), Split(birds[1], 0, 40), "image_size 40, was 96"):
+        model = small()
+        model.metadata = dict(mine=1)
+        with pytest.raises(ValueError, match=f"holds another run .*{words}"): learn(model, (train, valid), one, tmp_path)
+        assert (tmp_path / "best.json").read_text() == card and model.metadata == dict(mine=1)
+
+
+def test_features_of_another_backbone_are_another_run(tmp_path):
+    labels, g = [0, 1] * 8, torch.Generator().manual_seed(0)
+    def features(): return Features(torch.rand(1, 16, 16, 6, 6, generator=g).half().numpy(), labels, [f"{i}.jpg" for i in range(16)])
+    one, model = replace(RECIPE, epochs=1, erase=0), lambda: OneBlockINTR(2, dict(name="patchnet", width=8, dim=16, stride=8), dim=16, num_heads=2)
+    fit(model(), (features(), None), one, tmp_path, "cpu", progress=False)
+    with pytest.raises(ValueError, match="train_images"): fit(model(), (features(), None), one, tmp_path, "cpu", progress=False)
+    with pytest.raises(ValueError, match="erase=2 hides patches"): fit(model(), (features(), None), RECIPE, device="cpu", progress=False)
+
+
+def test_a_model_with_other_classes_is_refused_at_once(birds):
+    class Labelled(Named):
+        def __init__(self, birds, labels): self.birds, self.labels, self.broken = birds, labels, None
+    with pytest.raises(ValueError, match="has 4 classes, the data 17"): learn(small(), (Labelled(birds[0], [16] * len(birds[0])), None))
+    data = FeatureData(birds[0], birds[1], class_names=["a", "b"])
+    with pytest.raises(ValueError, match="has 4 classes, the data 2"): learn(small(), data)
+    with pytest.raises(TypeError, match="RECIPES"): learn(small(), birds, "frozen")
+
+
+def test_an_interrupt_before_the_first_epoch_says_what_is_left(birds, tmp_path, capsys):
+    history = learn(small(), (Breaks(birds[0], 3), birds[1]), folder=tmp_path)
+    said = capsys.readouterr().out
+    assert "weights that it began with" in said and "nothing was kept" in said and "goes on" not in said
+    with pytest.raises(ValueError, match="no epoch is finished"): history.best
 
 
 def test_a_finished_run_is_not_trained_again(birds, tmp_path, capsys):
