@@ -61,6 +61,7 @@ def evaluate(
     workers: int = 0, # processes that load images
 ) -> dict: # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
     "Mean loss and accuracy over a dataset"
+    if not hasattr(dataset, "__len__"): raise TypeError(f"a {type(dataset).__name__} is no single set of images: give one, such as data.valid or data.test")
     if not len(dataset): raise ValueError("the dataset is empty: there is nothing to evaluate")
     was_training = model.training
     loss, right, n = score(model.eval(), dataset, batch_size, workers).tolist()

@@ -49,7 +49,7 @@ def open_picture(
     if not Path(path).is_file(): raise FileNotFoundError(f"no picture {str(path)!r}: expected a file" + (", and this is a folder: give a list of its files" if Path(path).is_dir() else ". Check the path"))
     try:
         with Image.open(path) as image: return to_rgb(image)
-    except Exception as e: raise ValueError(f"{str(path)!r} can't be read as a picture: {e}. Open it in another program, or leave it out") from e
+    except Exception as e: raise ValueError(f"{str(path)!r} can't be read as a picture: {e}" + ("" if str(e).endswith(("?", ".")) else ". Open it in another program, or leave it out")) from e
 
 # %% ../nbs/lib/05_hub.ipynb #05hub-013
 def plain(

@@ -96,14 +96,17 @@ def read_csv(
 ): # dict: part -> list of (path, class)
     "What a CSV lists"
     try: text = Path(table).read_text(encoding="utf-8-sig")
+    except OSError as e: raise type(e)(f"no table {str(table)!r} ({e.strerror}): expected a CSV" + (", and this is a folder: read it with ImageFolders(folder)" if Path(table).is_dir() else ". Check the path")) from None
     except UnicodeDecodeError as e: raise ValueError(f"{str(table)!r} is not UTF-8 (byte {e.start}): save it again as \"CSV UTF-8\"") from None
     first, *_ = text.splitlines() or [""]
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
-    columns = list(rows[0]) if rows else first.split(",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    reader.fieldnames = columns = [c.strip() for c in reader.fieldnames or [""]]
+    rows = [(reader.line_num, row) for row in reader]
     for c in (path, label):
         if c not in columns: raise ValueError(f"{str(table)!r} has no column {c!r}, but {', '.join(map(repr, columns))}: name them with path=... and label=...")
     listed = {}
-    for n, row in enumerate(rows, 2):
+    for n, row in rows:
+        if not any((v or "").strip() for v in row.values() if not isinstance(v, list)): continue # an empty line of a spreadsheet
         given = (row.get(split) or "").strip().lower() if split else ""
         if not row[path] or not (row[label] or "").strip(): raise ValueError(f"{str(table)!r}, line {n}: no {label if row[path] else path}. Fill it in, or remove the line")
         if given and given not in SPLITS: raise ValueError(f"{str(table)!r}, line {n}: {split} is {given!r}; expected train, valid (or val) or test")

@@ -94,6 +94,8 @@ def predict(
 ) -> Prediction | Predictions:
     "What `model` sees in a picture, or in several"
     if not isinstance(top, int) or top < 1 or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"top={top!r}, batch_size={batch_size!r}: expected whole numbers, at least 1")
+    if not is_single(images) and (not hasattr(images, "__iter__") and not hasattr(images, "__getitem__") or hasattr(images, "labels")):
+        raise TypeError(f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, or a list of them" + (". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; for its accuracy there is evaluate" if hasattr(images, "labels") else ""))
     pictures = [images] if is_single(images) else list(images)
     names, done = getattr(model, "class_names", None), Predictions()
     with evaluating(model):

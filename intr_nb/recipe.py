@@ -28,8 +28,9 @@ def check_recipe(
     for name in ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup"):
         value = getattr(r, name)
         if value is None and name in ("backbone_lr", "clip_norm"): continue
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0 or (value == 0 and name in ("lr", "clip_norm")):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0 or (value == 0 and name in ("lr", "clip_norm")):
             raise ValueError(f"{name}={value!r} in a recipe: expected a {'positive ' if name in ('lr', 'clip_norm') else ''}number{'' if name in ('lr', 'clip_norm') else ' from 0 up'}")
+    if not isinstance(r.compile, bool): raise ValueError(f"compile={r.compile!r} in a recipe: expected True or False")
     if r.label_smoothing >= 1: raise ValueError(f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, the share of the target that is spread over all classes")
     for name, known in (("schedule", SCHEDULES), ("precision", ("fp32", "bf16"))):
         if getattr(r, name) not in known: raise ValueError(f"{name}={getattr(r, name)!r} in a recipe: expected one of {known}")

@@ -209,6 +209,7 @@ def load(
 ) -> nn.Module: # in eval mode, on the CPU, with `class_names` and `metadata`
     "The model that `save` kept at `path`"
     tensors, description = checkpoint_files(path)
+    if (Path(path) / "best.json").is_file(): raise FileNotFoundError(f"{str(path)!r} is the folder of a run: its best weights are load({str(Path(path) / 'best')!r})")
     for file in (tensors, description):
         if not file.is_file(): raise FileNotFoundError(f"no file {str(file)!r}: a checkpoint is a .safetensors and a .json file of the same name. For a .pth file of the authors, see `load_official`")
     card, numbers = read_card(description), tensors.read_bytes()

@@ -198,7 +198,7 @@ def test_faults_are_reported_by_name(tree):
     faults = break_files(tree)
     data = ImageFolders(tree)
     found = {os.path.basename(f): why for f, why in data.report.unreadable}
-    assert set(found) == set(faults) and all(faults[f] in found[f] for f in faults)
+    assert set(found) == set(faults) and all(faults[f] in found[f] for f in faults) and "the file ends too early" in found["cut.jpg"] and 'leave them out with on_error="skip"' in repr(data.report)
     i = next(i for i in range(len(data.train)) if data.train.name(i).endswith("cut.jpg") or data.train.name(i).endswith("text.jpg"))
     with pytest.raises(ValueError, match=r"can't read .*\.jpg"): data.train[i]
 
@@ -209,6 +209,7 @@ def test_faults_are_skipped_and_listed(tree):
     data = ImageFolders(tree, on_error="skip")
     assert {os.path.basename(f) for f, _ in data.skipped} == {*faults, "nothing.png"} and len(data.train) + len(data.valid) == 20
     assert len(data.report.unreadable) == 4 and len(data.check(progress=False).unreadable) == 4 and "cut.jpg" in repr(data)
+    assert all(why.endswith("; left out") for _, why in data.report.unreadable) and "on_error" not in repr(data.report)
     for p in (data.train, data.valid): assert len(list(p)) == len(p)
 
 
@@ -335,9 +336,20 @@ def test_numbers_are_sorted_as_numbers(tree):
 @pytest.mark.parametrize("text, words", [
     ("file,label\na.png,x", "no column 'path', but 'file', 'label'"), ("path,label\na.png,", "line 2: no label"), ("path,label,split\na.png,x,holdout", "'holdout'; expected train"),
     ("path,label,split\na.png,x,train\nb.png,y,", "1 lines have no split"), ("", "no column 'path'"), ("path,label\nrobin/0.png,a\ngone.png,b", "gone.png' .no such file"),
-    ("path,label,split\nrobin/0.png,a,test", "none to train with")])
+    ("path,label,split\nrobin/0.png,a,test", "none to train with"), ("path,label\nrobin/0.png,a\n,\n,b", "line 4: no path"), ("path,label\nphotos/robin/0.png,a\nphotos/robin/1.png,b", "root=")])
 def test_tables_that_are_wrong(tree, text, words):
     with pytest.raises(ValueError, match=words): ImageFolders.from_csv(write_csv(tree / "list.csv", text))
+
+
+def test_a_table_from_a_spreadsheet(tree):
+    text = "path, label\n" + "\n".join(f"robin/{i}.png,a" for i in range(4)) + "\n,\n\n" + "\n".join(f"wren/{i}.png,b" for i in range(4)) + "\n,\n"
+    data = ImageFolders.from_csv(write_csv(tree / "list.csv", text))
+    assert data.class_names == ["a", "b"] and len(data.train) + len(data.valid) == 8
+
+
+def test_a_table_that_is_none(tree):
+    with pytest.raises(FileNotFoundError, match="no table .*Check the path"): ImageFolders.from_csv(tree / "lost.csv")
+    with pytest.raises(OSError, match=r"folder: read it with ImageFolders\(folder\)"): ImageFolders.from_csv(tree)
 
 
 def test_a_table_in_another_encoding(tree):

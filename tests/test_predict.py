@@ -5,8 +5,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from intr_nb.evaluate import evaluate
 from intr_nb.hub import as_trained
 from intr_nb.model import INTR, OneBlockINTR
+from intr_nb.photos import Photos
 from intr_nb.predict import Prediction, Predictions, predict
 
 RNG = np.random.default_rng(0)
@@ -111,3 +113,12 @@ def test_the_faulty_picture_is_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"^picture 5: picture of shape \(40, 40, 2\)"): predict(model, [*PICTURES[:5], PICTURES[0][..., :2]], batch_size=2)
     with pytest.raises(ValueError, match="^picture 0: "): predict(model, [torch.zeros(3, 40, 40, dtype=torch.uint8)])
     with pytest.raises(ValueError, match="^picture 0: "): predict(model, [(as_trained(model, PICTURES[0]), 3)])
+
+
+def test_what_is_no_picture_is_said(model, tmp_path):
+    photos = Photos(["a.png"], [0], ["a", "b"])
+    for images, words in ((None, "is a NoneType"), (3, "is a int"), (photos, r"data\.valid\.name\(i\)")):
+        with pytest.raises(TypeError, match=words): predict(model, images)
+    Image.new("RGB", (3, 3)).save(tmp_path / "tiny.png")
+    with pytest.raises(ValueError, match=r"3 x 3 pixels.*empty crop\?$"): predict(model, tmp_path / "tiny.png")
+    with pytest.raises(TypeError, match=r"such as data\.valid"): evaluate(model, object())

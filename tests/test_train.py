@@ -317,6 +317,16 @@ def test_a_model_with_other_classes_is_refused_at_once(birds):
     with pytest.raises(TypeError, match="RECIPES"): learn(small(), birds, "frozen")
 
 
+def test_a_runs_folder_is_no_model_but_holds_one(birds, tmp_path):
+    learn(small(), birds, replace(RECIPE, epochs=1), tmp_path)
+    with pytest.raises(FileNotFoundError, match="load.*best"): load(tmp_path)
+
+
+@pytest.mark.parametrize("field, value", [("mixup", True), ("compile", "yes")])
+def test_a_recipe_of_other_kinds(field, value):
+    with pytest.raises(ValueError, match=f"{field}={value!r}"): Recipe(**{field: value})
+
+
 def test_an_interrupt_before_the_first_epoch_says_what_is_left(birds, tmp_path, capsys):
     history = learn(small(), (Breaks(birds[0], 3), birds[1]), folder=tmp_path)
     said = capsys.readouterr().out
