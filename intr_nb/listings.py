@@ -78,6 +78,10 @@ def read_folders(
         if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]: notes.append(f"{part}: {len(stray)} photographs lie in no class's folder, left out: {few(map(os.path.basename, stray))}")
         if empty := {plain(e.name) for e in visible(top) if e.is_dir()} - {c for _, c in listed[part]}:
             notes.append(f"{part}: folders without a photograph: {few(sorted(empty))}")
+        inside = ["/".join(levels[:2]) for levels, f in files if len(levels) > 2 and is_photo(f)]
+        if inside and len(inside) == len(listed[part]): notes.append(f"{part}: all photographs lie in folders within the classes' folders ({few(sorted(set(inside)), 3)}): if those are the classes, name the folder above them")
+    classes = sorted({c for photos in listed.values() for _, c in photos}, key=lambda c: (c.casefold(), c))
+    if alike := [f"{a!r} and {b!r}" for a, b in zip(classes, classes[1:]) if a.casefold() == b.casefold()]: notes.append(f"classes that differ in capitals only: {few(alike)}")
     beside = [e.name for e in visible(root) if e.is_dir() and e.path not in parts.values()] if "all" not in parts else []
     if beside: notes.append(f"folders beside train, left out: {few(beside)}")
     return listed, notes

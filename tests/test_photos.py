@@ -194,6 +194,18 @@ def break_files(tree):
     return {"cut.jpg": "truncated", "text.jpg": "not an image", "dot.png": "2 x 2"}
 
 
+def test_a_folder_too_high_and_capitals_are_noticed(tree):
+    (tree / "Wren").mkdir()
+    (tree / "wren" / "0.png").rename(tree / "Wren" / "0.png")
+    if (tree / "wren").samefile(tree / "Wren"): pytest.skip("this disk does not tell capitals apart")
+    assert "classes that differ in capitals only: 'Wren' and 'wren'" in repr(ImageFolders(tree))
+    assert "if those are the classes" not in repr(ImageFolders(tree))
+    (tree.parent / "above").mkdir()
+    tree.rename(tree.parent / "above" / "birds")
+    shutil.copytree(tree.parent / "above" / "birds", tree.parent / "above" / "more birds")
+    assert "lie in folders within the classes' folders (birds/" in repr(ImageFolders(tree.parent / "above"))
+
+
 def test_faults_are_reported_by_name(tree):
     faults = break_files(tree)
     data = ImageFolders(tree)
