@@ -3,7 +3,8 @@
 Usage: python benchmarks/intr_vs_fc.py aviary [--models none 1 fc] [--seeds 0 1 2 3 4] [--csv FILE] [--save FOLDER]
        python benchmarks/intr_vs_fc.py cub100 --folder CROPS --weights FILE [--features FOLDER] [--test] ...
 A model is the bound of its saliency (none: the paper's INTR), fc (INTR-FC), fc-1 (INTR-FC, bounded by 1), or, on the aviary, encoder, encoder-fc,
-full, full-fc (INTR with one encoder layer, and one or two decoder layers). Rows are appended to the CSV; those that are there already are not run again.
+full, full-fc (INTR with one encoder layer, and one or two decoder layers, on the shipped model's backbone, kept frozen, as in tools/make_weights.py; --features
+FOLDER/aviary keeps the features). Rows are appended to the CSV; those that are there already are not run again.
 """
 import argparse
 import csv
@@ -24,11 +25,11 @@ from intr_nb.faithfulness import examine
 from intr_nb.health import attention_health, evaluating
 from intr_nb.heads import HeadStudy, densities, discs, shuffle_heads, study_heads
 from intr_nb.localisation import pointing
-from intr_nb.model import INTR, OneBlockINTR, PatchNet
-from intr_nb.recipe import RECIPES
+from intr_nb.model import INTR, OneBlockINTR
+from intr_nb.recipe import RECIPES, Recipe
 from intr_nb.train import fit
 from intr_nb.transforms import square_transforms
-from intr_nb.weights import load, save
+from intr_nb.weights import load, pretrained, save
 
 
 def block(num_classes, backbone, kind, **sizes):
@@ -38,7 +39,10 @@ def block(num_classes, backbone, kind, **sizes):
 
 def decoder(num_classes, kind):
     layers = dict(encoder=1, full=2)[kind.split("-")[0]]
-    return INTR(num_classes, PatchNet(dim=64), dim=64, encoder_layers=1, decoder_layers=layers, ffn_dim=256, fc=kind.endswith("-fc"))
+    return INTR(num_classes, pretrained("aviary16").backbone, dim=64, encoder_layers=1, decoder_layers=layers, ffn_dim=256, fc=kind.endswith("-fc"))
+
+
+DECODER = Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1.)
 
 
 def steadiness(study, control_of=("purity", "consistency")):
@@ -108,7 +112,7 @@ def main():
     parser.add_argument("--dropout", type=float, default=.3, help="of the photographs' features")
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
     parser.add_argument("--weights", type=Path, help="MobileNetV2's")
-    parser.add_argument("--features", type=Path, default=Path("features/cub100"))
+    parser.add_argument("--features", type=Path, default=Path("features"), help="folder of kept features")
     parser.add_argument("--test", action="store_true", help="CUB-100: learn from all training photographs, and look at the test split")
     parser.add_argument("--save", type=Path, help="keep the models in this folder; those that are there are not trained again")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
@@ -118,7 +122,7 @@ def main():
         backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
         data = load_finegrained("cub100", args.folder, square_transforms(320, scale=(1, 1)))
         data.valid = data.train.with_transform(square_transforms(320)[1])
-        kept = cache_features(backbone, data, args.features, 2)
+        kept = cache_features(backbone, data, args.features / "cub100", 2)
         held = [i for i in range(len(kept.train)) if i % 7 == 0]
         learn = kept.train if args.test else kept.train.subset(sorted(set(range(len(kept.train))) - set(held)))
         look, photos, on = (kept.test, data.test.with_transform(square_transforms(227)[1]), "test") if args.test else (kept.valid.subset(held), data.valid.with_transform(square_transforms(227)[1]).subset(held), "validation")
@@ -129,21 +133,23 @@ def main():
     for seed in args.seeds:
         for kind in args.models:
             if (args.data, kind, str(seed)) in done: continue
+            deep, seen, how = args.data == "aviary" and kind.startswith(("encoder", "full")), learn, recipe
+            if deep: seen, how = cache_features(pretrained("aviary16").backbone, (learn, None), args.features / "aviary", views=1).train, replace(DECODER, epochs=args.epochs or DECODER.epochs, lr=args.lr or DECODER.lr)
             torch.manual_seed(seed)
             path = args.save and args.save / f"{args.data}-{kind}-{seed}"
             if args.data == "cub100": model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=.1)
-            else: model = decoder(16, kind) if kind.startswith(("encoder", "full")) else block(16, None, kind)
+            else: model = decoder(16, kind) if deep else block(16, None, kind)
             start = time.perf_counter()
             if path and path.with_name(path.name + ".json").exists():
                 model, seconds = load(path), float("nan")
-                if (known := model.metadata.get("epochs", recipe.epochs)) != recipe.epochs: raise SystemExit(f"{path} was trained for {known} epochs, expected {recipe.epochs}: name another --save")
+                if (known := model.metadata.get("epochs", how.epochs)) != how.epochs: raise SystemExit(f"{path} was trained for {known} epochs, expected {how.epochs}: name another --save")
             else:
-                fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
+                fit(model, (seen, None), replace(how, seed=seed), progress=False)
                 seconds = time.perf_counter() - start
-                if path: save(model.cpu(), path, epochs=recipe.epochs)
+                if path: save(model.cpu(), path, epochs=how.epochs)
             model.cpu().eval()
             found = on_birds(model, test) if args.data == "aviary" else {"accuracy": evaluate(model, look)["accuracy"]} | on_photos(model, look, photos)
-            row = dict(data=args.data, model=kind, seed=seed, on=on, epochs=recipe.epochs, lr=recipe.lr, seconds=round(seconds, 0))
+            row = dict(data=args.data, model=kind, seed=seed, on=on, epochs=how.epochs, lr=how.lr, seconds=round(seconds, 0))
             row |= {k: round(found.get(k, float("nan")), 4) for k in ("accuracy", "points", "alpha", "alpha_difference", "evidence", "share", "follows", "entropy", "peak", "similarity", "purity", "purity_shuffled", "consistency", "consistency_shuffled")}
             print(row, flush=True)
             if args.csv:
