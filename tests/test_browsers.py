@@ -61,9 +61,9 @@ def test_head_browser_is_worked(lab):
     assert "each map on its own scale" in page.text()
     page.drag_slider("opacity", -60)
     shown = page.wait_changed(shown)
-    page.settle()
+    shown = page.settle()
     page.choose("compare", "an image")
-    shown = page.wait_changed(page.picture())
+    shown = page.wait_changed(shown)
     page.type_in("second", 16)
     page.wait_changed(shown)
     assert "image 16" in page.text() and page.stage().locator("[data-panel]").count() == 16
@@ -511,24 +511,24 @@ def test_explanation_comparer(lab, theme):
     page = lab.open_widget(COMPARER, theme=theme)
     button, shown = page.tab.locator(".intr-nb-compute").last, page.picture()
     assert "not computed yet: press “compute”" in page.text() and NASTY in page.text() and page.stage().locator("img").count() == 0
-    assert button.inner_text() == "compute 3 maps and 21 curves"
+    assert button.inner_text() == "compute 3 maps and 24 curves"
     page.shot(f"explanation_comparer_{theme}_0")
-    page.click_panel(3)  # one map of RISE
+    page.click_panel(4)  # one map of RISE
     shown = page.wait_changed(shown)
-    assert button.inner_text() == "compute 21 curves" and "RISE " in page.hover(3, .5, .5)
+    assert button.inner_text() == "compute 24 curves" and "RISE " in page.hover(4, .5, .5)
     button.click()
     page.wait_changed(shown)
     page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
     shown = page.settle()
     assert "areas of insertion / deletion" in page.text() and "not computed" not in page.text()
-    assert "row 12 of 24, column 12 of 24" in page.hover(0, .48, .48) and page.stage().locator(".intr-nb-cell").count() == 12, "the same place on all maps of that grid"
-    tip = page.hover(21, .3, .5)
+    assert "row 12 of 24, column 12 of 24" in page.hover(0, .48, .48) and page.stage().locator(".intr-nb-cell").count() == 15, "the same place on all maps of that grid"
+    tip = page.hover(24, .3, .5)
     assert "share of pixels" in tip and "Grad-CAM" in tip and "edges" in tip
-    page.click_panel(22, .22, .5)  # what the judge saw
+    page.click_panel(25, .22, .5)  # what the judge saw
     shown = page.wait_changed(shown)
     assert "deletion by evidence: 21% hidden, probability" in page.text()
     page.shot(f"explanation_comparer_{theme}_1")
-    page.click_panel(9)  # Grad-CAM's map of the second class
+    page.click_panel(11)  # Grad-CAM's map of the second class
     shown = page.wait_changed(shown)
     assert f"Curves of {NASTY}" in page.text() and "deletion by Grad-CAM" in page.text()
     page.press("ArrowUp")
@@ -539,16 +539,16 @@ def test_explanation_comparer(lab, theme):
     assert "area of the margin" in page.text() and button.inner_text() == "all computed"
     page.choose("blank", "zero")
     shown = page.wait_changed(shown)
-    assert button.inner_text() == "compute 21 curves"
+    assert button.inner_text() == "compute 24 curves"
     page.choose("blank", "blur")
     shown = page.wait_changed(shown)
-    for k in (4, 5, 6):
+    for k in (5, 6, 7):
         page.tab.locator(f".intr-nb-method-{k} input").last.click()
         shown = page.wait_changed(shown)
     assert "centre" not in page.text()
     page.type_in(css=".intr-nb-add", text="sunbird")
     shown = page.wait_changed(shown)
-    assert "sunbird (0.00)" in page.text() and "compute 4 curves" == button.inner_text()
+    assert "sunbird (0.00)" in page.text() and "compute 5 curves" == button.inner_text()
     page.settle()
     page.shot(f"explanation_comparer_{theme}_2")
     page.stage().locator("[data-click^=drop]").first.click()
@@ -574,7 +574,7 @@ def test_the_twin_of_explanation_comparer(lab, tmp_path):
     page.shot("explanation_comparer_twin_0")
     title, lines = page.tab.locator(".gtitle"), page.tab.locator(".scatterlayer .js-line")
     maps, paths, words = page.tab.locator(".heatmaplayer").nth(1).inner_html(), [e.get_attribute("d") for e in lines.all()], title.text_content()
-    assert len(paths) == 14 and "Judge: the model itself" in words
+    assert len(paths) == 16 and "Judge: the model itself" in words
     page.tab.locator(".updatemenu-header").nth(0).click()
     page.tab.locator(".updatemenu-dropdown-button").nth(1).click()
     page.tab.wait_for_timeout(700)
@@ -583,7 +583,7 @@ def test_the_twin_of_explanation_comparer(lab, tmp_path):
     page.tab.locator(".updatemenu-header").nth(1).click()
     page.tab.locator(".updatemenu-dropdown-button", has_text="RISE").click()
     page.tab.wait_for_timeout(700)
-    opacity = page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(7)")
-    assert opacity == [1 if k % 7 == 3 else .25 for k in range(14)] and NASTY in title.text_content(), "the menus do not undo each other"
+    opacity = page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(8)")
+    assert opacity == [1 if k % 8 == 4 else .25 for k in range(16)] and NASTY in title.text_content(), "the menus do not undo each other"
     assert not asked
     page.finish("explanation_comparer_twin_1")
