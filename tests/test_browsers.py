@@ -2,6 +2,8 @@
 
 INTR_NB_SCREENSHOTS=folder keeps the screenshots; tests/lab.py says how to write another test.
 """
+import os
+
 import pytest
 
 SETUP = """
@@ -561,6 +563,18 @@ def test_explanation_comparer(lab, theme):
     page.wait_changed(shown)
     assert "image 9" in page.text() and not page.error()
     page.finish(f"explanation_comparer_{theme}_3")
+
+
+@pytest.mark.skipif("INTR_NB_SCREENSHOTS" not in os.environ, reason="only for the docs: tools/screenshots.py")
+def test_explanation_comparer_for_the_docs(lab):
+    page = lab.open_widget("from intr_nb.aviary import Aviary\nfrom intr_nb.explanation_comparer import ExplanationComparer\nfrom intr_nb.weights import pretrained\n"
+                           "ExplanationComparer(pretrained('aviary16'), Aviary(64, seed=2), index=8)\n")
+    page.tab.locator(".intr-nb-compute").last.click()
+    page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
+    shown = page.settle()
+    page.click_panel(25, .22, .5)
+    page.wait_changed(shown)
+    page.finish("explanation_comparer_docs")
 
 
 def test_the_twin_of_explanation_comparer(lab, tmp_path):

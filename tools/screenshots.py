@@ -10,7 +10,7 @@ from PIL import Image
 
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "tutorials" / "browsers"
 SHOTS = dict(head_browser="head_browser_hover", evidence_explorer="evidence_explorer_0", company_explorer="company_explorer_0", bird_editor="bird_editor_1",
-             paint_box="paint_box_0", attribute_study="attribute_study_0", explanation_comparer="explanation_comparer_light_1")
+             paint_box="paint_box_0", attribute_study="attribute_study_0", explanation_comparer="explanation_comparer_docs")
 
 
 def cut(image, left=310, top=90, bottom=30, right=44):
