@@ -1,7 +1,7 @@
 """Every question of `evaluate_explanations`, for INTR's maps, Grad-CAM, RISE and the controls (Table 6 and more): a row for each image and method.
 
 Usage: python benchmarks/is_it_true.py aviary [--model FILE] [--images 200] [--judge FILE] [--sanity] [--csv FILE]
-       python benchmarks/is_it_true.py judge --judge FILE      (trains a pooled classifier on drawn birds, three minutes on a core)
+       python benchmarks/is_it_true.py judge --judge FILE      (trains a pooled classifier on drawn birds, minutes on a core)
        python benchmarks/is_it_true.py cub100 --folder CROPS --model FILE [--weights FILE] [--judge FILE] [--images 200] [--csv FILE]
 FILE is what `intr_nb.weights.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the aviary's model is the one that ships.
 Birds are of seed 5, photographs every k-th of the test split, so that all species are asked. Images that the model or the judge gets wrong are left out. With a judge (a `PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an
