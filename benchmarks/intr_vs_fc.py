@@ -129,16 +129,17 @@ def main():
         recipe = RECIPES["frozen"]
     if args.epochs: recipe = replace(recipe, epochs=args.epochs)
     if args.lr: recipe = replace(recipe, lr=args.lr)
+    deep = [k for k in args.models if args.data == "aviary" and k.startswith(("encoder", "full"))]
+    if deep: maps, decoder_recipe = cache_features(pretrained("aviary16").backbone, (learn, None), args.features / "aviary", views=1).train, replace(DECODER, epochs=args.epochs or DECODER.epochs, lr=args.lr or DECODER.lr)
     done = set() if not args.csv or not args.csv.exists() else {(r["data"], r["model"], r["seed"]) for r in csv.DictReader(args.csv.open())}
     for seed in args.seeds:
         for kind in args.models:
             if (args.data, kind, str(seed)) in done: continue
-            deep, seen, how = args.data == "aviary" and kind.startswith(("encoder", "full")), learn, recipe
-            if deep: seen, how = cache_features(pretrained("aviary16").backbone, (learn, None), args.features / "aviary", views=1).train, replace(DECODER, epochs=args.epochs or DECODER.epochs, lr=args.lr or DECODER.lr)
+            seen, how = (maps, decoder_recipe) if kind in deep else (learn, recipe)
             torch.manual_seed(seed)
             path = args.save and args.save / f"{args.data}-{kind}-{seed}"
             if args.data == "cub100": model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=.1)
-            else: model = decoder(16, kind) if deep else block(16, None, kind)
+            else: model = decoder(16, kind) if kind in deep else block(16, None, kind)
             start = time.perf_counter()
             if path and path.with_name(path.name + ".json").exists():
                 model, seconds = load(path), float("nan")

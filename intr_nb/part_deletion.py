@@ -77,9 +77,7 @@ def part_correlation(
 ) -> float: # -1 to 1; nan if one of them is constant
     "Correlation of the importance of parts with their effect"
     x, y = torch.tensor([(importance[a], e) for a, e in effects.items() if a in importance], dtype=torch.float64).reshape(-1, 2).T
-    if ranks: return rank_correlation(x, y)
-    x, y = x - x.mean(), y - y.mean()
-    return (x @ y / (x.norm() * y.norm())).item() if len(x) > 1 and x.any() and y.any() else float("nan")
+    return rank_correlation(x, y) if ranks else torch.corrcoef(torch.stack([x, y]))[0, 1].item()
 
 # %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-030
 def important(

@@ -189,7 +189,7 @@ def check_classes(model, train, class_names):
         raise ValueError(f"the model has {has} classes, the data {wants}: build it with num_classes={wants}, as in OneBlockINTR(len(data.class_names), ...)")
 
 def told(dataset):
-    "Some digits that change with the files, and with the features of the first; None for images without names"
+    "Some digits that change with the files, and with the features of the first; None for images without names, or none at all"
     names = names_of(dataset)
     if names is None and not isinstance(dataset, Features): return None
     known = hashlib.sha256(str(names and ["/".join(Path(n).parts[-2:]) for n in names]).encode()) # the folder may move
@@ -199,7 +199,7 @@ def told(dataset):
 def identity(model, train, valid, size):
     "What must be the same for a run to go on"
     labels = getattr(train, "labels", None)
-    digits = dict(labels=None if labels is None else hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12], train_images=told(train), valid_images=None if valid is None else told(valid))
+    digits = dict(labels=None if labels is None else hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12], train_images=told(train), valid_images=told(valid))
     data = dict(train=len(train), valid=0 if valid is None else len(valid), image_size=size)
     return dict(model=type(model).__name__, config=getattr(model, "config", None)) | data | {k: v for k, v in digits.items() if v is not None}
 

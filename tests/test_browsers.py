@@ -62,7 +62,7 @@ def test_head_browser_is_worked(lab):
     shown = page.wait_changed(shown)
     assert "each map on its own scale" in page.text()
     page.drag_slider("opacity", -60)
-    shown = page.wait_changed(shown)
+    page.wait_changed(shown)
     shown = page.settle()
     page.choose("compare", "an image")
     shown = page.wait_changed(shown)
