@@ -27,6 +27,7 @@ MODELS = {
     "pooled": lambda b: PooledClassifier(100, b),
     "intr": lambda b: OneBlockINTR(100, b, **PHOTOS),
     "intr bound 3": lambda b: OneBlockINTR(100, b, saliency_bound=3., **PHOTOS | dict(dropout=.1)),
+    "intr bound 1": lambda b: OneBlockINTR(100, b, saliency_bound=1., **PHOTOS | dict(dropout=.1)),
     "intr plain start": lambda b: OneBlockINTR(100, b, dim=256),
     "intr-fc": lambda b: OneBlockINTR(100, b, fc=True, **PHOTOS),
 }

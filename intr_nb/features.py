@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from .aviary import normalise, progress_bar
-from .pretrained_backbones import freeze
+from .pretrained_backbones import freeze, warn_untrained
 from .recipe import Seeded
 from .transforms import collate
 
@@ -155,6 +155,7 @@ def cache_features(
 ) -> FeatureData:
     "Features of every part of the data"
     if isinstance(data, (tuple, list)): data = FeatureData(*data)
+    warn_untrained(backbone)
     freeze(backbone)
     parts = {k: getattr(data, k, None) for k in ("train", "valid", "test")}
     kept = {k: write_features(backbone, d, Path(folder) / k, views if k == "train" else 1, **how) for k, d in parts.items() if d is not None}

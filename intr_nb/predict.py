@@ -38,11 +38,17 @@ class Prediction:
 
 # %% ../nbs/lib/08_predict.ipynb #08predict-011
 class Predictions(list):
-    "`Prediction`s, shown as one table"
+    "`Prediction`s, shown as one table; `skipped` has (picture, reason) of those that could not be read"
+    def __init__(self, predictions=()):
+        super().__init__(predictions)
+        self.skipped = []
+
+    def __repr__(self): return super().__repr__() + "".join(f"\nskipped: {why}" for _, why in self.skipped)
+
     def _repr_html_(self):
         places = max((len(p.names) for p in self), default=0)
         cells = [[p.picture, *(f"{n} {q:.3f}" for n, q in zip(p.names, p.probabilities))] for p in self]
-        return table(["picture", *(f"{i + 1}." for i in range(places))], cells)
+        return table(["picture", *(f"{i + 1}." for i in range(places))], cells) + "".join(f"<div>skipped: {html.escape(why)}</div>" for _, why in self.skipped)
 
 # %% ../nbs/lib/08_predict.ipynb #08predict-013
 def answer(
@@ -91,8 +97,10 @@ def predict(
     images, # a file, a PIL image, an array (H, W, 3), a normalised tensor (3, h, w); or several of them
     top: int = 5, # how many classes to list
     batch_size: int = 16, # pictures that go through the model together
+    on_error: str = "raise", # at one of several pictures that can't be read; "skip" goes on, and lists it in `skipped`
 ) -> Prediction | Predictions:
     "What `model` sees in a picture, or in several"
+    if on_error not in ("raise", "skip"): raise ValueError(f"on_error={on_error!r}: expected \"raise\" or \"skip\"")
     if not isinstance(top, int) or top < 1 or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"top={top!r}, batch_size={batch_size!r}: expected whole numbers, at least 1")
     if not is_single(images) and (not hasattr(images, "__iter__") and not hasattr(images, "__getitem__") or hasattr(images, "labels")):
         raise TypeError(f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, or a list of them" + (". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; for its accuracy there is evaluate" if hasattr(images, "labels") else ""))
@@ -100,7 +108,12 @@ def predict(
     names, done = getattr(model, "class_names", None), Predictions()
     with evaluating(model):
         for i in range(0, len(pictures), batch_size):
-            part = {n: str(x) if isinstance(x, (str, os.PathLike)) else f"picture {n}" for n, x in enumerate(pictures[i:i + batch_size], i)}
-            logits = batch_logits(model, [prepared(model, pictures[n], called) for n, called in part.items()])
-            done.extend(answer(called, l, names, top) for called, l in zip(part.values(), logits))
+            called, tensors = [], []
+            for n, x in enumerate(pictures[i:i + batch_size], i):
+                name = str(x) if isinstance(x, (str, os.PathLike)) else f"picture {n}"
+                try: tensors.append(prepared(model, x, name)); called.append(name)
+                except (OSError, TypeError, ValueError) as e:
+                    if on_error == "raise" or is_single(images): raise
+                    done.skipped.append((name, str(e)))
+            if tensors: done.extend(answer(name, l, names, top) for name, l in zip(called, batch_logits(model, tensors)))
     return done[0] if is_single(images) else done

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['renormalise', 'Pretrained', 'timm_network', 'timm_choice', 'timm_trained', 'timm_tensors', 'TimmBackbone',
            'features_of', 'TorchvisionBackbone', 'library_backbone', 'close_names', 'stay', 'freeze', 'unfreeze',
-           'param_groups']
+           'untrained', 'warn_untrained', 'param_groups']
 
 # %% ../nbs/lib/03_pretrained_backbones.ipynb #03pretrained-003
-import difflib, sys
+import difflib, sys, warnings
 from functools import partial
 from pathlib import Path
 import timm, torch, torch.nn as nn, torch.nn.functional as F, torchvision
@@ -206,6 +206,20 @@ def unfreeze(
     "Undo `freeze`"
     for part in module.modules(): part.__dict__.pop("train", None)
     return module.requires_grad_(True)
+
+# %% ../nbs/lib/03_pretrained_backbones.ipynb #03pretrained-n01
+def untrained(
+    module: nn.Module, # a backbone
+) -> bool: # False also where there is no norm to tell by
+    "Are all norms as they were before the first step?"
+    shifts = [t for m in module.modules() if "norm" in type(m).__name__.lower() for t in (getattr(m, "bias", None), getattr(m, "running_mean", None)) if isinstance(t, torch.Tensor)]
+    return bool(shifts) and not any(t.any() for t in shifts)
+
+def warn_untrained(
+    backbone: nn.Module, # about to be used frozen
+):
+    "Say so if it has not learned anything yet"
+    if untrained(backbone): warnings.warn("the backbone is frozen, and has random weights: it was never trained. Build it with weights=True or a file, as in dict(name='mobilenet_v2', weights=True), or let it learn", stacklevel=3)
 
 # %% ../nbs/lib/03_pretrained_backbones.ipynb #03pretrained-080
 def param_groups(

@@ -20,7 +20,7 @@ from .evaluate import Logits, evaluate, prepare, score
 from .features import Features, names_of
 from .health import attention_health
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
-from .pretrained_backbones import freeze
+from .pretrained_backbones import freeze, warn_untrained
 from .recipe import Mixed, Recipe, Seeded, differences, make_optimizer, make_schedule, rounds, seed_at, steps_of
 from .transforms import collate
 from .weights import MODELS, save
@@ -67,6 +67,7 @@ def make_accelerator(
 def start_run(model, recipe, steps_per_epoch, features, device):
     "A `Run` at its first step"
     if features: freeze(model.backbone)
+    elif not any(p.requires_grad for p in model.backbone.parameters()): warn_untrained(model.backbone)
     accelerator = make_accelerator(recipe, device)
     model.to(accelerator.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
@@ -220,7 +221,8 @@ def resume(run, file, same, per_epoch):
     def flat(facts): return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
     kept, asked = flat(facts["same"]), flat(json.loads(json.dumps(same)))
     changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]] # not all data, nor older runs, tell all
-    if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there")
+    longer = f". For more epochs train its model on: fit(load({str(file.parent)!r}), ...) in another folder" if any(c.startswith("epochs ") for c in changed) else ""
+    if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there{longer}")
     run.best = unpack(tensors, facts, run.model, run.optimizer, run.schedule)
     run.epoch, run.step, run.loss, run.seconds, run.history = facts["epoch"], facts["step"], facts["loss"], facts["seconds"], History(facts["rows"])
     run.resumed = (run.epoch - 1) * per_epoch + run.step

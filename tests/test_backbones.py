@@ -18,7 +18,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from intr_nb.aviary import MEAN, STD
 from intr_nb.backbones import FoldedConv, FoldedNorm, ResNet, build_backbone, fit_part, fold_norms, stored_tensors
 from intr_nb.model import INTR, OneBlockINTR
-from intr_nb.pretrained_backbones import TimmBackbone, TorchvisionBackbone, freeze, library_backbone, param_groups, renormalise, unfreeze
+from intr_nb.pretrained_backbones import TimmBackbone, TorchvisionBackbone, freeze, library_backbone, param_groups, renormalise, unfreeze, untrained, warn_untrained
 from intr_nb.weights import load, save
 
 SPECS = {
@@ -406,6 +406,17 @@ def test_stem_of_a_resnet():
     frozen = {k.split(".")[2] for k, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "layer1"} and model.backbone.body.conv1.weight.grad is None and model.backbone.body.layer2[0].conv1.weight.grad.abs().sum() > 0
     assert not model.backbone.body.layer1.training and model.backbone.body.layer2.training
+
+
+def test_a_frozen_backbone_that_never_learned_is_noticed(tmp_path):
+    for name in ("resnet18", "mobilenetv3_small_050", dict(name="vit_tiny_patch16_224", img_size=32)):
+        net = build_backbone(name)
+        assert untrained(net)
+        with pytest.warns(UserWarning, match="random weights.*weights=True"): warn_untrained(net)
+        norm = next(m for m in net.modules() if "norm" in type(m).__name__.lower() and getattr(m, "bias", None) is not None)
+        norm.bias.data[0] = .1
+        assert not untrained(net)
+    assert not untrained(nn.Linear(2, 2))  # nothing to tell by
 
 
 def test_copies_of_frozen_modules_are_frozen_themselves():

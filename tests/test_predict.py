@@ -1,4 +1,6 @@
 """Pictures in, names and probabilities out."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -122,3 +124,17 @@ def test_what_is_no_picture_is_said(model, tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "tiny.png")
     with pytest.raises(ValueError, match=r"3 x 3 pixels.*empty crop\?$"): predict(model, tmp_path / "tiny.png")
     with pytest.raises(TypeError, match=r"such as data\.valid"): evaluate(model, object())
+
+
+@pytest.mark.parametrize("batch_size", (1, 2, 16))
+def test_faulty_pictures_can_be_left_out(model, tmp_path, batch_size):
+    good, bad = tmp_path / "good.png", tmp_path / "<b>.png"
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(good)
+    bad.write_text("no picture")
+    found = predict(model, [bad, good, tmp_path / "none.png", np.zeros((4, 4), np.uint8), good], batch_size=batch_size, on_error="skip")
+    assert [p.picture for p in found] == [str(good)] * 2 and found[0].probabilities == pytest.approx(predict(model, good).probabilities, abs=1e-5)
+    assert [Path(p).name for p, _ in found.skipped] == ["<b>.png", "none.png", "picture 3"] and "no picture" in found.skipped[1][1]
+    assert "skipped: " in repr(found) and "&lt;b&gt;.png" in found._repr_html_() and "<b>.png" not in found._repr_html_()
+    assert predict(model, [bad], on_error="skip") == [] and predict(model, [good]).skipped == []
+    with pytest.raises(ValueError, match="can't be read"): predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
+    with pytest.raises(ValueError, match='on_error=.ignore.: expected "raise" or "skip"'): predict(model, [good], on_error="ignore")
