@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from .aviary import normalise, progress_bar
-from .pretrained_backbones import freeze, warn_untrained
+from .freezing import freeze, warn_untrained
 from .recipe import Seeded
 from .transforms import collate
 

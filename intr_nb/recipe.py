@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch, torch.nn.functional as F
 from torch.utils.data import Dataset
-from .pretrained_backbones import param_groups
+from .freezing import param_groups
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-006
 SCHEDULES = ("onecycle", "cosine", "step", "constant")

@@ -20,7 +20,7 @@ from .evaluate import Logits, evaluate, prepare, score
 from .features import Features, names_of
 from .health import attention_health
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
-from .pretrained_backbones import freeze, warn_untrained
+from .freezing import freeze, warn_folded, warn_untrained
 from .recipe import Mixed, Recipe, Seeded, differences, make_optimizer, make_schedule, rounds, seed_at, steps_of
 from .transforms import collate
 from .weights import MODELS, save
@@ -67,7 +67,7 @@ def make_accelerator(
 def start_run(model, recipe, steps_per_epoch, features, device):
     "A `Run` at its first step"
     if features: freeze(model.backbone)
-    elif not any(p.requires_grad for p in model.backbone.parameters()): warn_untrained(model.backbone)
+    else: (warn_folded if any(p.requires_grad for p in model.backbone.parameters()) else warn_untrained)(model.backbone)
     accelerator = make_accelerator(recipe, device)
     model.to(accelerator.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
@@ -298,9 +298,12 @@ def fit(
                 if run.history.best is run.history.rows[-1]: model.metadata |= run.history.best; save_best(run, folder)
                 bar.set_postfix_str(", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in run.history.rows[-1].items() if k in ("loss", "valid_accuracy")))
             plot.update(run.history, losses, force=True)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as e:
+        by_hand, kept_file = isinstance(e, KeyboardInterrupt), folder and folder / "checkpoint.safetensors"
         has = "the model has the best weights so far" if run.history.rows else "no epoch was finished, and the model has the weights that it began with"
-        run.accelerator.print(f"interrupted in epoch {run.epoch}; {has}" + (f"; fit(..., folder={str(folder)!r}) goes on from the last checkpoint" if folder and (folder / "checkpoint.safetensors").exists() else "; nothing was kept on the disk"))
+        then = "nothing was kept on the disk" if not (kept_file and kept_file.exists()) else f"fit(..., folder={str(folder)!r}) goes on from the last checkpoint" if by_hand else f"the last good checkpoint is {str(kept_file)!r}"
+        run.accelerator.print(f"{'interrupted' if by_hand else 'stopped'} in epoch {run.epoch}; {has}; {then}")
+        if not by_hand: raise
     finally:
         model.load_state_dict(run.best)
         model.to(memory_format=torch.contiguous_format).eval()

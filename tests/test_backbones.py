@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import urllib.error
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from intr_nb.aviary import MEAN, STD
 from intr_nb.backbones import FoldedConv, FoldedNorm, ResNet, build_backbone, fit_part, fold_norms, stored_tensors
+from intr_nb.freezing import folded, freeze, freeze_norms, param_groups, unfreeze, untrained, warn_folded, warn_untrained
 from intr_nb.model import INTR, OneBlockINTR
-from intr_nb.pretrained_backbones import TimmBackbone, TorchvisionBackbone, freeze, library_backbone, param_groups, renormalise, unfreeze, untrained, warn_untrained
+from intr_nb.pretrained_backbones import TimmBackbone, TorchvisionBackbone, library_backbone, renormalise
 from intr_nb.weights import load, save
 
 SPECS = {
@@ -417,6 +419,21 @@ def test_a_frozen_backbone_that_never_learned_is_noticed(tmp_path):
         norm.bias.data[0] = .1
         assert not untrained(net)
     assert not untrained(nn.Linear(2, 2))  # nothing to tell by
+
+
+def test_norms_that_were_folded_are_noticed_before_they_forget():
+    net = build_backbone("mobilenetv3_small_050")
+    assert not folded(net) and not folded(build_backbone("resnet18")) and not folded(nn.Linear(2, 2))  # new, frozen from the start, none
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d): m.bias.data.fill_(.3)
+    with pytest.warns(UserWarning, match=r"folded.*freeze_norms\(model.backbone\)"): warn_folded(net)
+    before = net.eval()(images())
+    with warnings.catch_warnings(action="error"): warn_folded(freeze_norms(net))
+    assert torch.equal(net.train()(images()), before) and any(p.requires_grad for p in net.parameters())
+    assert {type(m).__name__ for m in net.modules() if not m.training} & {"BatchNorm2d", "BatchNormAct2d"} and net.training
+    norm = next(m for m in unfreeze(net).modules() if isinstance(m, nn.BatchNorm2d))
+    norm.running_mean[0] = .1
+    assert not folded(net)
 
 
 def test_copies_of_frozen_modules_are_frozen_themselves():

@@ -391,6 +391,21 @@ def test_a_loss_that_is_no_number_stops_and_restores(birds):
     assert torch.equal(weights(model), before)
 
 
+def test_what_is_left_after_an_error_is_said(birds, tmp_path, capsys):
+    class Breaks(Named):
+        def __getitem__(self, i):
+            if self.count >= len(self): raise OSError("the disk is gone")
+            self.count += 1
+            return super().__getitem__(i)
+    train = Breaks(birds[0])
+    train.count = -3 # `fit` looks at three images first
+    with pytest.raises(OSError, match="the disk is gone"): learn(small(), (train, birds[1]), folder=tmp_path)
+    assert "stopped in epoch 2; the model has the best weights so far; the last good checkpoint is" in (out := capsys.readouterr().out) and "checkpoint.safetensors" in out
+    train.count = len(train) - 3
+    with pytest.raises(OSError): learn(small(), (train, None))
+    assert "stopped in epoch 1; no epoch was finished, and the model has the weights that it began with; nothing was kept on the disk" in capsys.readouterr().out
+
+
 def test_a_loss_that_explodes_stops(birds):
     model = small(bound=None)
     model.block.w.weight.data.mul_(1e4)
@@ -461,7 +476,7 @@ def test_every_schedule_resumes(birds, tmp_path, schedule):
 # -- cached features --
 
 def test_training_on_features_is_training_on_images(birds, tmp_path):
-    from intr_nb.pretrained_backbones import freeze
+    from intr_nb.freezing import freeze
     direct, cached, recipe = small(), small(), replace(RECIPE, erase=0)
     freeze(direct.backbone)
     learn(direct, birds, recipe)
