@@ -24,12 +24,12 @@ from intr_nb.weights import save
 
 PHOTOS = dict(dim=256, dropout=.3, query_std=.1)
 MODELS = {
-    "pooled": lambda b: PooledClassifier(100, b),
-    "intr": lambda b: OneBlockINTR(100, b, **PHOTOS),
-    "intr bound 3": lambda b: OneBlockINTR(100, b, saliency_bound=3., **PHOTOS | dict(dropout=.1)),
-    "intr bound 1": lambda b: OneBlockINTR(100, b, saliency_bound=1., **PHOTOS | dict(dropout=.1)),
-    "intr plain start": lambda b: OneBlockINTR(100, b, dim=256),
-    "intr-fc": lambda b: OneBlockINTR(100, b, fc=True, **PHOTOS),
+    "pooled": lambda n, b: PooledClassifier(n, b),
+    "intr": lambda n, b: OneBlockINTR(n, b, **PHOTOS),
+    "intr bound 3": lambda n, b: OneBlockINTR(n, b, saliency_bound=3., **PHOTOS | dict(dropout=.1)),
+    "intr bound 1": lambda n, b: OneBlockINTR(n, b, saliency_bound=1., **PHOTOS | dict(dropout=.1)),
+    "intr plain start": lambda n, b: OneBlockINTR(n, b, dim=256),
+    "intr-fc": lambda n, b: OneBlockINTR(n, b, fc=True, **PHOTOS),
 }
 
 
@@ -61,7 +61,7 @@ def main():
     for name in args.models:
         for seed in args.seeds:
             torch.manual_seed(seed)
-            model, start = MODELS[name](backbone), time.perf_counter()
+            model, start = MODELS[name](len(data.class_names), backbone), time.perf_counter()
             history = fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
             seconds = time.perf_counter() - start
             if args.save: save(model, args.save / f"{name.replace(' ', '-')}-{seed}", **model.metadata)

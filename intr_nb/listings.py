@@ -75,7 +75,7 @@ def read_folders(
         listed[part] = [(f[start:], levels[0]) for levels, f in files if len(levels) > 1 and is_photo(f)]
         other = Counter(os.path.splitext(f)[1].lower() or "no ending" for levels, f in files if not is_photo(f))
         if other: notes.append(f"{part}: not photographs, left out: " + ", ".join(f"{n} {k}" for k, n in other.most_common()))
-        if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]: notes.append(f"{part}: {len(stray)} photographs lie in no class's folder, left out: {few(map(os.path.basename, stray))}")
+        if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]: notes.append(f"{part}: photographs in no class's folder, left out: {len(stray)} ({few(map(os.path.basename, stray))})")
         if empty := {plain(e.name) for e in visible(top) if e.is_dir()} - {c for _, c in listed[part]}:
             notes.append(f"{part}: folders without a photograph: {few(sorted(empty))}")
         inside = ["/".join(levels[:2]) for levels, f in files if len(levels) > 2 and is_photo(f)]

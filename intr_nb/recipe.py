@@ -69,7 +69,8 @@ def paper_recipe(
 RECIPES = dict(
     bird=paper_recipe(5e-5, 16, 140), cub=paper_recipe(1e-4, 12, 140), bf=paper_recipe(1e-4, 12, 100), fish=paper_recipe(1e-4, 16, 140),
     dog=paper_recipe(1e-4, 16, 170), pet=paper_recipe(1e-4, 12, 100), car=paper_recipe(1e-4, 12, 140), craft=paper_recipe(1e-4, 12, 140),
-    aviary=Recipe(epochs=12, lr=3e-3, erase=5), frozen=Recipe(epochs=24, lr=1e-3, weight_decay=1e-2, mixup=1.))
+    aviary=Recipe(epochs=12, lr=3e-3, erase=5), frozen=Recipe(epochs=24, lr=1e-3, weight_decay=1e-2, mixup=1.),
+    finetune=Recipe(epochs=4, lr=3e-4, backbone_lr=2e-4, weight_decay=1e-2))
 
 # %% ../nbs/lib/06_recipe.ipynb #06recipe-018
 def make_optimizer(

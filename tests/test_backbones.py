@@ -428,7 +428,9 @@ def test_norms_that_were_folded_are_noticed_before_they_forget():
         if isinstance(m, nn.BatchNorm2d): m.bias.data.fill_(.3)
     with pytest.warns(UserWarning, match=r"folded.*freeze_norms\(model.backbone\)"): warn_folded(net)
     before = net.eval()(images())
-    with warnings.catch_warnings(action="error"): warn_folded(freeze_norms(net))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_folded(freeze_norms(net))
     assert torch.equal(net.train()(images()), before) and any(p.requires_grad for p in net.parameters())
     assert {type(m).__name__ for m in net.modules() if not m.training} & {"BatchNorm2d", "BatchNormAct2d"} and net.training
     norm = next(m for m in unfreeze(net).modules() if isinstance(m, nn.BatchNorm2d))

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+import intr_nb.epoch as epoch
 import intr_nb.train as training
 from intr_nb.aviary import Aviary, draw
 from intr_nb.backbones import PatchNet
@@ -413,22 +415,22 @@ def test_a_loss_that_explodes_stops(birds):
 
 
 def test_too_little_memory_says_what_fits_next(birds, monkeypatch):
-    real = training.take_step
+    real = epoch.take_step
     def short(run, batches, hidden, size):
         if max(len(b.images) for b in batches) > 5: raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(run, batches, hidden, size)
-    monkeypatch.setattr(training, "take_step", short)
+    monkeypatch.setattr(epoch, "take_step", short)
     with pytest.raises(MemoryError, match="16 images at once .*micro_batch=8"): learn(small(), birds)
     with pytest.raises(MemoryError, match="8 images at once .*micro_batch=4"): learn(small(), birds, replace(RECIPE, micro_batch=8))
     learn(small(), birds, replace(RECIPE, micro_batch=4, epochs=1))
     def never(*args): raise torch.OutOfMemoryError("CUDA out of memory")
-    monkeypatch.setattr(training, "take_step", never)
+    monkeypatch.setattr(epoch, "take_step", never)
     with pytest.raises(MemoryError, match="Even one image"): learn(small(), birds, replace(RECIPE, micro_batch=1))
 
 
 def test_other_errors_stay_what_they_are(birds, monkeypatch):
     def broken(*args): raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    monkeypatch.setattr(training, "take_step", broken)
+    monkeypatch.setattr(epoch, "take_step", broken)
     with pytest.raises(RuntimeError, match="mat1"): learn(small(), birds)
 
 
@@ -444,6 +446,19 @@ def test_empty_validation(birds):
 
 def test_a_device_that_is_none(birds):
     with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES"): fit(small(), birds, RECIPE, device="cuda:7")
+
+
+def test_a_backbone_that_can_not_do_what_the_recipe_wants_is_noticed(birds):
+    slow, model = replace(RECIPE, epochs=1, backbone_lr=1e-4), small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        learn(model, birds, slow)
+    model.backbone.requires_grad_(False)
+    with pytest.warns(UserWarning, match="backbone_lr=0.0001 moves nothing.*unfreeze"): learn(model, birds, slow)
+    model = small()
+    for m in model.backbone.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.bias.data.fill_(.1)
+    with pytest.warns(UserWarning, match="folded.*freeze_norms"): learn(model, birds, slow)
 
 
 def test_a_frozen_model_has_nothing_to_learn(birds):
