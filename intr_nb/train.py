@@ -70,7 +70,7 @@ def resume(run, file, same, per_epoch):
     def flat(facts): return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
     kept, asked = flat(facts["same"]), flat(json.loads(json.dumps(same)))
     changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]] # not all data, nor older runs, tell all
-    longer = f". For more epochs train its model on: fit(load({str(file.parent)!r}), ...) in another folder" if any(c.startswith("epochs ") for c in changed) else ""
+    longer = f". For more epochs train its model on: fit(load({str(file.parent / 'best')!r}), ...) in another folder" if any(c.startswith("epochs ") for c in changed) else ""
     if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there{longer}")
     run.best = unpack(tensors, facts, run.model, run.optimizer, run.schedule)
     run.epoch, run.step, run.loss, run.seconds, run.history = facts["epoch"], facts["step"], facts["loss"], facts["seconds"], History(facts["rows"])
