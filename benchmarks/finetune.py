@@ -28,8 +28,8 @@ FULL_LR = 1e-4 # the paper's: post-norm layers do not start at 1e-3
 
 
 def health(model, photos):
-    "Attention's health on the first 32 photographs; nothing for a model without attention"
-    images = collate([photos[i] for i in range(min(32, len(photos)))]).images.to(next(model.parameters()).device)
+    "Attention's health on 32 photographs of different species; nothing for a model without attention"
+    images = collate([photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]).images.to(next(model.parameters()).device)
     row = attention_health(model, images).row() if hasattr(model, "num_heads") else {}
     return {k: round(row[k], 4) if k in row else "" for k in ("entropy", "peak", "similarity", "share")}
 
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--features", type=Path, default=Path("features/cub100"))
-    parser.add_argument("--start", type=Path, help="folder of models that were trained on features, as cub100.py --save writes them")
+    parser.add_argument("--start", type=Path, help="folder of models that were trained on features, as cub100.py --save writes them; with --test there, with --test here")
     parser.add_argument("--models", nargs="+", default=["intr"], choices=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--size", type=int, default=320, help="pixels of a side")
@@ -69,12 +69,12 @@ def main():
             else:
                 model = MODELS[name](len(data.class_names), build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3)))
                 kept = cache_features(model.backbone, (data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0]), None), args.features, 2)
-                fit(model, (kept.train.subset(learn), None), replace(RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed), progress=False)
+                fit(model, (kept.train.subset(learn), None), replace(RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed), args.runs and args.runs / f"{file}-features", progress=False)
             frozen = evaluate(model, look)["accuracy"]
-            freeze_norms(unfreeze(model.backbone)) # those of this file are folded; for any other, photographs are too few to learn statistics from
+            freeze_norms(unfreeze(model.backbone)) # those of this file are folded
             if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
             history = fit(model, (train, None), replace(recipe, seed=seed), args.runs and args.runs / file, workers=args.workers, progress=False)
-            cuda = dict(device=torch.cuda.get_device_name(), gib=round(torch.cuda.max_memory_allocated() / 2**30, 2)) if torch.cuda.is_available() else dict(device=f"{torch.get_num_threads()} CPU cores", gib="")
+            cuda = dict(device=torch.cuda.get_device_name(), gib=round(torch.cuda.max_memory_allocated() / 2**30, 2)) if torch.cuda.is_available() else dict(device=f"CPU, {torch.get_num_threads()} thread(s)", gib="")
             if args.save: save(model, args.save / file, **model.metadata)
             row = dict(model=name, seed=seed, on="test" if args.test else "validation", frozen=round(frozen, 4), **{k: round(v, 4) for k, v in evaluate(model, look).items()}, train_loss=round(history.rows[-1]["loss"], 4),
                        epochs=recipe.epochs, lr=recipe.lr, backbone_lr=recipe.backbone_lr, mixup=recipe.mixup, size=args.size, seconds=round(history.seconds), images_per_second=round(len(train) * len(history) / history.seconds, 1),

@@ -62,19 +62,20 @@ def make_accelerator(
 def start_run(model, recipe, steps_per_epoch, features, device):
     "A `Run` at its first step"
     if features: freeze(model.backbone)
-    else: look_at_backbone(model.backbone, recipe)
     accelerator = make_accelerator(recipe, device)
+    if not features and accelerator.is_main_process: look_at_backbone(model.backbone, recipe)
     model.to(accelerator.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
     ask = accelerator.prepare(Logits(model, features))
     return Run(model, ask, accelerator, optimizer, make_schedule(optimizer, recipe, steps_per_epoch), recipe, History(), copy_state(model), started=time.perf_counter())
 
 def look_at_backbone(backbone, recipe):
-    "Warn of what would be a sad surprise after a night"
+    "Warn of what would be a sad surprise after a night; the warnings point to the call of `fit`"
+    warn_folded(backbone, level=6)
     learns = [p.requires_grad for p in backbone.parameters()]
-    if any(learns): return warn_folded(backbone)
-    warn_untrained(backbone)
-    if learns and recipe.backbone_lr is not None: warnings.warn(f"backbone_lr={recipe.backbone_lr} moves nothing: the backbone is frozen, as cache_features leaves it. Call unfreeze(model.backbone) to let it learn", stacklevel=2)
+    if any(learns): return
+    warn_untrained(backbone, level=6)
+    if learns and recipe.backbone_lr is not None: warnings.warn(f"backbone_lr={recipe.backbone_lr} moves nothing: the backbone is frozen, as cache_features leaves it. Call unfreeze(model.backbone) to let it learn", stacklevel=5)
 
 def copy_state(model): return {k: v.clone() for k, v in model.state_dict().items()}
 

@@ -141,11 +141,11 @@ def seek(self: ExplanationComparer, name: str, c: int, *blank):
     self.counts["judged" if blank else name] += 1
     try:
         if blank:
-            with running(self.judge): found[name, c, *blank] = ask(self.judge, self.covered(self.first(name, c), *blank))
+            with running(self.judge): found[(name, c, *blank)] = ask(self.judge, self.covered(self.first(name, c), *blank))
             return
         answer = self.methods[name](self.models[0], self.sized(0, self.index)[0], c)
         for k in {c, *(answer.classes if isinstance(answer, Explanation) else ())}: found[name, k] = as_map(answer, k)
-    except Exception as e: found[name, c, *blank] = e.with_traceback(None)
+    except Exception as e: found[(name, c, *blank)] = e.with_traceback(None)
 
 # %% ../nbs/lib/12_explanation_comparer.ipynb #12explanatio-021
 @patch

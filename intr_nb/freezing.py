@@ -33,15 +33,16 @@ def unfreeze(
 def untrained(
     module: nn.Module, # a backbone
 ) -> bool: # False also where there is no norm to tell by
-    "Are all norms as they were before the first step?"
+    "Are all norms as they were built? (Norms that were frozen from the start, as DETR's, always are, so a network with such norms looks untrained until weights are loaded into it.)"
     shifts = [t for m in module.modules() if "norm" in type(m).__name__.lower() for t in (getattr(m, "bias", None), getattr(m, "running_mean", None)) if isinstance(t, torch.Tensor)]
     return bool(shifts) and not any(t.any() for t in shifts)
 
 def warn_untrained(
     backbone: nn.Module, # about to be used frozen
+    level: int = 3, # how many calls up the warning points to
 ):
-    "Say so if it has not learned anything yet"
-    if untrained(backbone): warnings.warn("the backbone is frozen, and has random weights: it was never trained. Build it with weights=True or a file, as in dict(name='mobilenet_v2', weights=True), or let it learn", stacklevel=3)
+    "Say so if it seems not to have learned anything yet"
+    if untrained(backbone): warnings.warn("the backbone is frozen, and looks as if it had random weights: its norms are as they were built. Build it with weights=True or a file, as in dict(name='mobilenet_v2', weights=True), or let it learn", stacklevel=level)
 
 # %% ../nbs/lib/03_freezing.ipynb #03freezing-015
 def freeze_norms(
@@ -61,10 +62,11 @@ def folded(
     return bool(norms) and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms) and any(m.bias.any() for m in norms)
 
 def warn_folded(
-    backbone: nn.Module, # about to learn
+    backbone: nn.Module, # about to be put into `train` mode
+    level: int = 3, # how many calls up the warning points to
 ):
     "Say so if training would take away what it has learned"
-    if folded(backbone): warnings.warn("the backbone's norms were folded into its convolutions (mean 0, variance 1): in training they would replace these by each batch's own, and what it has learned would be lost. Call freeze_norms(model.backbone) before fit, or freeze all of it", stacklevel=3)
+    if folded(backbone): warnings.warn("the backbone's norms were folded into its convolutions (mean 0, variance 1): in training they would replace these by each batch's own, and what it has learned would be lost. Call freeze_norms(model.backbone) before fit, or freeze all of it", stacklevel=level)
 
 # %% ../nbs/lib/03_freezing.ipynb #03freezing-025
 def param_groups(

@@ -7,6 +7,7 @@ __all__ = ['NEUTRAL', 'without', 'exchanged', 'part_effects', 'part_importance',
            'chimera', 'contrastivity', 'sceneries', 'background_independence']
 
 # %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-003
+import math
 import numpy as np, torch, torch.nn.functional as F
 from .aviary import ATTRIBUTES, Bird, Species, normalise
 from .controls import as_map
@@ -74,9 +75,10 @@ def part_correlation(
     importance: dict, # of `part_importance`
     effects: dict, # of `part_effects`
     ranks: bool = True, # Spearman's; False: Pearson's
-) -> float: # -1 to 1; nan if one of them is constant
+) -> float: # -1 to 1; nan if one of them is constant, or there is but one part
     "Correlation of the importance of parts with their effect"
     x, y = torch.tensor([(importance[a], e) for a, e in effects.items() if a in importance], dtype=torch.float64).reshape(-1, 2).T
+    if len(x) < 2: return math.nan
     return rank_correlation(x, y) if ranks else torch.corrcoef(torch.stack([x, y]))[0, 1].item()
 
 # %% ../nbs/lib/09_part_deletion.ipynb #09partdeleti-030

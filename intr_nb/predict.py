@@ -13,7 +13,7 @@ from PIL import Image
 from .card import table
 from .data import pad_batch
 from .explain import evaluating
-from .hub import as_trained
+from .hub import as_trained, check_size
 
 # %% ../nbs/lib/08_predict.ipynb #08predict-008
 @dataclass(repr=False)
@@ -43,7 +43,7 @@ class Predictions(list):
         super().__init__(predictions)
         self.skipped = []
 
-    def __repr__(self): return super().__repr__() + "".join(f"\nskipped: {why}" for _, why in self.skipped)
+    def __repr__(self): return "[" + ",\n ".join(map(repr, self)) + "]" + "".join(f"\nskipped: {why}" for _, why in self.skipped)
 
     def _repr_html_(self):
         places = max((len(p.names) for p in self), default=0)
@@ -104,6 +104,7 @@ def predict(
     if not isinstance(top, int) or top < 1 or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"top={top!r}, batch_size={batch_size!r}: expected whole numbers, at least 1")
     if not is_single(images) and (not hasattr(images, "__iter__") and not hasattr(images, "__getitem__") or hasattr(images, "labels")):
         raise TypeError(f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, or a list of them" + (". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; for its accuracy there is evaluate" if hasattr(images, "labels") else ""))
+    check_size((getattr(model, "metadata", None) or {}).get("image_size")) # the model's fault, not a picture's
     pictures = [images] if is_single(images) else list(images)
     names, done = getattr(model, "class_names", None), Predictions()
     with evaluating(model):

@@ -14,7 +14,7 @@ import numpy as np, torch, torch.nn as nn
 from torch.utils.data import Dataset
 from .aviary import progress_bar
 from .checkpoint import pack, read_run, sweep, unpack, write_run
-from .epoch import copy_state, finish_epoch, run_epoch, start_run
+from .epoch import finish_epoch, run_epoch, start_run
 from .evaluate import evaluate
 from .features import Features, names_of
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
@@ -70,7 +70,7 @@ def resume(run, file, same, per_epoch):
     def flat(facts): return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
     kept, asked = flat(facts["same"]), flat(json.loads(json.dumps(same)))
     changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]] # not all data, nor older runs, tell all
-    longer = f". For more epochs train its model on: fit(load({str(file.parent / 'best')!r}), ...) in another folder" if any(c.startswith("epochs ") for c in changed) else ""
+    longer = f". For more epochs train its model on: fit(load({str(file.parent / 'best')!r}), ...) in another folder" if run.recipe.epochs > facts["recipe"]["epochs"] and (file.parent / "best.safetensors").exists() else ""
     if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there{longer}")
     run.best = unpack(tensors, facts, run.model, run.optimizer, run.schedule)
     run.epoch, run.step, run.loss, run.seconds, run.history = facts["epoch"], facts["step"], facts["loss"], facts["seconds"], History(facts["rows"])
@@ -150,7 +150,9 @@ def fit(
     except (KeyboardInterrupt, Exception) as e:
         by_hand, kept_file = isinstance(e, KeyboardInterrupt), folder and folder / "checkpoint.safetensors"
         has = "the model has the best weights so far" if run.history.rows else "no epoch was finished, and the model has the weights that it began with"
-        then = "nothing was kept on the disk" if not (kept_file and kept_file.exists()) else f"fit(..., folder={str(folder)!r}) goes on from the last checkpoint" if by_hand else f"the last good checkpoint is {str(kept_file)!r}"
+        then = ("nothing was kept on the disk" if not (kept_file and kept_file.exists()) else
+                f"the checkpoint in {str(folder)!r} was written before that, and the same call would come to the same step" if isinstance(e, FloatingPointError) else
+                f"fit(..., folder={str(folder)!r}) goes on from the last checkpoint" + ("" if by_hand else ", once that is mended"))
         run.accelerator.print(f"{'interrupted' if by_hand else 'stopped'} in epoch {run.epoch}; {has}; {then}")
         if not by_hand: raise
     finally:

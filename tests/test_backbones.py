@@ -410,7 +410,7 @@ def test_stem_of_a_resnet():
     assert not model.backbone.body.layer1.training and model.backbone.body.layer2.training
 
 
-def test_a_frozen_backbone_that_never_learned_is_noticed(tmp_path):
+def test_a_frozen_backbone_that_never_learned_is_noticed():
     for name in ("resnet18", "mobilenetv3_small_050", dict(name="vit_tiny_patch16_224", img_size=32)):
         net = build_backbone(name)
         assert untrained(net)

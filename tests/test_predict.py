@@ -136,5 +136,9 @@ def test_faulty_pictures_can_be_left_out(model, tmp_path, batch_size):
     assert [Path(p).name for p, _ in found.skipped] == ["<b>.png", "none.png", "picture 3"] and "no picture" in found.skipped[1][1]
     assert "skipped: " in repr(found) and "&lt;b&gt;.png" in found._repr_html_() and "<b>.png" not in found._repr_html_()
     assert predict(model, [bad], on_error="skip") == [] and predict(model, [good]).skipped == []
+    assert repr(predict(model, [good, good])).count("\n") == 1
+    broken = OneBlockINTR(2, dim=16, num_heads=2)
+    broken.metadata = dict(image_size="large")
+    with pytest.raises(ValueError, match="large"): predict(broken, [good], on_error="skip")  # not the picture's fault
     with pytest.raises(ValueError, match="can't be read"): predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
     with pytest.raises(ValueError, match='on_error=.ignore.: expected "raise" or "skip"'): predict(model, [good], on_error="ignore")

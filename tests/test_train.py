@@ -402,7 +402,7 @@ def test_what_is_left_after_an_error_is_said(birds, tmp_path, capsys):
     train = Breaks(birds[0])
     train.count = -3 # `fit` looks at three images first
     with pytest.raises(OSError, match="the disk is gone"): learn(small(), (train, birds[1]), folder=tmp_path)
-    assert "stopped in epoch 2; the model has the best weights so far; the last good checkpoint is" in (out := capsys.readouterr().out) and "checkpoint.safetensors" in out
+    assert "stopped in epoch 2; the model has the best weights so far; fit(..., folder=" in (out := capsys.readouterr().out) and "goes on from the last checkpoint, once that is mended" in out
     train.count = len(train) - 3
     with pytest.raises(OSError): learn(small(), (train, None))
     assert "stopped in epoch 1; no epoch was finished, and the model has the weights that it began with; nothing was kept on the disk" in capsys.readouterr().out
@@ -453,12 +453,19 @@ def test_a_backbone_that_can_not_do_what_the_recipe_wants_is_noticed(birds):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         learn(model, birds, slow)
+    model = small(1)
     model.backbone.requires_grad_(False)
-    with pytest.warns(UserWarning, match="backbone_lr=0.0001 moves nothing.*unfreeze"): learn(model, birds, slow)
+    with pytest.warns(UserWarning, match="backbone_lr=0.0001 moves nothing.*unfreeze") as said: learn(model, birds, slow)
+    assert any("random weights" in str(w.message) for w in said)
     model = small()
     for m in model.backbone.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.bias.data.fill_(.1)
     with pytest.warns(UserWarning, match="folded.*freeze_norms"): learn(model, birds, slow)
+    model = small()
+    for m in model.backbone.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.bias.data.fill_(.1)
+    model.backbone.requires_grad_(False)  # stops the weights, not the mode
+    with pytest.warns(UserWarning, match="folded.*freeze_norms"): fit(model, birds, replace(slow, backbone_lr=None), device="cpu", progress=False)
 
 
 def test_a_frozen_model_has_nothing_to_learn(birds):
@@ -495,7 +502,7 @@ def test_training_on_features_is_training_on_images(birds, tmp_path):
     direct, cached, recipe = small(), small(), replace(RECIPE, erase=0)
     freeze(direct.backbone)
     learn(direct, birds, recipe)
-    kept = cache_features(cached.backbone, birds, tmp_path, views=1, dtype="float32", progress=False)
+    with pytest.warns(UserWarning, match="random weights"): kept = cache_features(cached.backbone, birds, tmp_path, views=1, dtype="float32", progress=False)
     start = {k: v.clone() for k, v in cached.backbone.state_dict().items()}
     history = learn(cached, kept, recipe)
     assert all(torch.equal(v, start[k]) for k, v in cached.backbone.state_dict().items())
