@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intr_nb.aviary import Aviary, draw
-from intr_nb.faithfulness import examine
-from intr_nb.model import OneBlockINTR
-from intr_nb.recipe import RECIPES
-from intr_nb.train import fit
-from intr_nb.weights import save
+from intr_nb.data.birds import Aviary, draw
+from intr_nb.evaluation.bird_benchmark import examine
+from intr_nb.models.intr import OneBlockINTR
+from intr_nb.training.recipe import RECIPES
+from intr_nb.training.loop import fit
+from intr_nb.models.checkpoints import save
 
 SHOWN = ("accuracy", "follows", "points", "points_cell", "alpha", "alpha_difference", "share", "share_differing", "share_alpha")
 

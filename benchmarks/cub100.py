@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from intr_nb.backbones import build_backbone
-from intr_nb.baselines import PooledClassifier
-from intr_nb.features import cache_features
-from intr_nb.finegrained import load_finegrained
-from intr_nb.model import OneBlockINTR
-from intr_nb.recipe import RECIPES
-from intr_nb.train import evaluate, fit
-from intr_nb.transforms import square_transforms
-from intr_nb.weights import save
+from intr_nb.models.backbones import build_backbone
+from intr_nb.explanations.cam import PooledClassifier
+from intr_nb.training.features import cache_features
+from intr_nb.data.finegrained import load_finegrained
+from intr_nb.models.intr import OneBlockINTR
+from intr_nb.training.recipe import RECIPES
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.data.transforms import square_transforms
+from intr_nb.models.checkpoints import save
 
 PHOTOS = dict(dim=256, dropout=.3, query_std=.1)
 MODELS = {

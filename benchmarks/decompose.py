@@ -4,8 +4,8 @@ Weights are random, which leaves half of the MLPs' hidden units on; --on 0.1 shi
 """
 import argparse, os, resource, time
 import torch
-from intr_nb.decompose import decompose, evaluating
-from intr_nb.model import INTR
+from intr_nb.explanations.decomposition import decompose, evaluating
+from intr_nb.models.intr import INTR
 
 p = argparse.ArgumentParser()
 p.add_argument("--classes", type=int, default=200)

@@ -1,7 +1,7 @@
 """The paper's three edits of photographs (Figures 5 and 11) on every test photograph that shows the mark, each against a control edit: CUB-100 crops.
 
 Usage: python benchmarks/edit_birds.py FOLDER MODEL [--weights FILE] [--size 320] [--photos N] [--edits FILE] [--csv FILE]
-FOLDER holds the crops (`dataset_card("cub100")`), MODEL is what `intr_nb.weights.save` wrote, FILE the MobileNetV2 weights if the model was saved without
+FOLDER holds the crops (`dataset_card("cub100")`), MODEL is what `intr_nb.models.checkpoints.save` wrote, FILE the MobileNetV2 weights if the model was saved without
 its backbone's. Red-winged Blackbird: the shoulder goes black. Baltimore Oriole: belly and breast become chestnut, as an Orchard Oriole's. Scarlet Tanager:
 wings and tail become red, as a Summer Tanager's. The mark is what has its colour near the part points. The control is as many pixels round another visible
 part, made lighter or darker by as much as the edit changed the colour. One row a photograph and kind is appended to the CSV; what is there is not done again.
@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intr_nb.aviary import progress_bar
-from intr_nb.backbones import build_backbone
-from intr_nb.data import to_tensor
-from intr_nb.edits import Edit, edit, load_edits, region, save_edits, to_lab
-from intr_nb.finegrained import load_finegrained
-from intr_nb.manipulate import Unchanged, share_on, what_if
-from intr_nb.scores import bootstrap
-from intr_nb.weights import load
+from intr_nb.data.birds import progress_bar
+from intr_nb.models.backbones import build_backbone
+from intr_nb.core.images import to_tensor
+from intr_nb.experiments.edits import Edit, edit, load_edits, region, save_edits, to_lab
+from intr_nb.data.finegrained import load_finegrained
+from intr_nb.experiments.counterfactuals import Unchanged, share_on, what_if
+from intr_nb.evaluation.statistics import bootstrap
+from intr_nb.models.checkpoints import load
 
 
 def warm(lab): return (np.hypot(lab[..., 1], lab[..., 2]) > 30) & (lab[..., 1] + lab[..., 2] > 25)
@@ -103,7 +103,7 @@ def summary(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("model", type=Path, help="as intr_nb.weights.save wrote it")
+    parser.add_argument("model", type=Path, help="as intr_nb.models.checkpoints.save wrote it")
     parser.add_argument("--weights", type=Path, help="MobileNetV2's, to put into the model's backbone")
     parser.add_argument("--size", type=int, default=320, help="pixels of a side, as in training")
     parser.add_argument("--photos", type=int, help="of each species; by default all test photographs")

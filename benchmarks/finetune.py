@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from cub100 import MODELS
 
-from intr_nb.backbones import build_backbone
-from intr_nb.features import cache_features
-from intr_nb.finegrained import load_finegrained
-from intr_nb.freezing import freeze_norms, unfreeze
-from intr_nb.health import attention_health
-from intr_nb.model import INTR
-from intr_nb.recipe import RECIPES
-from intr_nb.train import evaluate, fit
-from intr_nb.transforms import collate, square_transforms
-from intr_nb.weights import load, save
+from intr_nb.models.backbones import build_backbone
+from intr_nb.training.features import cache_features
+from intr_nb.data.finegrained import load_finegrained
+from intr_nb.models.freezing import freeze_norms, unfreeze
+from intr_nb.training.attention_stats import attention_health
+from intr_nb.models.intr import INTR
+from intr_nb.training.recipe import RECIPES
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.data.transforms import collate, square_transforms
+from intr_nb.models.checkpoints import load, save
 
 MODELS = MODELS | {"full": lambda n, b: INTR(n, b)} # six layers of encoder and decoder, from scratch: the file with the weights is no DETR
 FULL_LR = 1e-4 # the paper's: post-norm layers do not start at 1e-3

@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intr_nb.aviary import Aviary, draw, progress_bar
-from intr_nb.features import cache_features
-from intr_nb.finegrained import load_finegrained
-from intr_nb.backbones import build_backbone
-from intr_nb.evaluate import evaluate
-from intr_nb.explain import explain
-from intr_nb.faithfulness import examine
-from intr_nb.health import attention_health, evaluating
-from intr_nb.heads import HeadStudy, densities, discs, shuffle_heads, study_heads
-from intr_nb.localisation import pointing
-from intr_nb.model import INTR, OneBlockINTR
-from intr_nb.recipe import RECIPES, Recipe
-from intr_nb.train import fit
-from intr_nb.transforms import square_transforms
-from intr_nb.weights import load, pretrained, save
+from intr_nb.data.birds import Aviary, draw, progress_bar
+from intr_nb.training.features import cache_features
+from intr_nb.data.finegrained import load_finegrained
+from intr_nb.models.backbones import build_backbone
+from intr_nb.training.accuracy import evaluate
+from intr_nb.explanations.explainer import explain
+from intr_nb.evaluation.bird_benchmark import examine
+from intr_nb.training.attention_stats import attention_health, evaluating
+from intr_nb.evaluation.head_alignment import HeadStudy, densities, discs, shuffle_heads, study_heads
+from intr_nb.evaluation.localisation import pointing
+from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.training.recipe import RECIPES, Recipe
+from intr_nb.training.loop import fit
+from intr_nb.data.transforms import square_transforms
+from intr_nb.models.checkpoints import load, pretrained, save
 
 
 def block(num_classes, backbone, kind, **sizes):
@@ -53,8 +53,8 @@ def steadiness(study, control_of=("purity", "consistency")):
 
 def decoder_exam(model, birds, numbers):
     "What `examine` asks of a one-block model, for a full decoder: its margins are taken apart"
-    from intr_nb.aviary import normalise, twins
-    from intr_nb.faithfulness import points_at, spread
+    from intr_nb.data.birds import normalise, twins
+    from intr_nb.evaluation.bird_benchmark import points_at, spread
     pairs, found = twins(birds.species), dict(accuracy=[], points=[], alpha=[])
     for i in progress_bar(numbers, "examining", unit="bird"):
         bird, c = birds.bird(i), birds.label(i)

@@ -3,7 +3,7 @@
 Usage: python benchmarks/is_it_true.py aviary [--model FILE] [--images 200] [--judge FILE] [--sanity] [--csv FILE]
        python benchmarks/is_it_true.py judge --judge FILE      (trains a pooled classifier on drawn birds, minutes on a core)
        python benchmarks/is_it_true.py cub100 --folder CROPS --model FILE [--weights FILE] [--judge FILE] [--images 200] [--csv FILE]
-FILE is what `intr_nb.weights.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the aviary's model is the one that ships.
+FILE is what `intr_nb.models.checkpoints.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the aviary's model is the one that ships.
 Birds are of seed 5, photographs every k-th of the test split, so that all species are asked. Images that the model or the judge gets wrong are left out. With a judge (a `PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an
 image's rows together; run again, and what is there is not done again. The end of the run prints means, intervals, and paired differences from `--against`.
 """
@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intr_nb.aviary import Aviary, draw, progress_bar
-from intr_nb.backbones import build_backbone
-from intr_nb.baselines import PooledClassifier, grad_cam
-from intr_nb.controls import CONTROLS, METHODS, contrast_map, evidence_map, margin_map, other_class, spread_out
-from intr_nb.evaluate_explanations import METRICS, PARTS, SANITY, area, evaluate_explanations
-from intr_nb.finegrained import load_finegrained
-from intr_nb.recipe import RECIPES
-from intr_nb.rise import rise
-from intr_nb.scores import Evaluation
-from intr_nb.train import evaluate, fit
-from intr_nb.transforms import square_transforms
-from intr_nb.weights import load, pretrained, save
+from intr_nb.data.birds import Aviary, draw, progress_bar
+from intr_nb.models.backbones import build_backbone
+from intr_nb.explanations.cam import PooledClassifier, grad_cam
+from intr_nb.explanations.methods import CONTROLS, METHODS, contrast_map, evidence_map, margin_map, other_class, spread_out
+from intr_nb.evaluation.benchmark import METRICS, PARTS, SANITY, area, evaluate_explanations
+from intr_nb.data.finegrained import load_finegrained
+from intr_nb.training.recipe import RECIPES
+from intr_nb.explanations.masking import rise
+from intr_nb.evaluation.statistics import Evaluation
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.data.transforms import square_transforms
+from intr_nb.models.checkpoints import load, pretrained, save
 
 LEFT_OUT = "left out: not recognised"
 
@@ -111,7 +111,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=["aviary", "cub100", "judge"])
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
-    parser.add_argument("--model", type=Path, help="as intr_nb.weights.save wrote it")
+    parser.add_argument("--model", type=Path, help="as intr_nb.models.checkpoints.save wrote it")
     parser.add_argument("--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and judge")
     parser.add_argument("--judge", type=Path, help="a saved model that scores insertion and deletion; by default the model itself")
     parser.add_argument("--images", type=int, default=200)

@@ -8,15 +8,15 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
-from test_finegrained import make_cub100
+from layouts import make_cub100
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import edit_birds
 import finetune
 import is_it_true
-from intr_nb.edits import region
-from intr_nb.photos import Photos
-from intr_nb.weights import load
+from intr_nb.experiments.edits import region
+from intr_nb.data.photos import Photos
+from intr_nb.models.checkpoints import load
 
 
 @pytest.fixture

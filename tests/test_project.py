@@ -85,15 +85,20 @@ for module in sys.argv[2:]: importlib.import_module(module)
 """
 
 
+def module_names(folder):
+    "Every module of the package in `folder`, packages too: `intr_nb.models`, `intr_nb.models.intr`."
+    parts = [path.relative_to(folder).with_suffix("").parts for path in sorted((folder / "intr_nb").rglob("*.py"))]
+    return [".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts if p[-1] != "_modidx"]
+
+
 def browsers(folder):
-    "The modules of the notebooks 12_*: their classes are made of ipywidgets and traitlets, so they import those at their top."
-    return [f"intr_nb.{path.stem}" for path in sorted((folder / "intr_nb").glob("*.py")) if "File to edit: ../nbs/lib/12_" in path.read_text()]
+    "The modules whose classes are made of ipywidgets and traitlets, so that they import those at their top."
+    return [name for name in module_names(folder) if name.startswith("intr_nb.browsers.")]
 
 
 def import_guarded(folder, modules=None):
     if modules is None:
-        modules = ["intr_nb"] + [f"intr_nb.{path.stem}" for path in sorted((folder / "intr_nb").glob("*.py")) if path.stem[0] != "_"]
-        modules = [m for m in modules if m not in browsers(folder)]
+        modules = [name for name in module_names(folder) if name not in browsers(folder)]
     return run(sys.executable, "-c", GUARD, ",".join(CORE), *modules, cwd=folder, PYTHONPATH=str(folder))
 
 
@@ -103,7 +108,7 @@ def test_modules_import_with_the_core_dependencies_alone():
 
 
 def test_browsers_say_what_to_install():
-    assert "intr_nb.widgets" in browsers(ROOT)
+    assert "intr_nb.browsers.browser" in browsers(ROOT)
     for module in browsers(ROOT):
         done = import_guarded(ROOT, [module])
         assert done.returncode and done.stderr.splitlines()[-1].endswith('pip install "intr_nb[labs]"'), f"{module}: {done.stderr}"

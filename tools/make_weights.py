@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from intr_nb.aviary import Aviary, draw
-from intr_nb.evaluate import evaluate
-from intr_nb.faithfulness import QUESTIONS, examine
-from intr_nb.features import cache_features
-from intr_nb.health import attention_health
-from intr_nb.model import INTR, OneBlockINTR
-from intr_nb.recipe import RECIPES, Recipe
-from intr_nb.train import fit
-from intr_nb.weights import load, pretrained, save
+from intr_nb.data.birds import Aviary, draw
+from intr_nb.training.accuracy import evaluate
+from intr_nb.evaluation.bird_benchmark import QUESTIONS, examine
+from intr_nb.training.features import cache_features
+from intr_nb.training.attention_stats import attention_health
+from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.training.recipe import RECIPES, Recipe
+from intr_nb.training.loop import fit
+from intr_nb.models.checkpoints import load, pretrained, save
 
 SHELF = Path(__file__).resolve().parents[1] / "intr_nb" / "checkpoints"
 
