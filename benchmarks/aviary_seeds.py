@@ -4,6 +4,7 @@ Usage: python benchmarks/aviary_seeds.py --seeds 0 1 2 3 4 [--bound none] [--era
 Prints a row a seed, then mean and standard deviation. A seed changes the model's start, the order of the birds and what is hidden; the
 birds (6,000 to learn from, 400 to choose the epoch by, 480 to examine) are the quickstart's.
 """
+
 import argparse
 import csv
 from dataclasses import replace
@@ -14,18 +15,33 @@ import torch
 
 from intr_nb.data.birds import Aviary, draw
 from intr_nb.evaluation.bird_benchmark import examine
-from intr_nb.models.intr import OneBlockINTR
-from intr_nb.training.recipe import RECIPES
-from intr_nb.training.loop import fit
 from intr_nb.models.checkpoints import save
+from intr_nb.models.intr import OneBlockINTR
+from intr_nb.training.loop import fit
+from intr_nb.training.recipe import RECIPES
 
-SHOWN = ("accuracy", "follows", "points", "points_cell", "alpha", "alpha_difference", "share", "share_differing", "share_alpha")
+SHOWN = (
+    "accuracy",
+    "follows",
+    "points",
+    "points_cell",
+    "alpha",
+    "alpha_difference",
+    "share",
+    "share_differing",
+    "share_alpha",
+)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--bound", type=lambda v: None if v == "none" else float(v), default=1., help="saliency_bound, or none: the paper's model")
+    parser.add_argument(
+        "--bound",
+        type=lambda v: None if v == "none" else float(v),
+        default=1.0,
+        help="saliency_bound, or none: the paper's model",
+    )
     parser.add_argument("--erase", type=int, default=5, help="patches that may be hidden in training")
     parser.add_argument("--fc", action="store_true", help="INTR-FC")
     parser.add_argument("--epochs", type=int, default=12)
@@ -37,20 +53,36 @@ def main():
     for seed in args.seeds:
         torch.manual_seed(seed)
         model = OneBlockINTR(16, saliency_bound=args.bound, fc=args.fc)
-        history = fit(model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed))
+        history = fit(
+            model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed)
+        )
         exam = examine(model.cpu(), test)
-        if args.save: save(model, args.save / f"seed{seed}", class_names=test.class_names)
-        rows.append(dict(seed=seed, bound=args.bound, erase=args.erase, epochs=args.epochs, fc=args.fc, **{q: round(exam[q], 4) for q in SHOWN}, gap=exam.gap, seconds=round(history.seconds)))
+        if args.save:
+            save(model, args.save / f"seed{seed}", class_names=test.class_names)
+        rows.append(
+            dict(
+                seed=seed,
+                bound=args.bound,
+                erase=args.erase,
+                epochs=args.epochs,
+                fc=args.fc,
+                **{q: round(exam[q], 4) for q in SHOWN},
+                gap=exam.gap,
+                seconds=round(history.seconds),
+            )
+        )
         print(rows[-1], {a: round(v, 2) for a, v in exam.by_attribute().items()}, flush=True)
         if args.csv:
             new = not args.csv.exists()
             with args.csv.open("a", newline="") as f:
                 writer = csv.DictWriter(f, rows[-1])
-                if new: writer.writeheader()
+                if new:
+                    writer.writeheader()
                 writer.writerow(rows[-1])
     for q in (*SHOWN, "seconds"):
         values = [r[q] for r in rows]
         print(f"{q:18} {np.mean(values):.3f} +- {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ Usage: python benchmarks/cub100.py FOLDER --weights FILE [--models intr pooled] 
 FOLDER holds the crops (`dataset_card("cub100")`), FILE the MobileNetV2 weights that go with them. Features are kept in --features (about 3 GB).
 Settings are chosen on a seventh of the training photographs; with --test a model learns from all of them and is examined on the official test split.
 """
+
 import argparse
 import csv
 import time
@@ -12,22 +13,22 @@ from pathlib import Path
 
 import torch
 
-from intr_nb.models.backbones import build_backbone
-from intr_nb.explanations.cam import PooledClassifier
-from intr_nb.training.features import cache_features
 from intr_nb.data.finegrained import load_finegrained
-from intr_nb.models.intr import OneBlockINTR
-from intr_nb.training.recipe import RECIPES
-from intr_nb.training.loop import evaluate, fit
 from intr_nb.data.transforms import square_transforms
+from intr_nb.explanations.cam import PooledClassifier
+from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import save
+from intr_nb.models.intr import OneBlockINTR
+from intr_nb.training.features import cache_features
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.training.recipe import RECIPES
 
-PHOTOS = dict(dim=256, dropout=.3, query_std=.1)
+PHOTOS = dict(dim=256, dropout=0.3, query_std=0.1)
 MODELS = {
     "pooled": lambda n, b: PooledClassifier(n, b),
     "intr": lambda n, b: OneBlockINTR(n, b, **PHOTOS),
-    "intr bound 3": lambda n, b: OneBlockINTR(n, b, saliency_bound=3., **PHOTOS | dict(dropout=.1)),
-    "intr bound 1": lambda n, b: OneBlockINTR(n, b, saliency_bound=1., **PHOTOS | dict(dropout=.1)),
+    "intr bound 3": lambda n, b: OneBlockINTR(n, b, saliency_bound=3.0, **PHOTOS | dict(dropout=0.1)),
+    "intr bound 1": lambda n, b: OneBlockINTR(n, b, saliency_bound=1.0, **PHOTOS | dict(dropout=0.1)),
     "intr plain start": lambda n, b: OneBlockINTR(n, b, dim=256),
     "intr-fc": lambda n, b: OneBlockINTR(n, b, fc=True, **PHOTOS),
 }
@@ -47,33 +48,65 @@ def main():
     parser.add_argument("--weight-decay", type=float, default=RECIPES["frozen"].weight_decay)
     parser.add_argument("--mixup", type=float, default=RECIPES["frozen"].mixup)
     parser.add_argument("--save", type=Path, help="keep the models in this folder")
-    parser.add_argument("--test", action="store_true", help="learn from all training photographs, and look at the test split")
+    parser.add_argument(
+        "--test", action="store_true", help="learn from all training photographs, and look at the test split"
+    )
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
-    data = load_finegrained("cub100", args.folder, square_transforms(args.size, scale=(1, 1))) # they are cut to the bird already: mirrored, no more
-    if args.test: data.valid = None
-    else: data.test, data.valid = None, data.train.with_transform(square_transforms(args.size)[1]) # all of them as evaluation sees them
+    backbone = build_backbone(
+        dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
+    )
+    data = load_finegrained(
+        "cub100", args.folder, square_transforms(args.size, scale=(1, 1))
+    )  # they are cut to the bird already: mirrored, no more
+    if args.test:
+        data.valid = None
+    else:
+        data.test, data.valid = (
+            None,
+            data.train.with_transform(square_transforms(args.size)[1]),
+        )  # all of them as evaluation sees them
     kept = cache_features(backbone, data, args.features, args.views)
     held = [i for i in range(len(kept.train)) if i % 7 == 0]
-    learn, look = (kept.train, kept.test) if args.test else (kept.train.subset(sorted(set(range(len(kept.train))) - set(held))), kept.valid.subset(held))
-    recipe = replace(RECIPES["frozen"], epochs=args.epochs, lr=args.lr, weight_decay=args.weight_decay, mixup=args.mixup)
+    learn, look = (
+        (kept.train, kept.test)
+        if args.test
+        else (kept.train.subset(sorted(set(range(len(kept.train))) - set(held))), kept.valid.subset(held))
+    )
+    recipe = replace(
+        RECIPES["frozen"], epochs=args.epochs, lr=args.lr, weight_decay=args.weight_decay, mixup=args.mixup
+    )
     for name in args.models:
         for seed in args.seeds:
             torch.manual_seed(seed)
             model, start = MODELS[name](len(data.class_names), backbone), time.perf_counter()
             history = fit(model, (learn, None), replace(recipe, seed=seed), progress=False)
             seconds = time.perf_counter() - start
-            if args.save: save(model, args.save / f"{name.replace(' ', '-')}-{seed}", **model.metadata)
-            row = dict(model=name, seed=seed, on="test" if args.test else "validation", **{k: round(v, 4) for k, v in evaluate(model, look).items()}, train_loss=round(history.rows[-1]["loss"], 4),
-                       epochs=recipe.epochs, lr=recipe.lr, mixup=recipe.mixup, size=args.size, views=args.views, seconds=round(seconds), threads=torch.get_num_threads())
+            if args.save:
+                save(model, args.save / f"{name.replace(' ', '-')}-{seed}", **model.metadata)
+            row = dict(
+                model=name,
+                seed=seed,
+                on="test" if args.test else "validation",
+                **{k: round(v, 4) for k, v in evaluate(model, look).items()},
+                train_loss=round(history.rows[-1]["loss"], 4),
+                epochs=recipe.epochs,
+                lr=recipe.lr,
+                mixup=recipe.mixup,
+                size=args.size,
+                views=args.views,
+                seconds=round(seconds),
+                threads=torch.get_num_threads(),
+            )
             print(row, flush=True)
             if args.csv:
                 new = not args.csv.exists()
                 with args.csv.open("a", newline="") as f:
                     writer = csv.DictWriter(f, row, lineterminator="\n")
-                    if new: writer.writeheader()
+                    if new:
+                        writer.writeheader()
                     writer.writerow(row)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ Usage: python benchmarks/finetune.py FOLDER --weights FILE [--models intr ...] [
 FOLDER, FILE and --features are those of benchmarks/cub100.py, which can also make the start (`--save`, then --start FOLDER here).
 Runs on a GPU if there is one (the full INTR wants one); there it says how much memory it took. Settings are chosen on a seventh of the training photographs; --test learns from all of them.
 """
+
 import argparse
 import csv
 from dataclasses import replace
@@ -12,24 +13,28 @@ from pathlib import Path
 import torch
 from cub100 import MODELS
 
-from intr_nb.models.backbones import build_backbone
-from intr_nb.training.features import cache_features
 from intr_nb.data.finegrained import load_finegrained
-from intr_nb.models.freezing import freeze_norms, unfreeze
-from intr_nb.training.attention_stats import attention_health
-from intr_nb.models.intr import INTR
-from intr_nb.training.recipe import RECIPES
-from intr_nb.training.loop import evaluate, fit
 from intr_nb.data.transforms import collate, square_transforms
+from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
+from intr_nb.models.freezing import freeze_norms, unfreeze
+from intr_nb.models.intr import INTR
+from intr_nb.training.attention_stats import attention_health
+from intr_nb.training.features import cache_features
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.training.recipe import RECIPES
 
-MODELS = MODELS | {"full": lambda n, b: INTR(n, b)} # six layers of encoder and decoder, from scratch: the file with the weights is no DETR
-FULL_LR = 1e-4 # the paper's: post-norm layers do not start at 1e-3
+MODELS = MODELS | {
+    "full": lambda n, b: INTR(n, b)
+}  # six layers of encoder and decoder, from scratch: the file with the weights is no DETR
+FULL_LR = 1e-4  # the paper's: post-norm layers do not start at 1e-3
 
 
 def health(model, photos):
     "Attention's health on 32 photographs of different species; nothing for a model without attention"
-    images = collate([photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]).images.to(next(model.parameters()).device)
+    images = collate([photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]).images.to(
+        next(model.parameters()).device
+    )
     row = attention_health(model, images).row() if hasattr(model, "num_heads") else {}
     return {k: round(row[k], 4) if k in row else "" for k in ("entropy", "peak", "similarity", "share")}
 
@@ -39,7 +44,11 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--features", type=Path, default=Path("features/cub100"))
-    parser.add_argument("--start", type=Path, help="folder of models that were trained on features, as cub100.py --save writes them; with --test there, with --test here")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder of models that were trained on features, as cub100.py --save writes them; with --test there, with --test here",
+    )
     parser.add_argument("--models", nargs="+", default=["intr"], choices=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--size", type=int, default=320, help="pixels of a side")
@@ -47,45 +56,109 @@ def main():
     parser.add_argument("--lr", type=float, default=RECIPES["finetune"].lr)
     parser.add_argument("--backbone-lr", type=float, default=RECIPES["finetune"].backbone_lr)
     parser.add_argument("--mixup", type=float, default=RECIPES["finetune"].mixup)
-    parser.add_argument("--precision", default="bf16" if torch.cuda.is_available() else "fp32", choices=["bf16", "fp32"])
+    parser.add_argument(
+        "--precision", default="bf16" if torch.cuda.is_available() else "fp32", choices=["bf16", "fp32"]
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that load photographs")
     parser.add_argument("--runs", type=Path, help="keep checkpoints in this folder, and go on from them")
     parser.add_argument("--save", type=Path, help="keep the models in this folder")
-    parser.add_argument("--test", action="store_true", help="learn from all training photographs, and look at the test split")
+    parser.add_argument(
+        "--test", action="store_true", help="learn from all training photographs, and look at the test split"
+    )
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    augment, plain = square_transforms(args.size, scale=(.7, 1)) # they are cut to the bird already
+    augment, plain = square_transforms(args.size, scale=(0.7, 1))  # they are cut to the bird already
     data = load_finegrained("cub100", args.folder, (augment, plain))
     held = [] if args.test else [i for i in range(len(data.train)) if i % 7 == 0]
     learn = sorted(set(range(len(data.train))) - set(held))
     train = data.train.subset(learn)
     look = data.test if args.test else data.train.with_transform(plain).subset(held)
-    recipe = replace(RECIPES["finetune"], epochs=args.epochs, lr=args.lr, backbone_lr=args.backbone_lr, mixup=args.mixup, precision=args.precision)
+    recipe = replace(
+        RECIPES["finetune"],
+        epochs=args.epochs,
+        lr=args.lr,
+        backbone_lr=args.backbone_lr,
+        mixup=args.mixup,
+        precision=args.precision,
+    )
     for name in args.models:
         for seed in args.seeds:
             file = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             torch.manual_seed(seed)
-            if args.start: model = load(args.start / file)
+            if args.start:
+                model = load(args.start / file)
             else:
-                model = MODELS[name](len(data.class_names), build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3)))
-                kept = cache_features(model.backbone, (data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0]), None), args.features, 2)
-                fit(model, (kept.train.subset(learn), None), replace(RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed), args.runs and args.runs / f"{file}-features", progress=False)
+                model = MODELS[name](
+                    len(data.class_names),
+                    build_backbone(
+                        dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
+                    ),
+                )
+                kept = cache_features(
+                    model.backbone,
+                    (data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0]), None),
+                    args.features,
+                    2,
+                )
+                fit(
+                    model,
+                    (kept.train.subset(learn), None),
+                    replace(
+                        RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed
+                    ),
+                    args.runs and args.runs / f"{file}-features",
+                    progress=False,
+                )
             frozen = evaluate(model, look)["accuracy"]
-            freeze_norms(unfreeze(model.backbone)) # those of this file are folded
-            if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-            history = fit(model, (train, None), replace(recipe, seed=seed), args.runs and args.runs / file, workers=args.workers, progress=False)
-            cuda = dict(device=torch.cuda.get_device_name(), gib=round(torch.cuda.max_memory_allocated() / 2**30, 2)) if torch.cuda.is_available() else dict(device=f"CPU, {torch.get_num_threads()} thread(s)", gib="")
-            if args.save: save(model, args.save / file, **model.metadata)
-            row = dict(model=name, seed=seed, on="test" if args.test else "validation", frozen=round(frozen, 4), **{k: round(v, 4) for k, v in evaluate(model, look).items()}, train_loss=round(history.rows[-1]["loss"], 4),
-                       epochs=recipe.epochs, lr=recipe.lr, backbone_lr=recipe.backbone_lr, mixup=recipe.mixup, size=args.size, seconds=round(history.seconds), images_per_second=round(len(train) * len(history) / history.seconds, 1),
-                       **cuda, precision=recipe.precision, torch=torch.__version__, **health(model, look))
+            freeze_norms(unfreeze(model.backbone))  # those of this file are folded
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            history = fit(
+                model,
+                (train, None),
+                replace(recipe, seed=seed),
+                args.runs and args.runs / file,
+                workers=args.workers,
+                progress=False,
+            )
+            cuda = (
+                dict(
+                    device=torch.cuda.get_device_name(),
+                    gib=round(torch.cuda.max_memory_allocated() / 2**30, 2),
+                )
+                if torch.cuda.is_available()
+                else dict(device=f"CPU, {torch.get_num_threads()} thread(s)", gib="")
+            )
+            if args.save:
+                save(model, args.save / file, **model.metadata)
+            row = dict(
+                model=name,
+                seed=seed,
+                on="test" if args.test else "validation",
+                frozen=round(frozen, 4),
+                **{k: round(v, 4) for k, v in evaluate(model, look).items()},
+                train_loss=round(history.rows[-1]["loss"], 4),
+                epochs=recipe.epochs,
+                lr=recipe.lr,
+                backbone_lr=recipe.backbone_lr,
+                mixup=recipe.mixup,
+                size=args.size,
+                seconds=round(history.seconds),
+                images_per_second=round(len(train) * len(history) / history.seconds, 1),
+                **cuda,
+                precision=recipe.precision,
+                torch=torch.__version__,
+                **health(model, look),
+            )
             print(row, flush=True)
             if args.csv:
                 new = not args.csv.exists()
                 with args.csv.open("a", newline="") as f:
                     writer = csv.DictWriter(f, row, lineterminator="\n")
-                    if new: writer.writeheader()
+                    if new:
+                        writer.writeheader()
                     writer.writerow(row)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ A model is the bound of its saliency (none: the paper's INTR), fc (INTR-FC), fc-
 full, full-fc (INTR with one encoder layer, and one or two decoder layers, on the shipped model's backbone, kept frozen, as in tools/make_weights.py; --features
 FOLDER/aviary keeps the features). Rows are appended to the CSV; those that are there already are not run again.
 """
+
 import argparse
 import csv
 import time
@@ -16,88 +17,129 @@ import numpy as np
 import torch
 
 from intr_nb.data.birds import Aviary, draw, progress_bar
-from intr_nb.training.features import cache_features
 from intr_nb.data.finegrained import load_finegrained
-from intr_nb.models.backbones import build_backbone
-from intr_nb.training.accuracy import evaluate
-from intr_nb.explanations.explainer import explain
+from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.bird_benchmark import examine
-from intr_nb.training.attention_stats import attention_health, evaluating
 from intr_nb.evaluation.head_alignment import HeadStudy, densities, discs, shuffle_heads, study_heads
 from intr_nb.evaluation.localisation import pointing
-from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.training.recipe import RECIPES, Recipe
-from intr_nb.training.loop import fit
-from intr_nb.data.transforms import square_transforms
+from intr_nb.explanations.explainer import explain
+from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
+from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.training.accuracy import evaluate
+from intr_nb.training.attention_stats import attention_health, evaluating
+from intr_nb.training.features import cache_features
+from intr_nb.training.loop import fit
+from intr_nb.training.recipe import RECIPES, Recipe
 
 
 def block(num_classes, backbone, kind, **sizes):
     fc, _, bound = kind.partition("-") if kind.startswith("fc") else ("", "", kind)
-    return OneBlockINTR(num_classes, backbone, saliency_bound=float(bound) if bound not in ("", "none") else None, fc=bool(fc), **sizes)
+    return OneBlockINTR(
+        num_classes,
+        backbone,
+        saliency_bound=float(bound) if bound not in ("", "none") else None,
+        fc=bool(fc),
+        **sizes,
+    )
 
 
 def decoder(num_classes, kind):
     layers = dict(encoder=1, full=2)[kind.split("-")[0]]
-    return INTR(num_classes, pretrained("aviary16").backbone, dim=64, encoder_layers=1, decoder_layers=layers, ffn_dim=256, fc=kind.endswith("-fc"))
+    return INTR(
+        num_classes,
+        pretrained("aviary16").backbone,
+        dim=64,
+        encoder_layers=1,
+        decoder_layers=layers,
+        ffn_dim=256,
+        fc=kind.endswith("-fc"),
+    )
 
 
-DECODER = Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1.)
+DECODER = Recipe(epochs=8, lr=1.5e-3, weight_decay=1e-2, clip_norm=1.0)
 
 
 def steadiness(study, control_of=("purity", "consistency")):
     "Purity and consistency of the heads within a class, and what shuffled heads would have"
     control = shuffle_heads(study, times=20, within=True)
-    return {f"{k}": control.found[k] for k in control_of} | {f"{k}_shuffled": float(np.mean(control.shuffled[k])) for k in control_of}
+    return {f"{k}": control.found[k] for k in control_of} | {
+        f"{k}_shuffled": float(np.mean(control.shuffled[k])) for k in control_of
+    }
 
 
 def decoder_exam(model, birds, numbers):
     "What `examine` asks of a one-block model, for a full decoder: its margins are taken apart"
     from intr_nb.data.birds import normalise, twins
     from intr_nb.evaluation.bird_benchmark import points_at, spread
+
     pairs, found = twins(birds.species), dict(accuracy=[], points=[], alpha=[])
     for i in progress_bar(numbers, "examining", unit="bird"):
         bird, c = birds.bird(i), birds.label(i)
         e = explain(model, normalise(bird.image))
         found["accuracy"].append(e.prediction == c)
         for twin, attribute in pairs[c]:
-            if not bird.masks[attribute].any(): continue
+            if not bird.masks[attribute].any():
+                continue
             found["points"].append(points_at(spread(e.margin(c, twin).total), bird.masks[attribute]))
-            found["alpha"].append(points_at(spread(e.layer(-1).attention[:, c].mean(0)), bird.masks[attribute]))
+            found["alpha"].append(
+                points_at(spread(e.layer(-1).attention[:, c].mean(0)), bird.masks[attribute])
+            )
     return {k: float(np.mean(v)) for k, v in found.items()}
 
 
 def on_birds(model, test):
     examples = [(birds.image, birds.masks, test.label(i)) for i in range(160) for birds in [test.bird(i)]]
-    if isinstance(model, INTR): row = decoder_exam(model, test, range(160))
+    if isinstance(model, INTR):
+        row = decoder_exam(model, test, range(160))
     else:
         exam = examine(model, test, progress=False)
         row = {k: exam[k] for k in ("accuracy", "follows", "points", "alpha", "alpha_difference", "share")}
     health = attention_health(model, torch.stack([test[i][0] for i in range(160)]), batch_size=32)
-    return row | {k: v for k, v in health.row().items() if k != "share"} | steadiness(study_heads(model, examples, progress=False))
+    return (
+        row
+        | {k: v for k, v in health.row().items() if k != "share"}
+        | steadiness(study_heads(model, examples, progress=False))
+    )
 
 
 def on_photos(model, features, photos):
     "The same on photographs: their part points are the truth, the peak within a tenth of the width"
-    found, shares, labels = {k: [] for k in ("points", "alpha", "evidence", "entropy", "peak", "similarity")}, [], []
+    found, shares, labels = (
+        {k: [] for k in ("points", "alpha", "evidence", "entropy", "peak", "similarity")},
+        [],
+        [],
+    )
     with evaluating(model):
         for i in progress_bar(range(len(features)), "looking", unit="photo"):
             x, c = features[i]
             out = model.from_features(x[None].float(), attention="last")
             health = attention_health(model, out).row()
-            for k in ("entropy", "peak", "similarity"): found[k].append(health[k])
+            for k in ("entropy", "peak", "similarity"):
+                found[k].append(health[k])
             alpha, s = out.attention[0], model.saliency(out.features)[0]
-            if s.dim() == 3: s = s[:, None]
+            if s.dim() == 3:
+                s = s[:, None]
             evidence = ((s - s.mean((-2, -1), keepdim=True)) * alpha).sum(0)
-            logits = out.logits[0].clone(); logits[c] = -torch.inf
+            logits = out.logits[0].clone()
+            logits[c] = -torch.inf
             sample = photos.sample(i)
             points, size = sample["points"], sample["image"].shape[1:]
-            near = np.logical_or.reduce(list(discs(points, photos.point_names, size, .1).values()))
-            if not near.any(): continue
-            maps = dict(points=evidence[c] - evidence[logits.argmax()], alpha=alpha[:, c].mean(0), evidence=evidence[c])
-            for k, m in maps.items(): found[k].append(pointing(m, near))
-            shares.append(densities(alpha[:, c], discs(points, photos.point_names, size))); labels.append(c)
-    study = HeadStudy(torch.stack(shares), photos.point_names, [f"head {r}" for r in range(model.num_heads)], labels)
+            near = np.logical_or.reduce(list(discs(points, photos.point_names, size, 0.1).values()))
+            if not near.any():
+                continue
+            maps = dict(
+                points=evidence[c] - evidence[logits.argmax()],
+                alpha=alpha[:, c].mean(0),
+                evidence=evidence[c],
+            )
+            for k, m in maps.items():
+                found[k].append(pointing(m, near))
+            shares.append(densities(alpha[:, c], discs(points, photos.point_names, size)))
+            labels.append(c)
+    study = HeadStudy(
+        torch.stack(shares), photos.point_names, [f"head {r}" for r in range(model.num_heads)], labels
+    )
     return {k: float(np.mean(v)) for k, v in found.items()} | steadiness(study)
 
 
@@ -109,56 +151,131 @@ def main():
     parser.add_argument("--birds", type=int, default=3000, help="drawn birds to learn from")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--lr", type=float, help="instead of the recipe's")
-    parser.add_argument("--dropout", type=float, default=.3, help="of the photographs' features")
+    parser.add_argument("--dropout", type=float, default=0.3, help="of the photographs' features")
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
     parser.add_argument("--weights", type=Path, help="MobileNetV2's")
     parser.add_argument("--features", type=Path, default=Path("features"), help="folder of kept features")
-    parser.add_argument("--test", action="store_true", help="CUB-100: learn from all training photographs, and look at the test split")
-    parser.add_argument("--save", type=Path, help="keep the models in this folder; those that are there are not trained again")
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="CUB-100: learn from all training photographs, and look at the test split",
+    )
+    parser.add_argument(
+        "--save", type=Path, help="keep the models in this folder; those that are there are not trained again"
+    )
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    if args.data == "aviary": learn, test, on, recipe = draw(Aviary(args.birds, seed=0)), Aviary(480, seed=2), "test", RECIPES["aviary"]
+    if args.data == "aviary":
+        learn, test, on, recipe = (
+            draw(Aviary(args.birds, seed=0)),
+            Aviary(480, seed=2),
+            "test",
+            RECIPES["aviary"],
+        )
     else:
-        backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
+        backbone = build_backbone(
+            dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
+        )
         data = load_finegrained("cub100", args.folder, square_transforms(320, scale=(1, 1)))
         data.valid = data.train.with_transform(square_transforms(320)[1])
         kept = cache_features(backbone, data, args.features / "cub100", 2)
         held = [i for i in range(len(kept.train)) if i % 7 == 0]
-        learn = kept.train if args.test else kept.train.subset(sorted(set(range(len(kept.train))) - set(held)))
-        look, photos, on = (kept.test, data.test.with_transform(square_transforms(227)[1]), "test") if args.test else (kept.valid.subset(held), data.valid.with_transform(square_transforms(227)[1]).subset(held), "validation")
+        learn = (
+            kept.train if args.test else kept.train.subset(sorted(set(range(len(kept.train))) - set(held)))
+        )
+        look, photos, on = (
+            (kept.test, data.test.with_transform(square_transforms(227)[1]), "test")
+            if args.test
+            else (
+                kept.valid.subset(held),
+                data.valid.with_transform(square_transforms(227)[1]).subset(held),
+                "validation",
+            )
+        )
         recipe = RECIPES["frozen"]
-    if args.epochs: recipe = replace(recipe, epochs=args.epochs)
-    if args.lr: recipe = replace(recipe, lr=args.lr)
+    if args.epochs:
+        recipe = replace(recipe, epochs=args.epochs)
+    if args.lr:
+        recipe = replace(recipe, lr=args.lr)
     deep = [k for k in args.models if args.data == "aviary" and k.startswith(("encoder", "full"))]
-    if deep: maps, decoder_recipe = cache_features(pretrained("aviary16").backbone, (learn, None), args.features / "aviary", views=1).train, replace(DECODER, epochs=args.epochs or DECODER.epochs, lr=args.lr or DECODER.lr)
-    done = set() if not args.csv or not args.csv.exists() else {(r["data"], r["model"], r["seed"]) for r in csv.DictReader(args.csv.open())}
+    if deep:
+        maps, decoder_recipe = (
+            cache_features(
+                pretrained("aviary16").backbone, (learn, None), args.features / "aviary", views=1
+            ).train,
+            replace(DECODER, epochs=args.epochs or DECODER.epochs, lr=args.lr or DECODER.lr),
+        )
+    done = (
+        set()
+        if not args.csv or not args.csv.exists()
+        else {(r["data"], r["model"], r["seed"]) for r in csv.DictReader(args.csv.open())}
+    )
     for seed in args.seeds:
         for kind in args.models:
-            if (args.data, kind, str(seed)) in done: continue
+            if (args.data, kind, str(seed)) in done:
+                continue
             seen, how = (maps, decoder_recipe) if kind in deep else (learn, recipe)
             torch.manual_seed(seed)
             path = args.save and args.save / f"{args.data}-{kind}-{seed}"
-            if args.data == "cub100": model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=.1)
-            else: model = decoder(16, kind) if kind in deep else block(16, None, kind)
+            if args.data == "cub100":
+                model = block(100, backbone, kind, dim=256, dropout=args.dropout, query_std=0.1)
+            else:
+                model = decoder(16, kind) if kind in deep else block(16, None, kind)
             start = time.perf_counter()
             if path and path.with_name(path.name + ".json").exists():
                 model, seconds = load(path), float("nan")
-                if (known := model.metadata.get("epochs", how.epochs)) != how.epochs: raise SystemExit(f"{path} was trained for {known} epochs, expected {how.epochs}: name another --save")
+                if (known := model.metadata.get("epochs", how.epochs)) != how.epochs:
+                    raise SystemExit(
+                        f"{path} was trained for {known} epochs, expected {how.epochs}: name another --save"
+                    )
             else:
                 fit(model, (seen, None), replace(how, seed=seed), progress=False)
                 seconds = time.perf_counter() - start
-                if path: save(model.cpu(), path, epochs=how.epochs)
+                if path:
+                    save(model.cpu(), path, epochs=how.epochs)
             model.cpu().eval()
-            found = on_birds(model, test) if args.data == "aviary" else {"accuracy": evaluate(model, look)["accuracy"]} | on_photos(model, look, photos)
-            row = dict(data=args.data, model=kind, seed=seed, on=on, epochs=how.epochs, lr=how.lr, seconds=round(seconds, 0))
-            row |= {k: round(found.get(k, float("nan")), 4) for k in ("accuracy", "points", "alpha", "alpha_difference", "evidence", "share", "follows", "entropy", "peak", "similarity", "purity", "purity_shuffled", "consistency", "consistency_shuffled")}
+            found = (
+                on_birds(model, test)
+                if args.data == "aviary"
+                else {"accuracy": evaluate(model, look)["accuracy"]} | on_photos(model, look, photos)
+            )
+            row = dict(
+                data=args.data,
+                model=kind,
+                seed=seed,
+                on=on,
+                epochs=how.epochs,
+                lr=how.lr,
+                seconds=round(seconds, 0),
+            )
+            row |= {
+                k: round(found.get(k, float("nan")), 4)
+                for k in (
+                    "accuracy",
+                    "points",
+                    "alpha",
+                    "alpha_difference",
+                    "evidence",
+                    "share",
+                    "follows",
+                    "entropy",
+                    "peak",
+                    "similarity",
+                    "purity",
+                    "purity_shuffled",
+                    "consistency",
+                    "consistency_shuffled",
+                )
+            }
             print(row, flush=True)
             if args.csv:
                 new = not args.csv.exists()
                 with args.csv.open("a", newline="") as f:
                     writer = csv.DictWriter(f, row, lineterminator="\n")
-                    if new: writer.writeheader()
+                    if new:
+                        writer.writeheader()
                     writer.writerow(row)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

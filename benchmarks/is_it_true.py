@@ -7,6 +7,7 @@ FILE is what `intr_nb.models.checkpoints.save` wrote (with `--weights`, MobileNe
 Birds are of seed 5, photographs every k-th of the test split, so that all species are asked. Images that the model or the judge gets wrong are left out. With a judge (a `PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an
 image's rows together; run again, and what is there is not done again. The end of the run prints means, intervals, and paired differences from `--against`.
 """
+
 import argparse
 import csv
 import io
@@ -18,47 +19,77 @@ import numpy as np
 import torch
 
 from intr_nb.data.birds import Aviary, draw, progress_bar
-from intr_nb.models.backbones import build_backbone
-from intr_nb.explanations.cam import PooledClassifier, grad_cam
-from intr_nb.explanations.methods import CONTROLS, METHODS, contrast_map, evidence_map, margin_map, other_class, spread_out
-from intr_nb.evaluation.benchmark import METRICS, PARTS, SANITY, area, evaluate_explanations
 from intr_nb.data.finegrained import load_finegrained
-from intr_nb.training.recipe import RECIPES
-from intr_nb.explanations.masking import rise
-from intr_nb.evaluation.statistics import Evaluation
-from intr_nb.training.loop import evaluate, fit
 from intr_nb.data.transforms import square_transforms
+from intr_nb.evaluation.benchmark import METRICS, PARTS, SANITY, area, evaluate_explanations
+from intr_nb.evaluation.statistics import Evaluation
+from intr_nb.explanations.cam import PooledClassifier, grad_cam
+from intr_nb.explanations.masking import rise
+from intr_nb.explanations.methods import (
+    CONTROLS,
+    METHODS,
+    contrast_map,
+    evidence_map,
+    margin_map,
+    other_class,
+    spread_out,
+)
+from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
+from intr_nb.training.loop import evaluate, fit
+from intr_nb.training.recipe import RECIPES
 
 LEFT_OUT = "left out: not recognised"
 
 
 class Rise:
     "RISE's maps of all classes, made once for each image: a method. (Not for sanity checks, which change the model underneath.)"
-    def __init__(self, masks, seed=0): self.masks, self.seed, self.key = masks, seed, None
+
+    def __init__(self, masks, seed=0):
+        self.masks, self.seed, self.key = masks, seed, None
+
     def __call__(self, model, image, c):
         key = (id(model), image.cpu().numpy().tobytes())
-        if key != self.key: self.key, self.maps = key, rise(model, image, masks=self.masks, seed=self.seed).evidence[0]
+        if key != self.key:
+            self.key, self.maps = key, rise(model, image, masks=self.masks, seed=self.seed).evidence[0]
         return self.maps[c]
 
 
 def all_methods(masks):
-    spread = {f"{name}, {k} x {k}": spread_out(m, k) for k in (3, 5) for name, m in (("evidence", evidence_map), ("margin", margin_map), ("contrast", contrast_map))}
-    return METHODS | spread | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)} | CONTROLS | {"other's evidence": other_class(evidence_map)}
+    spread = {
+        f"{name}, {k} x {k}": spread_out(m, k)
+        for k in (3, 5)
+        for name, m in (("evidence", evidence_map), ("margin", margin_map), ("contrast", contrast_map))
+    }
+    return (
+        METHODS
+        | spread
+        | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)}
+        | CONTROLS
+        | {"other's evidence": other_class(evidence_map)}
+    )
 
 
 def read(path, columns, methods):
     "The rows in a CSV; what a run that was cut off left of its last image is taken out of the file"
-    if not path or not path.exists(): return []
+    if not path or not path.exists():
+        return []
     text = path.read_text()
-    reader = csv.DictReader(io.StringIO(text[:text.rfind("\n") + 1])) # a last line without its end may hold half a number
+    reader = csv.DictReader(
+        io.StringIO(text[: text.rfind("\n") + 1])
+    )  # a last line without its end may hold half a number
     rows, images = list(reader), {}
-    for r in rows: images.setdefault(r["image"], []).append(r["method"])
+    for r in rows:
+        images.setdefault(r["image"], []).append(r["method"])
     partial = [i for i, found in images.items() if found not in ([LEFT_OUT], methods)]
-    cut = partial and partial == list(images)[-1:] and images[partial[0]] == methods[:len(images[partial[0]])]
-    if reader.fieldnames != columns or (partial and not cut): raise ValueError(f"{path} has other columns or methods than this run: choose another file")
+    cut = (
+        partial and partial == list(images)[-1:] and images[partial[0]] == methods[: len(images[partial[0]])]
+    )
+    if reader.fieldnames != columns or (partial and not cut):
+        raise ValueError(f"{path} has other columns or methods than this run: choose another file")
     whole = [r for r in rows if r["image"] not in partial]
-    if not text.endswith("\n") or partial: write(path, whole, columns)
+    if not text.endswith("\n") or partial:
+        write(path, whole, columns)
     return whole
 
 
@@ -74,28 +105,51 @@ def write(path, rows, columns):
 
 def append(path, rows, columns):
     "Add an image's rows in one go"
-    if not path.exists(): return write(path, rows, columns)
+    if not path.exists():
+        return write(path, rows, columns)
     text = io.StringIO()
     csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
-    with path.open("a", newline="") as f: f.write(text.getvalue())
+    with path.open("a", newline="") as f:
+        f.write(text.getvalue())
 
 
 def ask_all(model, methods, data, metrics, judge, i):
     "The rows of image `i`"
     base = dict(data=type(data).__name__, image=i)
-    try: found = evaluate_explanations(model, methods, data, metrics, judge, [i], progress=False).values
+    try:
+        found = evaluate_explanations(model, methods, data, metrics, judge, [i], progress=False).values
     except ValueError as error:
-        if "is recognised by" not in str(error): raise
+        if "is recognised by" not in str(error):
+            raise
         return [base | dict(method=LEFT_OUT)]
-    return [base | dict(method=name) | {k: "" if np.isnan(v[0]) else round(float(v[0]), 5) for k, v in values.items()} for (_, name), values in found.items()]
+    return [
+        base
+        | dict(method=name)
+        | {k: "" if np.isnan(v[0]) else round(float(v[0]), 5) for k, v in values.items()}
+        for (_, name), values in found.items()
+    ]
 
 
 def as_evaluation(rows, about=""):
     "What was read or written as an `Evaluation`"
     rows = [r for r in rows if r["method"] != LEFT_OUT]
-    metrics, images = [k for k in rows[0] if k not in ("data", "image", "method")], sorted({int(r["image"]) for r in rows})
-    def column(name, k): cells = {int(r["image"]): r.get(k, "") for r in rows if r["method"] == name}; return np.array([float(cells[i]) if cells[i] != "" else np.nan for i in images])
-    return Evaluation({(about, name): {k: column(name, k) for k in metrics} for name in dict.fromkeys(r["method"] for r in rows)}, images, about=about)
+    metrics, images = (
+        [k for k in rows[0] if k not in ("data", "image", "method")],
+        sorted({int(r["image"]) for r in rows}),
+    )
+
+    def column(name, k):
+        cells = {int(r["image"]): r.get(k, "") for r in rows if r["method"] == name}
+        return np.array([float(cells[i]) if cells[i] != "" else np.nan for i in images])
+
+    return Evaluation(
+        {
+            (about, name): {k: column(name, k) for k in metrics}
+            for name in dict.fromkeys(r["method"] for r in rows)
+        },
+        images,
+        about=about,
+    )
 
 
 def make_judge(path):
@@ -112,57 +166,114 @@ def main():
     parser.add_argument("data", choices=["aviary", "cub100", "judge"])
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
     parser.add_argument("--model", type=Path, help="as intr_nb.models.checkpoints.save wrote it")
-    parser.add_argument("--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and judge")
-    parser.add_argument("--judge", type=Path, help="a saved model that scores insertion and deletion; by default the model itself")
+    parser.add_argument(
+        "--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and judge"
+    )
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        help="a saved model that scores insertion and deletion; by default the model itself",
+    )
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--size", type=int, default=320, help="pixels of a photograph's side, as in training")
     parser.add_argument("--masks", type=int, default=2000, help="of RISE")
     parser.add_argument("--steps", type=int, default=24, help="of insertion and deletion")
     parser.add_argument("--methods", nargs="+", help="some of the methods; by default all")
-    parser.add_argument("--questions", nargs="+", help="some of the questions (pointing, insertion, ...); by default all")
-    parser.add_argument("--sanity", action="store_true", help="ask also what is left when weights are shuffled, and stability; without RISE")
-    parser.add_argument("--against", default="evidence", help="the method that the others are compared with at the end")
+    parser.add_argument(
+        "--questions", nargs="+", help="some of the questions (pointing, insertion, ...); by default all"
+    )
+    parser.add_argument(
+        "--sanity",
+        action="store_true",
+        help="ask also what is left when weights are shuffled, and stability; without RISE",
+    )
+    parser.add_argument(
+        "--against", default="evidence", help="the method that the others are compared with at the end"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
-    parser.add_argument("--summary", type=Path, help="write means, intervals and paired differences to this file")
+    parser.add_argument(
+        "--summary", type=Path, help="write means, intervals and paired differences to this file"
+    )
     args = parser.parse_args()
     if args.data == "judge":
-        if not args.judge: parser.error("judge needs --judge, the file to write")
+        if not args.judge:
+            parser.error("judge needs --judge, the file to write")
         return make_judge(args.judge)
-    if args.data == "cub100" and not (args.folder and args.model): parser.error("cub100 needs --folder and --model")
+    if args.data == "cub100" and not (args.folder and args.model):
+        parser.error("cub100 needs --folder and --model")
 
     def get(path):
         model = load(path)
-        if args.weights: model.backbone = build_backbone(dict(name="mobilenet_v2", weights=args.weights, mean=(.5,) * 3, std=(.5,) * 3))
-        return model.to(args.device, memory_format=torch.channels_last).eval() # a third faster on CPUs
+        if args.weights:
+            model.backbone = build_backbone(
+                dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
+            )
+        return model.to(args.device, memory_format=torch.channels_last).eval()  # a third faster on CPUs
 
-    model, judge = get(args.model) if args.model else pretrained("aviary16").to(args.device).eval(), get(args.judge) if args.judge else None
-    curves = {"insertion": area("insertion", steps=args.steps), "deletion": area("deletion", steps=args.steps), "deletion, inpaint": area("deletion", blank="inpaint", steps=args.steps)}
+    model, judge = (
+        get(args.model) if args.model else pretrained("aviary16").to(args.device).eval(),
+        get(args.judge) if args.judge else None,
+    )
+    curves = {
+        "insertion": area("insertion", steps=args.steps),
+        "deletion": area("deletion", steps=args.steps),
+        "deletion, inpaint": area("deletion", blank="inpaint", steps=args.steps),
+    }
     metrics, methods = METRICS | curves, all_methods(args.masks)
-    if args.sanity: metrics, _ = metrics | SANITY, methods.pop("RISE")
-    if args.data == "aviary": data, metrics = Aviary(args.images, seed=5), metrics | PARTS
+    if args.sanity:
+        metrics, _ = metrics | SANITY, methods.pop("RISE")
+    if args.data == "aviary":
+        data, metrics = Aviary(args.images, seed=5), metrics | PARTS
     else:
         data = load_finegrained("cub100", args.folder, square_transforms(args.size)).test
         metrics = {k: v for k, v in metrics.items() if k != "twin pointing"}
-    if judge is not None: methods |= {"judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]), "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c)}
-    if stray := set(args.questions or ()) - set(metrics): parser.error(f"no question {', '.join(sorted(stray))}: expected some of {', '.join(metrics)}")
+    if judge is not None:
+        methods |= {
+            "judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]),
+            "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c),
+        }
+    if stray := set(args.questions or ()) - set(metrics):
+        parser.error(f"no question {', '.join(sorted(stray))}: expected some of {', '.join(metrics)}")
     metrics = {k: m for k, m in metrics.items() if k in (args.questions or metrics)}
-    if stray := set(args.methods or ()) - set(methods): parser.error(f"no method {', '.join(sorted(stray))}: expected some of {', '.join(methods)}")
+    if stray := set(args.methods or ()) - set(methods):
+        parser.error(f"no method {', '.join(sorted(stray))}: expected some of {', '.join(methods)}")
     methods = {k: m for k, m in methods.items() if k in (args.methods or methods)}
     columns = ["data", "image", "method", *metrics]
-    try: rows = read(args.csv, columns, list(methods))
-    except ValueError as error: parser.error(str(error))
+    try:
+        rows = read(args.csv, columns, list(methods))
+    except ValueError as error:
+        parser.error(str(error))
     done, step = {int(r["image"]) for r in rows}, max(1, len(data) // args.images)
-    for i in progress_bar(list(range(0, len(data), step))[:args.images], "asking", unit="image"):
-        if i in done: continue
+    for i in progress_bar(list(range(0, len(data), step))[: args.images], "asking", unit="image"):
+        if i in done:
+            continue
         found = ask_all(model, methods, data, metrics, judge, i)
         rows += found
-        if args.csv: append(args.csv, found, columns)
-    result = as_evaluation(rows, f"{len({r['image'] for r in rows if r['method'] != LEFT_OUT})} images of {len({r['image'] for r in rows})}; judge: {args.judge.name if args.judge else 'the model itself'}")
-    differences = {k: v for name in methods if name != args.against for k, v in result.difference(args.against, name).values.items()} if args.against in methods else {}
+        if args.csv:
+            append(args.csv, found, columns)
+    result = as_evaluation(
+        rows,
+        f"{len({r['image'] for r in rows if r['method'] != LEFT_OUT})} images of {len({r['image'] for r in rows})}; judge: {args.judge.name if args.judge else 'the model itself'}",
+    )
+    differences = (
+        {
+            k: v
+            for name in methods
+            if name != args.against
+            for k, v in result.difference(args.against, name).values.items()
+        }
+        if args.against in methods
+        else {}
+    )
     print(result)
-    if differences: print(Evaluation(differences, result.images, about="paired differences"))
-    if args.summary: Evaluation(result.values | differences, result.images, about=result.about).to_csv(args.summary, images=False)
+    if differences:
+        print(Evaluation(differences, result.images, about="paired differences"))
+    if args.summary:
+        Evaluation(result.values | differences, result.images, about=result.about).to_csv(
+            args.summary, images=False
+        )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,10 @@
 """Fixtures that several test files share."""
+
 import os
 from pathlib import Path
 
-import pytest
-
 import lab as house
+import pytest
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ What a Page has (its `.tab` is playwright's Page, for all that is not here)
     shot(name)                                     a PNG into $INTR_NB_SCREENSHOTS, or the session's temporary folder
     finish(name)                                   shot, and an assertion that the console held no error; closes the tab
 """
+
 import hashlib
 import json
 import os
@@ -51,7 +52,15 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, seen or not
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -85,18 +94,43 @@ def free_port():
 def server(folder, timeout=240):
     "A JupyterLab on `folder`/notebooks, with settings of its own; yields its address and token."
     port, token = free_port(), secrets.token_hex(16)
-    homes = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")}
+    homes = {
+        name: str(folder / name.lower())
+        for name in (
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_RUNTIME_DIR",
+            "JUPYTERLAB_SETTINGS_DIR",
+            "JUPYTERLAB_WORKSPACES_DIR",
+            "IPYTHONDIR",
+        )
+    }
     for name, setting in SETTINGS.items():
         plugin, key = name.split("/")
         place = Path(homes["JUPYTERLAB_SETTINGS_DIR"], "@jupyterlab", plugin, f"{key}.jupyterlab-settings")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(setting))
     (folder / "notebooks").mkdir()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}", "--LabApp.news_url=None",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder / 'notebooks'}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | homes | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = (
+        {k: v for k, v in os.environ.items() if k != "IN_TEST"}
+        | homes
+        | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    )
     with open(folder / "lab.log", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -107,8 +141,10 @@ def server(folder, timeout=240):
                 break
             except OSError:
                 if process.poll() is not None or time.monotonic() - start > timeout:
-                    raise RuntimeError("JupyterLab did not start:\n" + (folder / "lab.log").read_text()[-3000:]) from None
-                time.sleep(.3)
+                    raise RuntimeError(
+                        "JupyterLab did not start:\n" + (folder / "lab.log").read_text()[-3000:]
+                    ) from None
+                time.sleep(0.3)
         yield f"http://127.0.0.1:{port}", token
     finally:
         process.terminate()
@@ -120,24 +156,37 @@ def server(folder, timeout=240):
 
 class Page:
     "One tab, and what a user does in it. See the top of this file."
+
     def __init__(self, tab, shots):
         self.tab, self.shots, self.errors = tab, shots, []
         tab.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         tab.on("pageerror", lambda e: self.errors.append(str(e)))
 
     # -- what is shown --
-    def stage(self, name="main"): return self.tab.locator(f".intr-nb-stage-{name} .intr-nb-stage").last
-    def text(self, stage="main"): return " ".join(self.stage(stage).inner_text().split())
+    def stage(self, name="main"):
+        return self.tab.locator(f".intr-nb-stage-{name} .intr-nb-stage").last
+
+    def text(self, stage="main"):
+        return " ".join(self.stage(stage).inner_text().split())
+
     def picture(self, stage="main"):
-        shown = self.stage(stage).evaluate("e => { const c = e.cloneNode(true); c.querySelectorAll('.intr-nb-cell').forEach(x => x.remove()); return c.innerHTML }")
+        shown = self.stage(stage).evaluate(
+            "e => { const c = e.cloneNode(true); c.querySelectorAll('.intr-nb-cell').forEach(x => x.remove()); return c.innerHTML }"
+        )
         return hashlib.sha1(shown.encode()).hexdigest()
-    def error(self): return self.tab.locator(".intr-nb-error").last.inner_text().strip()
-    def panel(self, number, stage="main"): return self.stage(stage).locator(f'[data-panel="{number}"]')
+
+    def error(self):
+        return self.tab.locator(".intr-nb-error").last.inner_text().strip()
+
+    def panel(self, number, stage="main"):
+        return self.stage(stage).locator(f'[data-panel="{number}"]')
 
     def wait_changed(self, before, stage="main", timeout=60):
         start = time.monotonic()
         while (now := self.picture(stage)) == before:
-            assert time.monotonic() - start < timeout, f"the stage {stage!r} still shows what it did {timeout} s ago; the widget says: {self.error()!r}"
+            assert time.monotonic() - start < timeout, (
+                f"the stage {stage!r} still shows what it did {timeout} s ago; the widget says: {self.error()!r}"
+            )
             self.tab.wait_for_timeout(50)
         return now
 
@@ -149,23 +198,35 @@ class Page:
         return last
 
     # -- what is done --
-    def control(self, trait): return self.tab.locator(f".intr-nb-{trait.replace('_', '-')}").last
+    def control(self, trait):
+        return self.tab.locator(f".intr-nb-{trait.replace('_', '-')}").last
 
     # ipywidgets writes a menu's blanks as no-break spaces
-    def options(self, trait): return [o.replace("\xa0", " ") for o in self.control(trait).locator("option").all_inner_texts()]
-    def chosen(self, trait): return self.control(trait).locator("select").evaluate("e => e.selectedIndex < 0 ? '' : e.options[e.selectedIndex].text").replace("\xa0", " ")
+    def options(self, trait):
+        return [o.replace("\xa0", " ") for o in self.control(trait).locator("option").all_inner_texts()]
+
+    def chosen(self, trait):
+        return (
+            self.control(trait)
+            .locator("select")
+            .evaluate("e => e.selectedIndex < 0 ? '' : e.options[e.selectedIndex].text")
+            .replace("\xa0", " ")
+        )
 
     def choose(self, trait, label):
         control = self.control(trait)
         if control.locator("select").count():
             options = self.options(trait)
-            match = [k for k, o in enumerate(options) if o == label] or [k for k, o in enumerate(options) if label in o]
+            match = [k for k, o in enumerate(options) if o == label] or [
+                k for k, o in enumerate(options) if label in o
+            ]
             assert match, f"{trait}: no option {label!r} among {options}"
             control.locator("select").select_option(index=match[0])
         else:
             control.get_by_role("button", name=label, exact=True).click()
 
-    def tick(self, trait): self.control(trait).locator("input[type=checkbox]").click()
+    def tick(self, trait):
+        self.control(trait).locator("input[type=checkbox]").click()
 
     def drag_slider(self, trait, dx):
         handle = self.control(trait).locator(".noUi-handle")
@@ -193,19 +254,20 @@ class Page:
         self.stage(stage).focus()
         self.tab.keyboard.press(key)
 
-    def point(self, number, x=.5, y=.5, stage="main"):
+    def point(self, number, x=0.5, y=0.5, stage="main"):
         panel = self.panel(number, stage)
         panel.scroll_into_view_if_needed()
         box = self.at_rest(panel)
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
-    def hover(self, number, x=.5, y=.5, stage="main"):
+    def hover(self, number, x=0.5, y=0.5, stage="main"):
         self.tab.mouse.move(*self.point(number, x, y, stage))
         tip = self.tab.locator(f".intr-nb-stage-{stage} .intr-nb-tip").last
         tip.wait_for(state="visible", timeout=60_000)
         return tip.inner_text()
 
-    def click_panel(self, number, x=.5, y=.5, stage="main"): self.tab.mouse.click(*self.point(number, x, y, stage))
+    def click_panel(self, number, x=0.5, y=0.5, stage="main"):
+        self.tab.mouse.click(*self.point(number, x, y, stage))
 
     def stroke(self, number, points, stage="main"):
         for k, (x, y) in enumerate(points):
@@ -215,21 +277,29 @@ class Page:
         self.tab.mouse.up()
 
     # -- the notebook --
-    def idle(self): self.tab.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=240_000)
+    def idle(self):
+        self.tab.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=240_000)
 
     def run_all(self):
         self.idle()
         self.tab.wait_for_timeout(700)  # a run asked for before the kernel has connected is lost
         self.tab.get_by_role("menuitem", name="Run", exact=True).click()
         self.tab.locator('[data-command="runmenu:run-all"]').click()
-        self.tab.wait_for_function(r"[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(e => /\[\d+\]/.test(e.textContent))", timeout=240_000)
+        self.tab.wait_for_function(
+            r"[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(e => /\[\d+\]/.test(e.textContent))",
+            timeout=240_000,
+        )
 
     def save_notebook(self):
-        self.tab.locator(".jp-NotebookPanel:visible [data-jp-item-name=save] button, .jp-NotebookPanel:visible [data-jp-item-name=save] jp-button").first.click()
+        self.tab.locator(
+            ".jp-NotebookPanel:visible [data-jp-item-name=save] button, .jp-NotebookPanel:visible [data-jp-item-name=save] jp-button"
+        ).first.click()
         self.tab.wait_for_timeout(1500)
 
     def restart_kernel(self):
-        self.tab.locator(".jp-NotebookPanel:visible [data-jp-item-name=restart] button, .jp-NotebookPanel:visible [data-jp-item-name=restart] jp-button").first.click()
+        self.tab.locator(
+            ".jp-NotebookPanel:visible [data-jp-item-name=restart] button, .jp-NotebookPanel:visible [data-jp-item-name=restart] jp-button"
+        ).first.click()
         self.tab.locator(".jp-Dialog .jp-mod-accept").click()
         self.tab.wait_for_timeout(2000)
         self.idle()
@@ -248,25 +318,40 @@ class Page:
 
 class Lab:
     "One server and one Chromium; `open_widget` and `open_file` give a `Page`. See the top of this file."
-    def __init__(self, chrome, folder, shots): self.chrome, self.folder, self.shots, self.address, self.number = chrome, folder, shots, None, 0
+
+    def __init__(self, chrome, folder, shots):
+        self.chrome, self.folder, self.shots, self.address, self.number = chrome, folder, shots, None, 0
 
     def tab(self, **options):
         context = self.chrome.new_context(viewport=dict(width=1280, height=1200), **options)
-        context.set_default_timeout(120_000)  # waiting ends as soon as there is something to see; a busy machine needs patience
+        context.set_default_timeout(
+            120_000
+        )  # waiting ends as soon as there is something to see; a busy machine needs patience
         return Page(context.new_page(), self.shots)
 
     def write(self, *cells):
         self.number += 1
         path = self.folder / "notebooks" / f"widget{self.number}.ipynb"
         made = [nbformat.v4.new_code_cell(textwrap.dedent(c).strip()) for c in cells]
-        nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))), path)
+        nbformat.write(
+            nbformat.v4.new_notebook(
+                cells=made,
+                metadata=dict(kernelspec=dict(name="python3", display_name="Python 3", language="python")),
+            ),
+            path,
+        )
         return path
 
     def open_notebook(self, path, theme="light"):
         page, (base, token) = self.tab(), self.address
         name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
         setting = json.dumps(dict(raw=json.dumps(dict(theme=name)))).encode()
-        request = urllib.request.Request(f"{base}/lab/api/settings/@jupyterlab/apputils-extension:themes?token={token}", setting, {"Content-Type": "application/json"}, method="PUT")
+        request = urllib.request.Request(
+            f"{base}/lab/api/settings/@jupyterlab/apputils-extension:themes?token={token}",
+            setting,
+            {"Content-Type": "application/json"},
+            method="PUT",
+        )
         urllib.request.urlopen(request, timeout=120).read()
         page.tab.goto(f"{base}/lab/tree/{path.name}?token={token}&reset")
         page.tab.locator(".jp-Notebook").wait_for(timeout=240_000)
@@ -281,7 +366,9 @@ class Lab:
             page.stage().locator("svg").wait_for(timeout=120_000)
         except Exception:
             page.shot("failed")
-            raise AssertionError(f"no widget: {page.tab.locator('.jp-OutputArea').all_inner_texts()}, console: {page.errors}") from None
+            raise AssertionError(
+                f"no widget: {page.tab.locator('.jp-OutputArea').all_inner_texts()}, console: {page.errors}"
+            ) from None
         page.settle()
         page.tab.keyboard.press("Escape")
         return page
@@ -289,7 +376,9 @@ class Lab:
     def shut_down_kernels(self):
         base, token = self.address
         for session in json.load(urllib.request.urlopen(f"{base}/api/sessions?token={token}")):
-            urllib.request.urlopen(urllib.request.Request(f"{base}/api/sessions/{session['id']}?token={token}", method="DELETE"))
+            urllib.request.urlopen(
+                urllib.request.Request(f"{base}/api/sessions/{session['id']}?token={token}", method="DELETE")
+            )
 
     def open_file(self, path):
         "A page from a file, with the network off."

@@ -1,4 +1,5 @@
 """The benchmarks of edits and explanations: cut off and run again, nothing is lost or counted twice; marks and controls lie where they should."""
+
 import csv
 import sys
 from pathlib import Path
@@ -14,17 +15,34 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import edit_birds
 import finetune
 import is_it_true
-from intr_nb.experiments.edits import region
+
 from intr_nb.data.photos import Photos
+from intr_nb.experiments.edits import region
 from intr_nb.models.checkpoints import load
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
     def call(*args):
-        monkeypatch.setattr(sys, "argv", ["is_it_true.py", "aviary", "--masks", "20", "--steps", "4", "--methods", "evidence", "centre", *map(str, args)])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "is_it_true.py",
+                "aviary",
+                "--masks",
+                "20",
+                "--steps",
+                "4",
+                "--methods",
+                "evidence",
+                "centre",
+                *map(str, args),
+            ],
+        )
         is_it_true.main()
         return capsys.readouterr().out
+
     return call
 
 
@@ -32,7 +50,7 @@ def test_a_run_that_is_cut_off_goes_on(run, tmp_path):
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
     out = run("--images", 2, "--csv", whole)
     assert "evidence - centre" in out and len(whole.read_text().splitlines()) == 1 + 2 * 2
-    cut.write_text(whole.read_text()[:-40]) # within the last row: its image is asked again
+    cut.write_text(whole.read_text()[:-40])  # within the last row: its image is asked again
     run("--images", 2, "--csv", cut)
     assert cut.read_text() == whole.read_text()
     assert not list(tmp_path.glob(".*.part"))
@@ -41,9 +59,15 @@ def test_a_run_that_is_cut_off_goes_on(run, tmp_path):
 def test_some_questions_and_a_summary(run, tmp_path):
     out = run("--images", 2, "--questions", "pointing", "mass", "--summary", tmp_path / "s.csv")
     rows = list(csv.DictReader((tmp_path / "s.csv").open()))
-    assert [(r["method"], r["metric"]) for r in rows] == [(m, q) for m in ("evidence", "centre", "evidence - centre") for q in ("pointing", "mass")]
-    assert all(float(r["low"]) <= float(r["mean"]) <= float(r["high"]) and r["n"] == "2" for r in rows) and "insertion" not in out
-    with pytest.raises(SystemExit): run("--questions", "beauty")
+    assert [(r["method"], r["metric"]) for r in rows] == [
+        (m, q) for m in ("evidence", "centre", "evidence - centre") for q in ("pointing", "mass")
+    ]
+    assert (
+        all(float(r["low"]) <= float(r["mean"]) <= float(r["high"]) and r["n"] == "2" for r in rows)
+        and "insertion" not in out
+    )
+    with pytest.raises(SystemExit):
+        run("--questions", "beauty")
 
 
 def test_what_is_there_is_not_done_again(run, tmp_path, monkeypatch):
@@ -53,19 +77,34 @@ def test_what_is_there_is_not_done_again(run, tmp_path, monkeypatch):
 
 
 def test_images_that_are_not_recognised_are_left_out_and_not_asked_again(tmp_path):
-    rows = [dict(data="Aviary", image="0", method="evidence", insertion="0.5"), dict(data="Aviary", image="1", method=is_it_true.LEFT_OUT, insertion="")]
+    rows = [
+        dict(data="Aviary", image="0", method="evidence", insertion="0.5"),
+        dict(data="Aviary", image="1", method=is_it_true.LEFT_OUT, insertion=""),
+    ]
     is_it_true.write(tmp_path / "a.csv", rows, list(rows[0]))
     assert is_it_true.read(tmp_path / "a.csv", list(rows[0]), ["evidence"]) == rows
     e = is_it_true.as_evaluation(rows)
-    assert e.images == [0] and e.rows()[0][3] == .5
+    assert e.images == [0] and e.rows()[0][3] == 0.5
 
 
-@pytest.mark.parametrize("text", ["data,image,method,other\nAviary,0,evidence,1\n", "data,image,method,insertion\nAviary,0,RISE,1\nAviary,1,evidence,1\n", "data,image,method,insertion\nAviary,0,RISE,1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data,image,method,other\nAviary,0,evidence,1\n",
+        "data,image,method,insertion\nAviary,0,RISE,1\nAviary,1,evidence,1\n",
+        "data,image,method,insertion\nAviary,0,RISE,1",
+    ],
+)
 def test_another_runs_file_is_left_alone(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
-    try: rows = is_it_true.read(tmp_path / "a.csv", ["data", "image", "method", "insertion"], ["evidence", "centre"])
-    except ValueError as error: assert "another file" in str(error) and (tmp_path / "a.csv").read_text() == text
-    else: assert rows == [] and not text.endswith("\n") # only a line that was cut off
+    try:
+        rows = is_it_true.read(
+            tmp_path / "a.csv", ["data", "image", "method", "insertion"], ["evidence", "centre"]
+        )
+    except ValueError as error:
+        assert "another file" in str(error) and (tmp_path / "a.csv").read_text() == text
+    else:
+        assert rows == [] and not text.endswith("\n")  # only a line that was cut off
 
 
 @pytest.fixture
@@ -76,7 +115,14 @@ def photos():
     plain = bird.copy()
     bird[42:58, 52:68] = (200, 40, 30)
     points = np.array([[[60, 50, 1], [0, 0, 0], [120, 80, 1]]] * 2, float)
-    return Photos(["a", "b"], [0, 0], ["Red winged Blackbird", "Bronzed Cowbird"], opener=lambda i: (bird, plain)[i], points=points, point_names=["left wing", "right wing", "tail"])
+    return Photos(
+        ["a", "b"],
+        [0, 0],
+        ["Red winged Blackbird", "Bronzed Cowbird"],
+        opener=lambda i: (bird, plain)[i],
+        points=points,
+        point_names=["left wing", "right wing", "tail"],
+    )
 
 
 def test_the_mark_is_what_has_its_colour_and_the_control_is_as_large_and_elsewhere(photos):
@@ -97,7 +143,10 @@ def test_no_mark_no_edit(photos):
 
 
 def test_species_and_targets_are_in_the_set():
-    assert all({"left wing", "right wing", "belly", "breast", "tail"} >= set(parts) for _, parts, *_ in edit_birds.EDITS.values())
+    assert all(
+        {"left wing", "right wing", "belly", "breast", "tail"} >= set(parts)
+        for _, parts, *_ in edit_birds.EDITS.values()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:cub100")  # two classes of a hundred
@@ -107,16 +156,51 @@ def test_everything_learns_after_the_head_has(name, tmp_path, monkeypatch):
     torch.manual_seed(0)
     state = torchvision.models.mobilenet_v2().features.state_dict()
     for k in state:
-        if state[k].dim() == 1: state[k][:] = .1 if k.endswith("bias") else 0. if k.endswith("mean") else 1.  # folded, as the file that goes with the crops
+        if state[k].dim() == 1:
+            state[k][:] = (
+                0.1 if k.endswith("bias") else 0.0 if k.endswith("mean") else 1.0
+            )  # folded, as the file that goes with the crops
     safetensors.torch.save_file({f"features.{k}": v for k, v in state.items()}, weights)
-    monkeypatch.setattr(sys, "argv", ["finetune.py", str(root), "--weights", str(weights), "--features", str(tmp_path / "features"), "--models", name, "--size", "64", "--epochs", "1", "--test",
-                                      "--save", str(tmp_path / "models"), "--csv", str(tmp_path / "a.csv"), "--precision", "fp32"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "finetune.py",
+            str(root),
+            "--weights",
+            str(weights),
+            "--features",
+            str(tmp_path / "features"),
+            "--models",
+            name,
+            "--size",
+            "64",
+            "--epochs",
+            "1",
+            "--test",
+            "--save",
+            str(tmp_path / "models"),
+            "--csv",
+            str(tmp_path / "a.csv"),
+            "--precision",
+            "fp32",
+        ],
+    )
     finetune.main()
-    row, = csv.DictReader((tmp_path / "a.csv").open())
-    assert row["model"] == name and row["on"] == "test" and float(row["entropy"]) > .9
+    (row,) = csv.DictReader((tmp_path / "a.csv").open())
+    assert row["model"] == name and row["on"] == "test" and float(row["entropy"]) > 0.9
     body = load(tmp_path / f"models/{name}-0").backbone.state_dict()
-    assert not torch.equal(body["body.0.0.weight"], state["0.0.weight"]) and torch.equal(body["body.0.1.bias"], state["0.1.bias"]) and not body["body.0.1.running_mean"].any()
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--start", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")])
+    assert (
+        not torch.equal(body["body.0.0.weight"], state["0.0.weight"])
+        and torch.equal(body["body.0.1.bias"], state["0.1.bias"])
+        and not body["body.0.1.running_mean"].any()
+    )
+    monkeypatch.setattr(
+        sys, "argv", [*sys.argv, "--start", str(tmp_path / "models"), "--runs", str(tmp_path / "runs")]
+    )
     finetune.main()
     first, second = csv.DictReader((tmp_path / "a.csv").open())
-    assert second["frozen"] == first["accuracy"] and (tmp_path / f"runs/{name}-0/checkpoint.safetensors").exists()
+    assert (
+        second["frozen"] == first["accuracy"]
+        and (tmp_path / f"runs/{name}-0/checkpoint.safetensors").exists()
+    )

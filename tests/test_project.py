@@ -1,4 +1,5 @@
 """The project round the notebooks: metadata, dependencies, the Makefile, and the tools that make it run."""
+
 import configparser
 import importlib.metadata
 import os
@@ -19,21 +20,34 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 
 def run(*command, cwd=ROOT, **env):
-    environment = {name: value for name, value in os.environ.items() if name not in ("IN_TEST", "MAKEFLAGS", "MAKELEVEL")} | env
-    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("IN_TEST", "MAKEFLAGS", "MAKELEVEL")
+    } | env
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def write_notebook(path, *cells):
     "A notebook of code cells; those that start with `# ` and a capital are markdown."
-    made = [nbformat.v4.new_markdown_cell(source) if re.match("# [A-Z]", source) else nbformat.v4.new_code_cell(source)
-            for source in cells]
+    made = [
+        nbformat.v4.new_markdown_cell(source)
+        if re.match("# [A-Z]", source)
+        else nbformat.v4.new_code_cell(source)
+        for source in cells
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=made), path)
     return path
 
 
 # -- metadata --
+
 
 @pytest.fixture(scope="module")
 def metadata():
@@ -54,7 +68,11 @@ def test_licence(metadata):
 
 def test_python_versions(metadata, settings):
     assert metadata["Requires-Python"] == f">={settings['min_python']}" == f">={PYTHONS[0]}"
-    named = [c.rpartition(" ")[2] for c in metadata.get_all("Classifier") if c.startswith("Programming Language :: Python :: 3.")]
+    named = [
+        c.rpartition(" ")[2]
+        for c in metadata.get_all("Classifier")
+        if c.startswith("Programming Language :: Python :: 3.")
+    ]
     assert named == PYTHONS
 
 
@@ -87,7 +105,9 @@ for module in sys.argv[2:]: importlib.import_module(module)
 
 def module_names(folder):
     "Every module of the package in `folder`, packages too: `intr_nb.models`, `intr_nb.models.intr`."
-    parts = [path.relative_to(folder).with_suffix("").parts for path in sorted((folder / "intr_nb").rglob("*.py"))]
+    parts = [
+        path.relative_to(folder).with_suffix("").parts for path in sorted((folder / "intr_nb").rglob("*.py"))
+    ]
     return [".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts if p[-1] != "_modidx"]
 
 
@@ -111,7 +131,9 @@ def test_browsers_say_what_to_install():
     assert "intr_nb.browsers.browser" in browsers(ROOT)
     for module in browsers(ROOT):
         done = import_guarded(ROOT, [module])
-        assert done.returncode and done.stderr.splitlines()[-1].endswith('pip install "intr_nb[labs]"'), f"{module}: {done.stderr}"
+        assert done.returncode and done.stderr.splitlines()[-1].endswith('pip install "intr_nb[labs]"'), (
+            f"{module}: {done.stderr}"
+        )
 
 
 def test_a_module_that_imports_more_is_found(tmp_path):
@@ -122,6 +144,7 @@ def test_a_module_that_imports_more_is_found(tmp_path):
 
 
 # -- make --
+
 
 def test_make_help_lists_every_target():
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
@@ -148,13 +171,18 @@ def test_ci_runs_what_the_readme_says():
 
 # -- tools/run_notebook.py --
 
+
 def run_notebook(notebook, copy):
     return run(sys.executable, ROOT / "tools" / "run_notebook.py", notebook, copy)
 
 
 def test_notebook_runs_in_this_python_and_in_its_folder(tmp_path):
-    notebook = write_notebook(tmp_path / "in" / "a.ipynb", "# Counting", "import os, sys; print(sys.executable, os.getcwd())",
-                              "for i in range(3): print(f'\\r{i} of 2', end='', flush=True)")
+    notebook = write_notebook(
+        tmp_path / "in" / "a.ipynb",
+        "# Counting",
+        "import os, sys; print(sys.executable, os.getcwd())",
+        "for i in range(3): print(f'\\r{i} of 2', end='', flush=True)",
+    )
     copy = tmp_path / "out" / "a.ipynb"
     done = run_notebook(notebook, copy)
     assert done.returncode == 0, done.stderr
@@ -165,7 +193,9 @@ def test_notebook_runs_in_this_python_and_in_its_folder(tmp_path):
 
 
 def test_failing_notebook_shows_the_cell_and_leaves_nothing(tmp_path):
-    notebook = write_notebook(tmp_path / "b.ipynb", "print('before')", "birds = 0\n1 / birds", "print('after')")
+    notebook = write_notebook(
+        tmp_path / "b.ipynb", "print('before')", "birds = 0\n1 / birds", "print('after')"
+    )
     done = run_notebook(notebook, tmp_path / "out" / "b.ipynb")
     assert done.returncode == 1
     assert "before" in done.stdout and "after" not in done.stdout
@@ -183,16 +213,26 @@ def test_place_that_cannot_be_written_is_named_before_the_run(tmp_path):
 
 # -- tools/check_notebooks.py --
 
+
 @pytest.fixture
 def small_project(tmp_path):
     "A project of two notebooks, in step with its module and its README."
     for name in ("settings.ini", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    write_notebook(tmp_path / "nbs" / "index.ipynb", "# Title\n\n> Summary", "# Start\n\nSee [one](lib/one.ipynb).",
-                   "#| echo: false\nprint('not run')")
-    write_notebook(tmp_path / "nbs" / "lib" / "one.ipynb", "# One\n\n> Summary", "#| default_exp one", "#| export\nx = 1")
-    for command in ("from nbdev.clean import nbdev_clean as f", "from nbdev.doclinks import nbdev_export as f"):
+    write_notebook(
+        tmp_path / "nbs" / "index.ipynb",
+        "# Title\n\n> Summary",
+        "# Start\n\nSee [one](lib/one.ipynb).",
+        "#| echo: false\nprint('not run')",
+    )
+    write_notebook(
+        tmp_path / "nbs" / "lib" / "one.ipynb", "# One\n\n> Summary", "#| default_exp one", "#| export\nx = 1"
+    )
+    for command in (
+        "from nbdev.clean import nbdev_clean as f",
+        "from nbdev.doclinks import nbdev_export as f",
+    ):
         assert run(sys.executable, "-c", f"{command}; f()", cwd=tmp_path).returncode == 0
     assert run(sys.executable, "tools/readme.py", cwd=tmp_path).returncode == 0
     return tmp_path
@@ -205,14 +245,21 @@ def check(project):
 def test_project_in_step_passes(small_project):
     done = check(small_project)
     assert done.returncode == 0, done.stderr
-    assert (small_project / "README.md").read_text().endswith("# Title\n\nSummary\n\n# Start\n\nSee [one](nbs/lib/one.ipynb).\n")
+    assert (
+        (small_project / "README.md")
+        .read_text()
+        .endswith("# Title\n\nSummary\n\n# Start\n\nSee [one](nbs/lib/one.ipynb).\n")
+    )
 
 
-@pytest.mark.parametrize("path, old, new", [
-    ("intr_nb/one.py", "x = 1", "x = 2"),
-    ("nbs/lib/one.ipynb", '"execution_count": null', '"execution_count": 7'),
-    ("README.md", "Summary", "Another summary"),
-])
+@pytest.mark.parametrize(
+    "path, old, new",
+    [
+        ("intr_nb/one.py", "x = 1", "x = 2"),
+        ("nbs/lib/one.ipynb", '"execution_count": null', '"execution_count": 7'),
+        ("README.md", "Summary", "Another summary"),
+    ],
+)
 def test_what_is_out_of_step_is_named(small_project, path, old, new):
     file = small_project / path
     assert old in file.read_text()

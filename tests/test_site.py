@@ -1,4 +1,5 @@
 """The published site: what nbdev hands to quarto is whole, and every notebook, link and picture can be reached."""
+
 import os
 import re
 import shutil
@@ -9,13 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-
 from readme import LINK
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
-NOTEBOOKS = [path.relative_to(NBS) for path in sorted(NBS.rglob("*.ipynb"))
-             if not any(part.startswith((".", "_")) for part in path.relative_to(NBS).parts)]
+NOTEBOOKS = [
+    path.relative_to(NBS)
+    for path in sorted(NBS.rglob("*.ipynb"))
+    if not any(part.startswith((".", "_")) for part in path.relative_to(NBS).parts)
+]
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
 
 
@@ -28,7 +31,9 @@ def processed(tmp_path_factory):
     shutil.copytree(NBS, project / "nbs", symlinks=True, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     env = {name: value for name, value in os.environ.items() if name != "IN_TEST"} | {"PYTHONPATH": str(ROOT)}
     command = "from nbdev.quarto import refresh_quarto_yml as f; from nbdev.serve import proc_nbs as g; f(); g(n_workers=2)"
-    done = subprocess.run([sys.executable, "-c", command], cwd=project, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=project, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return project / "_proc"
 
@@ -65,7 +70,9 @@ def test_what_quarto_reads_is_there(processed):
     for name in config["metadata-files"] + [config["format"]["html"]["css"]]:
         assert (processed / name).is_file(), f"_quarto.yml names {name}, which is not in nbs/"
     made_by_nbdev = (processed / "nbdev.yml").read_text()
-    assert (NBS / "nbdev.yml").read_text() == made_by_nbdev, "settings.ini changed: run nbdev_proc_nbs and commit nbs/nbdev.yml"
+    assert (NBS / "nbdev.yml").read_text() == made_by_nbdev, (
+        "settings.ini changed: run nbdev_proc_nbs and commit nbs/nbdev.yml"
+    )
 
 
 def test_every_notebook_is_in_the_sidebar():
@@ -90,19 +97,28 @@ def test_notebook_starts_with_title_and_summary(path):
     lines = [line for line in read(NBS / path)[0].source.splitlines() if line.strip()]
     assert re.match(r"# \S", lines[0])
     assert re.match(r"> \S", lines[1])
-    assert all(re.match(r"- \S+: \S", line) for line in lines[2:]), f"the docs drop these lines of the first cell: {lines[2:]}"
+    assert all(re.match(r"- \S+: \S", line) for line in lines[2:]), (
+        f"the docs drop these lines of the first cell: {lines[2:]}"
+    )
 
 
 @every_notebook
 def test_no_heading_is_lost(processed, path):
     source, shown = headings(read(NBS / path)), headings(read(processed / path))
-    assert len(shown) == len(source) - 1, f"the docs hide headings that end in ' -': {source}"  # the title becomes front matter
+    assert len(shown) == len(source) - 1, (
+        f"the docs hide headings that end in ' -': {source}"
+    )  # the title becomes front matter
 
 
 @every_notebook
 def test_no_error_is_published(processed, path):
     for cells in (read(NBS / path), read(processed / path)):
-        errors = [output.ename for cell in cells for output in cell.get("outputs", []) if output.output_type == "error"]
+        errors = [
+            output.ename
+            for cell in cells
+            for output in cell.get("outputs", [])
+            if output.output_type == "error"
+        ]
         assert not errors
 
 
@@ -122,10 +138,17 @@ def test_readme_links_and_pictures_resolve():
     assert not missing
 
 
-@pytest.mark.skipif(not shutil.which("quarto"), reason="quarto is not on the PATH: the pages were not rendered")
+@pytest.mark.skipif(
+    not shutil.which("quarto"), reason="quarto is not on the PATH: the pages were not rendered"
+)
 def test_quarto_renders_every_page(processed):
     done = subprocess.run(["quarto", "render", "--no-cache"], cwd=processed, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    pages = {page.relative_to(processed / "_docs").as_posix() for page in (processed / "_docs").rglob("*.html")}
-    expected = {re.sub(r"(^|/)\d+[a-zA-Z0-9]*_", r"\1", path.with_suffix(".html").as_posix().lower()) for path in NOTEBOOKS}
+    pages = {
+        page.relative_to(processed / "_docs").as_posix() for page in (processed / "_docs").rglob("*.html")
+    }
+    expected = {
+        re.sub(r"(^|/)\d+[a-zA-Z0-9]*_", r"\1", path.with_suffix(".html").as_posix().lower())
+        for path in NOTEBOOKS
+    }
     assert expected <= pages

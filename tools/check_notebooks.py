@@ -3,6 +3,7 @@
 Usage: python tools/check_notebooks.py (from anywhere; nothing of the project is changed)
 The maintainer's commands run on a copy; where the copy then differs from the project, the exit status is 1.
 """
+
 import os
 import shutil
 import subprocess
@@ -31,26 +32,42 @@ def files(root):
     "The files to compare, with their contents, by their path in the project."
     patterns = ["README.md", "README_files/*", "intr_nb/**/*", "nbs/**/*.ipynb"]
     places = [path for pattern in patterns for path in root.glob(pattern)]
-    return {path.relative_to(root): path.read_bytes() for path in places
-            if path.is_file() and not any(part in IGNORED for part in path.parts)}
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in places
+        if path.is_file() and not any(part in IGNORED for part in path.parts)
+    }
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         copy(fresh)
-        env = {name: value for name, value in os.environ.items() if name != "IN_TEST"}  # with it nbdev_export does nothing
+        env = {
+            name: value for name, value in os.environ.items() if name != "IN_TEST"
+        }  # with it nbdev_export does nothing
         for command in COMMANDS:
             module, function = command.split(":")
-            subprocess.run([sys.executable, "-c", f"from {module} import {function}; {function}()"], cwd=fresh, env=env, check=True)
+            subprocess.run(
+                [sys.executable, "-c", f"from {module} import {function}; {function}()"],
+                cwd=fresh,
+                env=env,
+                check=True,
+            )
         subprocess.run([sys.executable, fresh / "tools" / "readme.py"], cwd=fresh, env=env, check=True)
         expected, found = files(fresh), files(ROOT)
 
     stale = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
     if stale:
-        listed = "\n".join(f"  {path}" + ("" if path in expected else " (comes from no notebook)") for path in stale)
-        sys.exit(f"Not in step with the notebooks, or not clean:\n{listed}\nRun `make export`, look at the changes, and commit them.")
-    print(f"{sum(path.suffix == '.ipynb' for path in found)} notebooks are clean; intr_nb/ and README.md are in step with them.")
+        listed = "\n".join(
+            f"  {path}" + ("" if path in expected else " (comes from no notebook)") for path in stale
+        )
+        sys.exit(
+            f"Not in step with the notebooks, or not clean:\n{listed}\nRun `make export`, look at the changes, and commit them."
+        )
+    print(
+        f"{sum(path.suffix == '.ipynb' for path in found)} notebooks are clean; intr_nb/ and README.md are in step with them."
+    )
 
 
 if __name__ == "__main__":

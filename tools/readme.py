@@ -4,6 +4,7 @@ Usage: python tools/readme.py (from anywhere in the project)
 nbdev's processors apply the directives (`#| hide`, `#| echo: false` and the like). Links and pictures are relative to nbs/ in the
 notebook and to the project's root in README.md. Pictures among the outputs go to README_files/.
 """
+
 import os
 import re
 import shutil
@@ -16,7 +17,11 @@ from nbdev.processors import FilterDefaults, add_links, exec_show_docs, insert_w
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "README_files"
 NOTE = "<!-- Made from nbs/index.ipynb by `make export`: edit that. -->"
-LEFT_OUT = [add_links, exec_show_docs, insert_warning]  # for the site; the first two depend on the machine, too
+LEFT_OUT = [
+    add_links,
+    exec_show_docs,
+    insert_warning,
+]  # for the site; the first two depend on the machine, too
 LINK = re.compile(r"""(\]\(|(?:src|href)=["'])(?!\w+:|/|\#)([^)"'\s]+)""")
 
 
@@ -31,13 +36,17 @@ def fence(text, language=""):
 def from_root(markdown):
     "Relative links and pictures outside code, seen from the project's root instead of nbs/."
     parts = re.split(r"(```.*?```|`[^`\n]+`)", markdown, flags=re.S)
-    return "".join(part if i % 2 else LINK.sub(lambda found: found[1] + os.path.normpath(f"nbs/{found[2]}"), part)
-                   for i, part in enumerate(parts))
+    return "".join(
+        part if i % 2 else LINK.sub(lambda found: found[1] + os.path.normpath(f"nbs/{found[2]}"), part)
+        for i, part in enumerate(parts)
+    )
 
 
 def output_to_markdown(output, name):
     if output["output_type"] == "error":
-        raise SystemExit(f"nbs/index.ipynb holds an error: {output['ename']}: {output['evalue']}. Mend it and run the notebook again.")
+        raise SystemExit(
+            f"nbs/index.ipynb holds an error: {output['ename']}: {output['evalue']}. Mend it and run the notebook again."
+        )
     if output["output_type"] == "stream":
         return fence("".join(output["text"]))
     data = output["data"]
@@ -63,7 +72,10 @@ def cell_to_markdown(cell):
 
 
 def main():
-    processor = NBProcessor(ROOT / "nbs" / "index.ipynb", procs=[proc for proc in FilterDefaults().procs() if proc not in LEFT_OUT])
+    processor = NBProcessor(
+        ROOT / "nbs" / "index.ipynb",
+        procs=[proc for proc in FilterDefaults().procs() if proc not in LEFT_OUT],
+    )
     processor.process()
     front = processor.nb.frontmatter_
     shutil.rmtree(PICTURES, ignore_errors=True)

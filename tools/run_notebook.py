@@ -4,6 +4,7 @@ Usage: python tools/run_notebook.py NOTEBOOK EXECUTED_COPY
 The notebook runs in its own folder, in a kernel of the very Python that runs this script. Where a cell fails, its source and
 its error are shown, the exit status is 1, and no copy is written.
 """
+
 import argparse
 import os
 import re
@@ -21,6 +22,7 @@ from nbconvert.filters import strip_ansi
 
 class ThisPython(KernelSpecManager):
     "Every kernel name means the Python that runs this script, whatever kernels the user has installed under that name."
+
     def get_kernel_spec(self, kernel_name):
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name=kernel_name, language="python")
@@ -28,6 +30,7 @@ class ThisPython(KernelSpecManager):
 
 class LiveClient(NotebookClient):
     "A notebook client that prints the cells' streams as they come."
+
     def process_message(self, msg, cell, cell_index):
         if msg["msg_type"] == "stream":
             print(msg["content"]["text"], end="", flush=True)
@@ -41,10 +44,19 @@ def headings(markdown):
 def run(notebook, folder):
     "Execute `notebook` (changed in place) in `folder`, echoing headings and streams."
     with tempfile.TemporaryDirectory() as private:
-        manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), connection_file=f"{private}/kernel.json",
-                                     transport="ipc", ip=f"{private}/kernel")  # sockets in a private folder, no network port
-        client = LiveClient(notebook, km=manager, timeout=None, coalesce_streams=True,
-                            resources={"metadata": {"path": str(folder)}})
+        manager = AsyncKernelManager(
+            kernel_spec_manager=ThisPython(),
+            connection_file=f"{private}/kernel.json",
+            transport="ipc",
+            ip=f"{private}/kernel",
+        )  # sockets in a private folder, no network port
+        client = LiveClient(
+            notebook,
+            km=manager,
+            timeout=None,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(folder)}},
+        )
         with client.setup_kernel(cleanup_kc=True):
             for index, cell in enumerate(notebook.cells):
                 if cell.cell_type == "markdown":
@@ -59,14 +71,18 @@ def run(notebook, folder):
 def fail(cell, error):
     ruler = "─" * 60
     errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
-    reason = "\n".join(errors[-1].traceback) if errors else f"{error}\nThe kernel ended; was there enough memory?"
+    reason = (
+        "\n".join(errors[-1].traceback) if errors else f"{error}\nThe kernel ended; was there enough memory?"
+    )
     if not sys.stderr.isatty():
         reason = strip_ansi(reason)
     sys.exit(f"\n{ruler}\nThis cell failed:\n\n{cell.source}\n{ruler}\n{reason}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebook", type=Path, help="the .ipynb to run; it stays as it is")
     parser.add_argument("copy", type=Path, help="where the executed copy goes")
     args = parser.parse_args()
@@ -82,7 +98,9 @@ def main():
         # Taken before the run: better to learn now than after minutes that the folder cannot be written
         handle, unfinished = tempfile.mkstemp(dir=args.copy.parent, prefix=".", suffix=".ipynb")
     except OSError as error:
-        sys.exit(f"Cannot write {args.copy}: {error}. Give another path, or make the folder {args.copy.parent} writable.")
+        sys.exit(
+            f"Cannot write {args.copy}: {error}. Give another path, or make the folder {args.copy.parent} writable."
+        )
     try:
         run(notebook, args.notebook.parent.resolve())
         with os.fdopen(handle, "w", encoding="utf-8") as file:

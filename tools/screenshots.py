@@ -2,6 +2,7 @@
 
 Usage: INTR_NB_SCREENSHOTS=shots pytest tests/test_browsers.py && python tools/screenshots.py shots
 """
+
 import sys
 from pathlib import Path
 
@@ -9,8 +10,15 @@ import numpy as np
 from PIL import Image
 
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "tutorials" / "browsers"
-SHOTS = dict(head_browser="head_browser_hover", evidence_explorer="evidence_explorer_0", company_explorer="company_explorer_0", bird_editor="bird_editor_1",
-             paint_box="paint_box_0", attribute_study="attribute_study_0", explanation_comparer="explanation_comparer_docs")
+SHOTS = dict(
+    head_browser="head_browser_hover",
+    evidence_explorer="evidence_explorer_0",
+    company_explorer="company_explorer_0",
+    bird_editor="bird_editor_1",
+    paint_box="paint_box_0",
+    attribute_study="attribute_study_0",
+    explanation_comparer="explanation_comparer_docs",
+)
 
 
 def cut(image, left=310, top=90, bottom=30, right=44):
@@ -23,9 +31,12 @@ def cut(image, left=310, top=90, bottom=30, right=44):
 def main(folder):
     OUT.mkdir(exist_ok=True)
     for name, shot in SHOTS.items():
-        if not (path := Path(folder) / f"{shot}.png").exists(): print(f"{path} is not there: {name}.jpg stays as it is"); continue
+        if not (path := Path(folder) / f"{shot}.png").exists():
+            print(f"{path} is not there: {name}.jpg stays as it is")
+            continue
         cut(Image.open(path)).save(OUT / f"{name}.jpg", quality=85, optimize=True)
         print(f"{OUT / name}.jpg: {(OUT / f'{name}.jpg').stat().st_size / 1e3:.0f} kB")
 
 
-if __name__ == "__main__": main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -4,6 +4,7 @@ Usage: python tools/stills.py [notebook ...] (by default all in nbs/)
 A widget lives in a kernel: on the site, and for whoever opens the file, only the picture is left. Without this, the
 page would ask the network for a widget manager and then show nothing.
 """
+
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ VIEW = KIND + "view+json"
 
 def strip(notebook):
     "How many live widgets were taken out of a notebook that was read."
-    count = bool(notebook.metadata.pop("widgets", None))  # the state of all widgets, with their JavaScript: megabytes
+    count = bool(
+        notebook.metadata.pop("widgets", None)
+    )  # the state of all widgets, with their JavaScript: megabytes
     for cell in notebook.cells:
         if cell.cell_type == "code":
             kept = [output for output in cell.outputs if VIEW not in output.get("data", {})]

@@ -6,119 +6,218 @@
 __all__ = ['Example', 'bird_examples', 'append', 'read_answers', 'AttributeStudy', 'Score']
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-003
-import datetime, hashlib, json, os, random, time
+import datetime
+import hashlib
+import json
+import os
+import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np, torch
+
+import numpy as np
+import torch
 from PIL import Image
+
+from intr_nb.browsers.browser import (
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
 from ..core.display import pixels, table
+from ..evaluation.head_alignment import densities
 from ..explanations.explainer import explain
 from ..explanations.explanation import patch
-from ..evaluation.head_alignment import densities
-from ..models.hub import as_trained
 from ..explanations.plots import short
-from .browser import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
+from ..models.hub import as_trained
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-009
 @dataclass
 class Example:
     "An image to be asked about"
-    image: object # as `explain` takes it
-    attributes: dict # name -> value, as text: what the image has
-    masks: dict | None = None # name -> (H, W) bool; None: not known
+
+    image: object  # as `explain` takes it
+    attributes: dict  # name -> value, as text: what the image has
+    masks: dict | None = None  # name -> (H, W) bool; None: not known
+
 
 def bird_examples(
-    aviary, # drawn birds
-    species: int = 4, # how many
-    each: int = 5, # birds of each
-    seed: int = 0, # of the choice
-) -> list: # of `Example`
+    aviary,  # drawn birds
+    species: int = 4,  # how many
+    each: int = 5,  # birds of each
+    seed: int = 0,  # of the choice
+) -> list:  # of `Example`
     "Birds of a few species, in the numbers of the paper"
     r, n = random.Random(seed), len(aviary.species)
-    if not 1 <= species <= n: raise ValueError(f"species={species}: the aviary has {n}")
-    if len(aviary) // n < each: raise ValueError(f"each={each}: an aviary of {len(aviary)} birds has {len(aviary) // n} of each species; make one of {each * n}")
-    chosen = [aviary.bird(k * n + c) for c in sorted(r.sample(range(n), species)) for k in sorted(r.sample(range(len(aviary) // n), each))]
-    return [Example(b.image, {a: v for a, v in b.species.attributes.items() if v not in ("none", "plain")}, b.masks) for b in chosen]
+    if not 1 <= species <= n:
+        raise ValueError(f"species={species}: the aviary has {n}")
+    if len(aviary) // n < each:
+        raise ValueError(
+            f"each={each}: an aviary of {len(aviary)} birds has {len(aviary) // n} of each species; make one of {each * n}"
+        )
+    chosen = [
+        aviary.bird(k * n + c)
+        for c in sorted(r.sample(range(n), species))
+        for k in sorted(r.sample(range(len(aviary) // n), each))
+    ]
+    return [
+        Example(
+            b.image, {a: v for a, v in b.species.attributes.items() if v not in ("none", "plain")}, b.masks
+        )
+        for b in chosen
+    ]
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-012
 def append(path, answer: dict):
     "Add a line, and wait until it is on the disk"
     with open(path, "ab+") as file:
-        if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n": file.write(b"\n")
+        if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+            file.write(b"\n")
         file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
-        file.flush(); os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
+
 
 def read_answers(
-    *paths, # one file for each student, or all in one
-    study: str | None = None, # only this one's are allowed
-) -> dict: # (student, image, head) -> answer
+    *paths,  # one file for each student, or all in one
+    study: str | None = None,  # only this one's are allowed
+) -> dict:  # (student, image, head) -> answer
     "Answers of several files; of two to the same question the later counts"
     lines = []
     for path in map(Path, paths):
-        if not path.is_file(): raise FileNotFoundError(f"no answers {str(path)!r}: expected a file that an AttributeStudy wrote")
+        if not path.is_file():
+            raise FileNotFoundError(f"no answers {str(path)!r}: expected a file that an AttributeStudy wrote")
         for n, line in enumerate(path.read_bytes().split(b"\n"), 1):
-            try: a = json.loads(line)
-            except ValueError: continue # half written
-            if not isinstance(a, dict) or not {"study", "student", "image", "head", "answer", "time"} <= set(a): raise ValueError(f"line {n} of {str(path)!r} is no answer: expected study, student, image, head, answer and time")
-            if study not in (None, a["study"]): raise ValueError(f"line {n} of {str(path)!r} belongs to study {a['study']}, not {study}: another model, other images or other attributes; don't pool them")
+            try:
+                a = json.loads(line)
+            except ValueError:
+                continue  # half written
+            if not isinstance(a, dict) or not {"study", "student", "image", "head", "answer", "time"} <= set(
+                a
+            ):
+                raise ValueError(
+                    f"line {n} of {str(path)!r} is no answer: expected study, student, image, head, answer and time"
+                )
+            if study not in (None, a["study"]):
+                raise ValueError(
+                    f"line {n} of {str(path)!r} belongs to study {a['study']}, not {study}: another model, other images or other attributes; don't pool them"
+                )
             lines.append(a)
     return {(a["student"], a["image"], a["head"]): a for a in sorted(lines, key=lambda a: a["time"])}
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-015
 class AttributeStudy(Browser):
     "Which attribute does each map seem to mark?"
-    position = T.Int(0).tag(view=True) # of the question, in the student's order
-    answered = T.Int(0).tag(view=True) # how many answers there are
+
+    position = T.Int(0).tag(view=True)  # of the question, in the student's order
+    answered = T.Int(0).tag(view=True)  # how many answers there are
 
     @T.validate("position")
     def _place(self, proposal):
-        if 0 <= proposal["value"] <= len(self.order): return proposal["value"]
-        raise ValueError(f"position={proposal['value']}: there are {len(self.order)} questions, numbered from 0")
+        if 0 <= proposal["value"] <= len(self.order):
+            return proposal["value"]
+        raise ValueError(
+            f"position={proposal['value']}: there are {len(self.order)} questions, numbered from 0"
+        )
 
-    def __init__(self,
-        model, # as in `explain`
-        examples: list, # of `Example`
-        student: str, # a name or a number; goes into the file
-        path=None, # of the answers; None: attribute_study_<student>.jsonl in this folder
-        what: str = "attention", # as in the paper; or "evidence": its positive part
-        seed: int = 0, # of the order
+    def __init__(
+        self,
+        model,  # as in `explain`
+        examples: list,  # of `Example`
+        student: str,  # a name or a number; goes into the file
+        path=None,  # of the answers; None: attribute_study_<student>.jsonl in this folder
+        what: str = "attention",  # as in the paper; or "evidence": its positive part
+        seed: int = 0,  # of the order
     ):
         self.order = []
         super().__init__()
-        self._pressed, self.pause = 0., .4 # seconds between two answers
-        if not examples: raise ValueError("examples is empty: expected at least one Example to ask about")
-        if what not in ("attention", "evidence"): raise ValueError(f"what={what!r}: expected 'attention' or 'evidence'")
-        if not str(student).strip(): raise ValueError("student is empty: give a name or a number, the answers are kept under it")
-        self.model, self.examples, self.student, self.what, self.seed = model, examples, str(student), what, seed
+        self._pressed, self.pause = 0.0, 0.4  # seconds between two answers
+        if not examples:
+            raise ValueError("examples is empty: expected at least one Example to ask about")
+        if what not in ("attention", "evidence"):
+            raise ValueError(f"what={what!r}: expected 'attention' or 'evidence'")
+        if not str(student).strip():
+            raise ValueError("student is empty: give a name or a number, the answers are kept under it")
+        self.model, self.examples, self.student, self.what, self.seed = (
+            model,
+            examples,
+            str(student),
+            what,
+            seed,
+        )
         self.options = list(dict.fromkeys(a for e in examples for a in e.attributes))
         self.heads = len(self.maps(0))
-        self.images = [hashlib.sha1(pixels(as_trained(model, e.image)).tobytes()).hexdigest()[:12] for e in examples]
-        weights = hashlib.sha1(b"".join(t.double().cpu().numpy().tobytes() for t in model.state_dict().values())).hexdigest() # the same on every machine; maps differ in the last digit
-        self.study = hashlib.sha1(json.dumps([weights, self.images, self.options, self.heads, what]).encode()).hexdigest()[:12]
+        self.images = [
+            hashlib.sha1(pixels(as_trained(model, e.image)).tobytes()).hexdigest()[:12] for e in examples
+        ]
+        weights = hashlib.sha1(
+            b"".join(t.double().cpu().numpy().tobytes() for t in model.state_dict().values())
+        ).hexdigest()  # the same on every machine; maps differ in the last digit
+        self.study = hashlib.sha1(
+            json.dumps([weights, self.images, self.options, self.heads, what]).encode()
+        ).hexdigest()[:12]
         r = random.Random(f"{seed} {self.student}")
-        self.order = [(i, h) for i in r.sample(range(len(examples)), len(examples)) for h in r.sample(range(self.heads), self.heads)]
+        self.order = [
+            (i, h)
+            for i in r.sample(range(len(examples)), len(examples))
+            for h in r.sample(range(self.heads), self.heads)
+        ]
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.student)
         self.path = Path(path or f"attribute_study_{safe}.jsonl")
         known = read_answers(self.path, study=self.study) if self.path.exists() else {}
-        self.answers = {(i, h): known[k]["answer"] for i, h in self.order if (k := (self.student, self.images[i], h)) in known}
-        self.answered, self.position = len(self.answers), next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order))
+        self.answers = {
+            (i, h): known[k]["answer"]
+            for i, h in self.order
+            if (k := (self.student, self.images[i], h)) in known
+        }
+        self.answered, self.position = (
+            len(self.answers),
+            next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order)),
+        )
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-016
 @patch
 @kept(size=8)
-def maps(self: AttributeStudy, i: int) -> torch.Tensor: # (R, h, w)
+def maps(self: AttributeStudy, i: int) -> torch.Tensor:  # (R, h, w)
     "The heads' maps of the predicted class"
     e = explain(self.model, self.examples[i].image)
-    if not e.has(self.what): raise TypeError(f"a {type(self.model).__name__} gives no {self.what}: {e.note}")
+    if not e.has(self.what):
+        raise TypeError(f"a {type(self.model).__name__} gives no {self.what}: {e.note}")
     return getattr(e, self.what)[:, e.at(e.prediction)].clamp(min=0)
+
 
 @patch
 def answer(self: AttributeStudy, attribute):
     "Write down what this map seems to mark, None for nothing, and go to the next question"
-    if self.position == len(self.order): raise ValueError("all questions are answered; go back with the arrow keys to change one")
+    if self.position == len(self.order):
+        raise ValueError("all questions are answered; go back with the arrow keys to change one")
     (i, h), own = self.order[self.position], self.examples[self.order[self.position][0]].attributes
-    if attribute is not None and attribute not in own: raise ValueError(f"{attribute!r} is no attribute of this image: expected one of {', '.join(own)}, or None")
-    append(self.path, dict(study=self.study, student=self.student, image=self.images[i], head=h, answer=attribute, time=datetime.datetime.now(datetime.timezone.utc).isoformat(), position=self.position, seed=self.seed))
+    if attribute is not None and attribute not in own:
+        raise ValueError(
+            f"{attribute!r} is no attribute of this image: expected one of {', '.join(own)}, or None"
+        )
+    append(
+        self.path,
+        dict(
+            study=self.study,
+            student=self.student,
+            image=self.images[i],
+            head=h,
+            answer=attribute,
+            time=datetime.datetime.now(datetime.timezone.utc).isoformat(),
+            position=self.position,
+            seed=self.seed,
+        ),
+    )
     self.answers[i, h] = attribute
     self.answered, self.position = len(self.answers), self.position + 1
 
@@ -126,65 +225,130 @@ def answer(self: AttributeStudy, attribute):
 @dataclass(repr=False)
 class Score:
     "What a class of students saw in the maps"
-    students: int # who finished at least one image
-    rows: list # (image, attribute, how many named it, how many were asked, lies a map's largest share on it: True, False or None)
-    hits: list # (student, share of the answers that are the truth, how many answers)
+
+    students: int  # who finished at least one image
+    rows: list  # (image, attribute, how many named it, how many were asked, lies a map's largest share on it: True, False or None)
+    hits: list  # (student, share of the answers that are the truth, how many answers)
 
     @property
-    def majority(self): "Share of attributes that more than half named"; return float(np.mean([2 * n > m for _, _, n, m, _ in self.rows])) if self.rows else float("nan")
+    def majority(self):
+        "Share of attributes that more than half named"
+        return float(np.mean([2 * n > m for _, _, n, m, _ in self.rows])) if self.rows else float("nan")
+
     @property
-    def possible(self): "The same, had all seen exactly what the masks say; None without masks"; known = [t for *_, t in self.rows if t is not None]; return float(np.mean(known)) if known else None
+    def possible(self):
+        "The same, had all seen exactly what the masks say; None without masks"
+        known = [t for *_, t in self.rows if t is not None]
+        return float(np.mean(known)) if known else None
+
     @property
-    def right(self): "Share of answers that are the truth; None without masks"; n = sum(k for *_, k in self.hits); return sum(s * k for _, s, k in self.hits) / n if n else None
-    def by_attribute(self): return {a: float(np.mean([2 * n > m for _, b, n, m, _ in self.rows if a == b])) for a in dict.fromkeys(r[1] for r in self.rows)}
+    def right(self):
+        "Share of answers that are the truth; None without masks"
+        n = sum(k for *_, k in self.hits)
+        return sum(s * k for _, s, k in self.hits) / n if n else None
+
+    def by_attribute(self):
+        return {
+            a: float(np.mean([2 * n > m for _, b, n, m, _ in self.rows if a == b]))
+            for a in dict.fromkeys(r[1] for r in self.rows)
+        }
+
     def __repr__(self):
-        truth = "" if self.possible is None else f"; masks alone would score {self.possible:.1%}; {self.right or 0:.1%} of the answers are the truth"
+        truth = (
+            ""
+            if self.possible is None
+            else f"; masks alone would score {self.possible:.1%}; {self.right or 0:.1%} of the answers are the truth"
+        )
         return f"Score({self.majority:.1%} of {len(self.rows)} attributes seen by a majority of {self.students} students{truth})"
-    def _repr_html_(self): return table(["attribute", "seen by a majority", "images"], [[a, f"{v:.0%}", sum(r[1] == a for r in self.rows)] for a, v in self.by_attribute().items()]) + f"<div>{self!r}</div>"
+
+    def _repr_html_(self):
+        return (
+            table(
+                ["attribute", "seen by a majority", "images"],
+                [[a, f"{v:.0%}", sum(r[1] == a for r in self.rows)] for a, v in self.by_attribute().items()],
+            )
+            + f"<div>{self!r}</div>"
+        )
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-026
 @patch
 @kept(size=64)
-def truth(self: AttributeStudy, i: int) -> list | None: # of attributes or None, one a head
+def truth(self: AttributeStudy, i: int) -> list | None:  # of attributes or None, one a head
     "On which of the image's attributes each map lies most, None where it lies more elsewhere; None: no masks"
     e = self.examples[i]
-    if e.masks is None: return None
+    if e.masks is None:
+        return None
     masks = {a: e.masks[a] for a in e.attributes if e.masks[a].any()}
-    top = densities(self.maps(i), {**masks, "": ~np.any(list(e.masks.values()), 0)}).nan_to_num(-1).argmax(1).tolist()
+    top = (
+        densities(self.maps(i), {**masks, "": ~np.any(list(e.masks.values()), 0)})
+        .nan_to_num(-1)
+        .argmax(1)
+        .tolist()
+    )
     return [[*masks, None][k] for k in top]
 
+
 @patch
-def score(self: AttributeStudy,
-    *paths, # of the students' files; none: this student's own
+def score(
+    self: AttributeStudy,
+    *paths,  # of the students' files; none: this student's own
 ) -> Score:
     "The majority's score over several students' files"
     found, rows, hits, finished = read_answers(*(paths or [self.path]), study=self.study), [], {}, set()
     students = list(dict.fromkeys(s for s, *_ in found))
     for i, (image, e) in enumerate(zip(self.images, self.examples)):
-        sheets = {s: [found[s, image, h]["answer"] for h in range(self.heads)] for s in students if all((s, image, h) in found for h in range(self.heads))}
+        sheets = {
+            s: [found[s, image, h]["answer"] for h in range(self.heads)]
+            for s in students
+            if all((s, image, h) in found for h in range(self.heads))
+        }
         t, finished = self.truth(i), finished | set(sheets)
         for s, sheet in sheets.items():
-            if t is not None: hits.setdefault(s, []).extend(a == b for a, b in zip(sheet, t))
-        if sheets: rows += [(image, a, sum(a in sheet for sheet in sheets.values()), len(sheets), None if t is None else a in t) for a in e.attributes]
+            if t is not None:
+                hits.setdefault(s, []).extend(a == b for a, b in zip(sheet, t))
+        if sheets:
+            rows += [
+                (
+                    image,
+                    a,
+                    sum(a in sheet for sheet in sheets.values()),
+                    len(sheets),
+                    None if t is None else a in t,
+                )
+                for a in e.attributes
+            ]
     return Score(len(finished), rows, [(s, float(np.mean(v)), len(v)) for s, v in hits.items()])
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-033
 @patch
 @kept(size=8)
-def copies(self: AttributeStudy, i: int) -> tuple: # addresses: in colour, pale
+def copies(self: AttributeStudy, i: int) -> tuple:  # addresses: in colour, pale
     a = pixels(as_trained(self.model, self.examples[i].image))
-    if max(a.shape[:2]) < 200: a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
-    return data_uri(a), data_uri(np.repeat(100 + .6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8))
+    if max(a.shape[:2]) < 200:
+        a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
+    return data_uri(a), data_uri(np.repeat(100 + 0.6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8))
+
 
 @patch
 def main_scene(self: AttributeStudy, width: int = 960, size: int = 330) -> Scene:
     "The question"
     k, n = self.position, len(self.order)
-    scene = Scene(width, size + 40, f"Question {min(k + 1, n)} of {n}: which attribute does the marked region show?")
+    scene = Scene(
+        width, size + 40, f"Question {min(k + 1, n)} of {n}: which attribute does the marked region show?"
+    )
     if k == n:
         still = [q for q, asked in enumerate(self.order) if asked not in self.answers]
-        if still: scene.text(0, 40, f"{len(still)} of {n} questions are still open: click here for the first of them", 16, data_click=f"question {still[0]}", text_decoration="underline")
-        else: scene.text(0, 40, f"Done: {self.answered} of {n} answers are in {self.path.name}. Thank you!", 16)
+        if still:
+            scene.text(
+                0,
+                40,
+                f"{len(still)} of {n} questions are still open: click here for the first of them",
+                16,
+                data_click=f"question {still[0]}",
+                text_decoration="underline",
+            )
+        else:
+            scene.text(0, 40, f"Done: {self.answered} of {n} answers are in {self.path.name}. Thank you!", 16)
         scene.height = 60
         return scene
     i, h = self.order[k]
@@ -192,8 +356,10 @@ def main_scene(self: AttributeStudy, width: int = 960, size: int = 330) -> Scene
     ih, iw = as_trained(self.model, self.examples[i].image).shape[1:]
     pw, ph = size * min(1, iw / ih), size * min(1, ih / iw)
     known = f", your answer: {self.answers[i, h] or 'none of these'}" if (i, h) in self.answers else ""
-    scene.text(0, 16, f"question {k + 1} of {n}: what does the large map mark?{known}", 13, 640, font_weight="bold")
-    scene.add("rect", x=660, y=6, width=300, height=8, fill="currentColor", fill_opacity=.15)
+    scene.text(
+        0, 16, f"question {k + 1} of {n}: what does the large map mark?{known}", 13, 640, font_weight="bold"
+    )
+    scene.add("rect", x=660, y=6, width=300, height=8, fill="currentColor", fill_opacity=0.15)
     scene.add("rect", x=660, y=6, width=round(300 * self.answered / n, 1), height=8, fill="#e05400")
     scene.picture(0, 28, pw, ph, colour)
     scene.picture(pw + 12, 28, pw, ph, pale)
@@ -204,18 +370,41 @@ def main_scene(self: AttributeStudy, width: int = 960, size: int = 330) -> Scene
         px, py, s = x + j % 3 * step, 28 + j // 3 * (step * min(1, ih / iw) + 2), (step - 8) / size
         scene.picture(px, py, s * pw, s * ph, pale)
         scene.picture(px, py, s * pw, s * ph, data_uri(tint(m[other], m[other].max().item(), False)))
-        if other == h: scene.add("rect", x=round(px - 1.5, 1), y=round(py - 1.5, 1), width=round(s * pw + 3, 1), height=round(s * ph + 3, 1), fill="none", stroke="#1976d2", stroke_width=3)
-        if (i, other) in self.answers: scene.text(px + 4, py + s * ph - 5, "✓", 16, fill="#000", font_weight="bold")
-        scene.panel(px, py, s * pw, s * ph, f"question {self.order.index((i, other))}", {}, self.answers.get((i, other), "not answered yet") or "none of these")
+        if other == h:
+            scene.add(
+                "rect",
+                x=round(px - 1.5, 1),
+                y=round(py - 1.5, 1),
+                width=round(s * pw + 3, 1),
+                height=round(s * ph + 3, 1),
+                fill="none",
+                stroke="#1976d2",
+                stroke_width=3,
+            )
+        if (i, other) in self.answers:
+            scene.text(px + 4, py + s * ph - 5, "✓", 16, fill="#000", font_weight="bold")
+        scene.panel(
+            px,
+            py,
+            s * pw,
+            s * ph,
+            f"question {self.order.index((i, other))}",
+            {},
+            self.answers.get((i, other), "not answered yet") or "none of these",
+        )
     scene.height = round(max(36 + ph, 28 + -(-len(here) // 3) * (step * min(1, ih / iw) + 2)))
     return scene
 
+
 @patch
-def scenes(self: AttributeStudy): return dict(main=self.main_scene)
+def scenes(self: AttributeStudy):
+    return dict(main=self.main_scene)
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-035
 @patch
-def click(self: AttributeStudy, name, row=None, column=None): self.position = int(name.split()[1])
+def click(self: AttributeStudy, name, row=None, column=None):
+    self.position = int(name.split()[1])
+
 
 @patch
 def key(self: AttributeStudy, name):
@@ -223,29 +412,56 @@ def key(self: AttributeStudy, name):
     step = dict(ArrowRight=1, ArrowLeft=-1).get(name, 0)
     self.position = min(max(self.position + step, 0), len(self.order))
 
+
 @patch
 def build(self: AttributeStudy):
     buttons = W.HBox(layout=W.Layout(flex_flow="row wrap"))
     buttons.add_class("intr-nb-answers")
+
     def choice(text, value):
-        made = W.Button(description=text, icon="ban" if value is None else "tag", layout=W.Layout(width="auto"))
+        made = W.Button(
+            description=text, icon="ban" if value is None else "tag", layout=W.Layout(width="auto")
+        )
+
         def press(_):
-            if time.monotonic() - self._pressed < self.pause: return # a double click is one answer
+            if time.monotonic() - self._pressed < self.pause:
+                return  # a double click is one answer
             self._pressed = time.monotonic()
-            with self.attempt(): self.answer(value); self.refresh()
+            with self.attempt():
+                self.answer(value)
+                self.refresh()
+
         made.on_click(press)
         return made
+
     def offer(*_):
-        own = {} if self.position == len(self.order) else self.examples[self.order[self.position][0]].attributes
-        wanted = [(f"{short(a, 30)}: {short(v, 30)}".replace("_", " "), a) for a, v in own.items()] + [("none of these", None)] * bool(own)
-        if [t for t, _ in wanted] != [b.description for b in buttons.children]: buttons.children = [choice(*w) for w in wanted]
+        own = (
+            {} if self.position == len(self.order) else self.examples[self.order[self.position][0]].attributes
+        )
+        wanted = [(f"{short(a, 30)}: {short(v, 30)}".replace("_", " "), a) for a, v in own.items()] + [
+            ("none of these", None)
+        ] * bool(own)
+        if [t for t, _ in wanted] != [b.description for b in buttons.children]:
+            buttons.children = [choice(*w) for w in wanted]
+
     self.observe(offer, "position")
     offer()
+
     def turn(text, key, tip):
         made = W.Button(description=text, tooltip=tip, layout=W.Layout(width="3em", flex="0 0 auto"))
         made.on_click(lambda _: self.key(key))
         return made
-    return [self.stage("main"), W.HBox([turn("◀", "ArrowLeft", "the question before (left arrow)"), turn("▶", "ArrowRight", "the next question (right arrow)"), buttons])]
+
+    return [
+        self.stage("main"),
+        W.HBox(
+            [
+                turn("◀", "ArrowLeft", "the question before (left arrow)"),
+                turn("▶", "ArrowRight", "the next question (right arrow)"),
+                buttons,
+            ]
+        ),
+    ]
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-042
 @patch
@@ -253,28 +469,102 @@ def to_figure(self: AttributeStudy, many: int = 8):
     "The maps of the first images, and the truth on request"
     from plotly.graph_objects import Heatmap, Scatter
     from plotly.subplots import make_subplots
+
     columns = min(4, self.heads)
     rows = -(-self.heads // columns)
-    figure = make_subplots(rows, columns + 1, specs=[[dict(rowspan=rows) if c == 0 and r == 0 else None if c == 0 else {} for c in range(columns + 1)] for r in range(rows)], horizontal_spacing=.02, vertical_spacing=.04)
+    figure = make_subplots(
+        rows,
+        columns + 1,
+        specs=[
+            [dict(rowspan=rows) if c == 0 and r == 0 else None if c == 0 else {} for c in range(columns + 1)]
+            for r in range(rows)
+        ],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.04,
+    )
     shown = list(dict.fromkeys(i for i, _ in self.order))[:many]
     h, w = as_trained(self.model, self.examples[shown[0]].image).shape[1:]
     heads = {i: [x for j, x in self.order if j == i] for i in shown}
-    def told(i): return [plain(("not known" if self.truth(i) is None else self.truth(i)[x] or "none of these").replace("_", " ")) for x in heads[i]]
-    places = [(r + 1, c + 2) for r in range(rows) for c in range(columns)][:self.heads]
+
+    def told(i):
+        return [
+            plain(
+                ("not known" if self.truth(i) is None else self.truth(i)[x] or "none of these").replace(
+                    "_", " "
+                )
+            )
+            for x in heads[i]
+        ]
+
+    places = [(r + 1, c + 2) for r in range(rows) for c in range(columns)][: self.heads]
     for place, x in zip(places, heads[shown[0]]):
         z = lean(self.maps(shown[0])[x])
-        figure.add_trace(Heatmap(z=z, x0=w / len(z[0]) / 2, dx=w / len(z[0]), y0=h / len(z) / 2, dy=h / len(z), colorscale=colorscale(False), showscale=False, hoverinfo="skip"), *place)
-    for place, t in zip(places, told(shown[0])): figure.add_trace(Scatter(x=[w / 2], y=[h * .93], text=[t], mode="text", textfont=dict(color="#000", size=13), visible=False, hoverinfo="skip", showlegend=False), *place)
+        figure.add_trace(
+            Heatmap(
+                z=z,
+                x0=w / len(z[0]) / 2,
+                dx=w / len(z[0]),
+                y0=h / len(z) / 2,
+                dy=h / len(z),
+                colorscale=colorscale(False),
+                showscale=False,
+                hoverinfo="skip",
+            ),
+            *place,
+        )
+    for place, t in zip(places, told(shown[0])):
+        figure.add_trace(
+            Scatter(
+                x=[w / 2],
+                y=[h * 0.93],
+                text=[t],
+                mode="text",
+                textfont=dict(color="#000", size=13),
+                visible=False,
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            *place,
+        )
     figure.update_xaxes(range=[0, w], visible=False).update_yaxes(range=[h, 0], visible=False)
     refs = [(1, 1), *places]
     for k, (r, c) in enumerate(refs):
         axes = next(iter(figure.select_xaxes(row=r, col=c))).plotly_name.replace("axis", "")
-        figure.add_layout_image(source=self.copies(shown[0])[min(k, 1)], x=0, y=0, sizex=w, sizey=h, sizing="stretch", layer="below", xref=axes, yref=axes.replace("x", "y"))
+        figure.add_layout_image(
+            source=self.copies(shown[0])[min(k, 1)],
+            x=0,
+            y=0,
+            sizex=w,
+            sizey=h,
+            sizing="stretch",
+            layer="below",
+            xref=axes,
+            yref=axes.replace("x", "y"),
+        )
         figure.update_yaxes(scaleanchor=axes, constrain="domain", row=r, col=c)
     n = self.heads
-    def listed(i): return "this image has " + ", ".join(f"{a.replace('_', ' ')} {v}" for a, v in self.examples[i].attributes.items())
-    images = {f"image {k + 1}": (dict(z=[lean(self.maps(i)[x]) for x in heads[i]] + [None] * n, text=[None] * n + [[t] for t in told(i)]),
-                                 {f"images[{k}].source": self.copies(i)[min(k, 1)] for k in range(n + 1)} | {"title.text": plain(listed(i), 160)}) for k, i in enumerate(shown)}
+
+    def listed(i):
+        return "this image has " + ", ".join(
+            f"{a.replace('_', ' ')} {v}" for a, v in self.examples[i].attributes.items()
+        )
+
+    images = {
+        f"image {k + 1}": (
+            dict(
+                z=[lean(self.maps(i)[x]) for x in heads[i]] + [None] * n,
+                text=[None] * n + [[t] for t in told(i)],
+            ),
+            {f"images[{k}].source": self.copies(i)[min(k, 1)] for k in range(n + 1)}
+            | {"title.text": plain(listed(i), 160)},
+        )
+        for k, i in enumerate(shown)
+    }
     truth = {"guess first": (dict(visible=False), {}), "show what each lies on": (dict(visible=True), {})}
-    twin(figure, [menu(images, 0, y=1.2), menu(truth, .2, list(range(n, 2 * n)), y=1.2)], 480, plain(listed(shown[0]), 160))
-    return figure.update_layout(title=dict(y=.98, yanchor="top"))
+    twin(
+        figure,
+        [menu(images, 0, y=1.2), menu(truth, 0.2, list(range(n, 2 * n)), y=1.2)],
+        480,
+        plain(listed(shown[0]), 160),
+    )
+    return figure.update_layout(title=dict(y=0.98, yanchor="top"))

@@ -6,50 +6,81 @@
 __all__ = ['BirdState', 'BirdEditor']
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-003
-import numpy as np, torch, torch.nn.functional as F
-from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species, normalise
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .browser import T, W, kept
 from .edit_browser import ChangeBrowser, change_figure
+from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species, normalise
 from ..explanations.explainer import class_list
 from ..explanations.explanation import patch
 from ..explanations.plots import short
-from .browser import T, W, kept
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-009
 class BirdState(ChangeBrowser):
     "A value for every attribute; None: the bird's own"
-    vars().update({a: T.Enum((None, *values), None, allow_none=True).tag(view=True) for a, values in ATTRIBUTES.items()})
-    attribute = T.Enum(tuple(ATTRIBUTES), next(iter(ATTRIBUTES))) # that the arrow keys exchange: the one touched last
+
+    vars().update(
+        {a: T.Enum((None, *values), None, allow_none=True).tag(view=True) for a, values in ATTRIBUTES.items()}
+    )
+    attribute = T.Enum(
+        tuple(ATTRIBUTES), next(iter(ATTRIBUTES))
+    )  # that the arrow keys exchange: the one touched last
 
     hint = "Nothing is exchanged yet: choose a value above, or click a part of the bird."
 
     @T.observe(*ATTRIBUTES)
-    def _touched(self, change): self.attribute = self.attribute if self._busy else change["name"]
+    def _touched(self, change):
+        self.attribute = self.attribute if self._busy else change["name"]
+
 
 class BirdEditor(BirdState):
     "What if this bird had another crown?"
+
     def __init__(self, model, aviary, **options):
-        if not hasattr(aviary, "bird"): raise TypeError(f"BirdEditor draws birds anew, so it needs an Aviary, not a {type(aviary).__name__}: for other pictures take PaintBox of intr_nb.browsers.paint_editor")
-        if model.num_classes != len(aviary.species): raise ValueError(f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order")
+        if not hasattr(aviary, "bird"):
+            raise TypeError(
+                f"BirdEditor draws birds anew, so it needs an Aviary, not a {type(aviary).__name__}: for other pictures take PaintBox of intr_nb.browsers.paint_editor"
+            )
+        if model.num_classes != len(aviary.species):
+            raise ValueError(
+                f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order"
+            )
         self.aviary = aviary
         super().__init__(model, aviary, **{"class_names": aviary.class_names} | options)
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-011
 @patch
-def own(self: BirdEditor) -> dict: "The attributes of the bird in view, as it was"; return self.bird(self.index, "").species.attributes
+def own(self: BirdEditor) -> dict:
+    "The attributes of the bird in view, as it was"
+    return self.bird(self.index, "").species.attributes
+
 
 @patch
-def edit_key(self: BirdEditor) -> tuple | str: # what is exchanged
-    return tuple((a, getattr(self, a)) for a, own in self.own().items() if getattr(self, a) not in (None, own)) or ""
+def edit_key(self: BirdEditor) -> tuple | str:  # what is exchanged
+    return (
+        tuple((a, getattr(self, a)) for a, own in self.own().items() if getattr(self, a) not in (None, own))
+        or ""
+    )
+
 
 @patch
 @kept(size=32)
 def bird(self: BirdEditor, i: int, key) -> Bird:
     "Bird `i` with attributes exchanged"
     bird = self.aviary.bird(i)
-    return Bird(Species(bird.species.name, {**bird.species.attributes, **dict(key)}), bird.scene, bird.size) if key else bird
+    return (
+        Bird(Species(bird.species.name, {**bird.species.attributes, **dict(key)}), bird.scene, bird.size)
+        if key
+        else bird
+    )
+
 
 @patch
-def seen(self: BirdEditor, i, key): return normalise(self.bird(i, key).image), None
+def seen(self: BirdEditor, i, key):
+    return normalise(self.bird(i, key).image), None
+
 
 @patch
 def expected(self: BirdEditor):
@@ -58,15 +89,21 @@ def expected(self: BirdEditor):
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-019
 @patch
-def territories(self: BirdEditor) -> dict: # attribute -> (h, w), with "elsewhere" adding up to 1
+def territories(self: BirdEditor) -> dict:  # attribute -> (h, w), with "elsewhere" adding up to 1
     "How much of each place shows which attribute"
     return self.cover(self.index, tuple(self.change().total.shape))
+
 
 @patch
 @kept(size=16)
 def cover(self: BirdEditor, i: int, shape: tuple) -> dict:
     masks = self.bird(i, "").masks
-    def own(a): return masks[a] & ~np.any([masks[b] for b in SHOWS_IN.get(a, (a,)) if b != a] or [np.zeros_like(masks[a])], 0)
+
+    def own(a):
+        return masks[a] & ~np.any(
+            [masks[b] for b in SHOWS_IN.get(a, (a,)) if b != a] or [np.zeros_like(masks[a])], 0
+        )
+
     shares = F.adaptive_avg_pool2d(torch.from_numpy(np.stack([own(a) for a in ATTRIBUTES])).double(), shape)
     return dict(zip(ATTRIBUTES, shares)) | dict(elsewhere=1 - shares.sum(0))
 
@@ -74,8 +111,11 @@ def cover(self: BirdEditor, i: int, shape: tuple) -> dict:
 @patch
 def part_at(self: BirdEditor, row: int, column: int) -> str | None:
     "The attribute at a place of the map; the smallest of those that take a fifth of it"
-    here = [(v.sum().item(), a) for a, v in self.territories().items() if a in ATTRIBUTES and v[row, column] > .2]
+    here = [
+        (v.sum().item(), a) for a, v in self.territories().items() if a in ATTRIBUTES and v[row, column] > 0.2
+    ]
     return min(here)[1] if here else None
+
 
 @patch
 def turn(self: BirdEditor, attribute: str, step: int = 1):
@@ -84,64 +124,121 @@ def turn(self: BirdEditor, attribute: str, step: int = 1):
     value = values[(values.index(getattr(self, attribute) or own) + step) % len(values)]
     setattr(self, attribute, None if value == own else value)
 
+
 @patch
 def click(self: BirdEditor, name, row=None, column=None):
-    if name not in ("original", "edited"): ChangeBrowser.click(self, name)
-    elif attribute := self.part_at(row, column): self.turn(attribute)
+    if name not in ("original", "edited"):
+        ChangeBrowser.click(self, name)
+    elif attribute := self.part_at(row, column):
+        self.turn(attribute)
+
 
 @patch
 def key(self: BirdEditor, name):
-    if name in ("ArrowUp", "ArrowDown"): self.turn(self.attribute, 1 if name == "ArrowDown" else -1)
-    else: ChangeBrowser.key(self, name)
+    if name in ("ArrowUp", "ArrowDown"):
+        self.turn(self.attribute, 1 if name == "ArrowDown" else -1)
+    else:
+        ChangeBrowser.key(self, name)
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-025
 @patch
 def draw_touch(self: BirdEditor, scene, x, y, width, height, name):
-    under = {a.replace("_", " "): np.where(v > .1, v, np.nan) for a, v in self.territories().items() if a in ATTRIBUTES}
+    under = {
+        a.replace("_", " "): np.where(v > 0.1, v, np.nan)
+        for a, v in self.territories().items()
+        if a in ATTRIBUTES
+    }
     scene.panel(x, y, width, height, name, under, "click for the next value of")
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-028
 @patch
 def become(self: BirdEditor, species):
     "Give the bird the attributes of a species, by index or name"
-    to, own = self.aviary.species[class_list([species], self.names, self.count, "species")[0]].attributes, self.own()
+    to, own = (
+        self.aviary.species[class_list([species], self.names, self.count, "species")[0]].attributes,
+        self.own(),
+    )
     with self.hold_trait_notifications():
-        for a in ATTRIBUTES: setattr(self, a, None if to[a] == own[a] else to[a])
+        for a in ATTRIBUTES:
+            setattr(self, a, None if to[a] == own[a] else to[a])
+
 
 @patch
 def reset(self: BirdEditor):
     "The bird as it was"
     with self.hold_trait_notifications():
-        for a in ATTRIBUTES: setattr(self, a, None)
+        for a in ATTRIBUTES:
+            setattr(self, a, None)
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-031
 @patch
-def values(self: BirdEditor, attribute: str) -> list: # of (text, value or None)
+def values(self: BirdEditor, attribute: str) -> list:  # of (text, value or None)
     own = self.own()[attribute]
-    return [(v + " (own)" * (v == own), None if v == own and getattr(self, attribute) != v else v) for v in ATTRIBUTES[attribute]]
+    return [
+        (v + " (own)" * (v == own), None if v == own and getattr(self, attribute) != v else v)
+        for v in ATTRIBUTES[attribute]
+    ]
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-032
 @patch
 def build(self: BirdEditor):
     row = dict(flex_flow="row wrap", align_items="center")
-    menus = [self.bind(W.Dropdown(description=a.replace("_", " "), layout=W.Layout(width="15.8em"), style=dict(description_width="6.6em")), a, lambda a=a: self.values(a)) for a in ATTRIBUTES]
-    species = W.Dropdown(options=[("all that a species has …", "")] + [(short(n, 40), c) for c, n in enumerate(self.names)], layout=W.Layout(width="19em"))
+    menus = [
+        self.bind(
+            W.Dropdown(
+                description=a.replace("_", " "),
+                layout=W.Layout(width="15.8em"),
+                style=dict(description_width="6.6em"),
+            ),
+            a,
+            lambda a=a: self.values(a),
+        )
+        for a in ATTRIBUTES
+    ]
+    species = W.Dropdown(
+        options=[("all that a species has …", "")] + [(short(n, 40), c) for c, n in enumerate(self.names)],
+        layout=W.Layout(width="19em"),
+    )
     species.add_class("intr-nb-become")
+
     def choose(change):
-        if change["new"] == "": return
-        with self.attempt(): self.become(change["new"])
+        if change["new"] == "":
+            return
+        with self.attempt():
+            self.become(change["new"])
         species.value = ""
+
     species.observe(choose, "value")
-    number = self.bind(W.BoundedIntText(max=len(self.pictures) - 1, description=f"bird, 0 to {len(self.pictures) - 1}", layout=W.Layout(width="14em"), style=dict(description_width="7em")), "index")
-    return [self.stage("strip"), W.HBox([number, species, self.button("Reset", self.reset, "the bird as it was")], layout=W.Layout(**row)), W.HBox(menus, layout=W.Layout(**row)),
-            W.HBox(self.pair_controls(), layout=W.Layout(**row)), self.stage("main")]
+    number = self.bind(
+        W.BoundedIntText(
+            max=len(self.pictures) - 1,
+            description=f"bird, 0 to {len(self.pictures) - 1}",
+            layout=W.Layout(width="14em"),
+            style=dict(description_width="7em"),
+        ),
+        "index",
+    )
+    return [
+        self.stage("strip"),
+        W.HBox(
+            [number, species, self.button("Reset", self.reset, "the bird as it was")], layout=W.Layout(**row)
+        ),
+        W.HBox(menus, layout=W.Layout(**row)),
+        W.HBox(self.pair_controls(), layout=W.Layout(**row)),
+        self.stage("main"),
+    ]
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-040
 @patch
 def to_figure(self: BirdEditor):
     "This bird, its present edit, and every exchange of one attribute"
     own, now, frames = self.own(), self.edit_key(), {}
-    for key in [now] * bool(now) + [k for a in ATTRIBUTES for v in ATTRIBUTES[a] if v != own[a] and (k := ((a, v),)) != now]:
-        with self.posed(**dict.fromkeys(ATTRIBUTES), **dict(head=None, what="change")), self.posed(**dict(key)):
+    for key in [now] * bool(now) + [
+        k for a in ATTRIBUTES for v in ATTRIBUTES[a] if v != own[a] and (k := ((a, v),)) != now
+    ]:
+        with (
+            self.posed(**dict.fromkeys(ATTRIBUTES), **dict(head=None, what="change")),
+            self.posed(**dict(key)),
+        ):
             frames[", ".join(f"{a.replace('_', ' ')}: {v}" for a, v in key)] = self.frame()
     return change_figure(frames, self.shown(self.index, ""), (self.aviary.size, self.aviary.size))

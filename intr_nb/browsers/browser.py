@@ -7,47 +7,66 @@ __all__ = ['STAGE', 'STYLE', 'GREY', 'kept', 'data_uri', 'palette', 'tint', 'col
            'bring', 'options_in', 'page', 'plain', 'menu', 'twin', 'lean', 'embed']
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-003
-import base64, functools, html, io, secrets, traceback
+import base64
+import functools
+import html
+import io
+import secrets
+import traceback
 from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
+
 import numpy as np
 from PIL import Image
+
 from ..explanations.explanation import patch
 from ..explanations.plots import colours, short
 from ..models.checkpoints import write_files
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-004
-try: import anywidget, ipywidgets as W, traitlets as T
-except ImportError as e: raise ImportError('browsers need ipywidgets, anywidget and plotly: pip install "intr_nb[labs]"') from e
+try:
+    import anywidget
+    import ipywidgets as W
+    import traitlets as T
+except ImportError as e:
+    raise ImportError('browsers need ipywidgets, anywidget and plotly: pip install "intr_nb[labs]"') from e
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-010
 def kept(
-    *names, # of the traits that the answer depends on
-    size: int = 8, # how many answers to remember
+    *names,  # of the traits that the answer depends on
+    size: int = 8,  # how many answers to remember
 ):
     "Decorates a method of a `Browser`: computed again only for arguments and traits that are new"
+
     def decorate(f):
         @functools.wraps(f)
         def get(self, *args):
-            key, shelf = (*(getattr(self, n) for n in names), *args), self._shelves.setdefault(f.__name__, OrderedDict())
+            key, shelf = (
+                (*(getattr(self, n) for n in names), *args),
+                self._shelves.setdefault(f.__name__, OrderedDict()),
+            )
             if key not in shelf:
                 self.counts[f.__name__] += 1
                 shelf[key] = f(self, *args)
-                if len(shelf) > size: shelf.popitem(last=False)
+                if len(shelf) > size:
+                    shelf.popitem(last=False)
             shelf.move_to_end(key)
             return shelf[key]
+
         return get
+
     return decorate
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-021
 def data_uri(
-    picture, # (h, w, 3) or (h, w, 4) uint8
+    picture,  # (h, w, 3) or (h, w, 4) uint8
 ) -> str:
     "A picture as an address that holds it whole: maps, which have clear places, as PNG, the rest as JPEG"
     kind, how = ("png", dict(compress_level=1)) if picture.shape[2] == 4 else ("jpeg", dict(quality=90))
     Image.fromarray(np.ascontiguousarray(picture)).save(data := io.BytesIO(), kind, **how)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
+
 
 @functools.lru_cache
 def palette(signed):
@@ -56,45 +75,62 @@ def palette(signed):
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-022
 def tint(
-    values, # (h, w) tensor or array
-    limit: float, # the value that gets full colour
-    signed: bool, # zero in the middle; otherwise attention
-    opacity: float = 1., # of full colour
-) -> np.ndarray: # (h, w, 4) uint8
+    values,  # (h, w) tensor or array
+    limit: float,  # the value that gets full colour
+    signed: bool,  # zero in the middle; otherwise attention
+    opacity: float = 1.0,  # of full colour
+) -> np.ndarray:  # (h, w, 4) uint8
     "A map in the colours of `intr_nb.explanations.plots`, clear where there is nothing"
     v = np.asarray(values, np.float64) / (limit or 1)
-    rgba = palette(signed)[((v.clip(-1, 1) + 1) / 2 * 255 if signed else v.clip(0, 1) * 255).round().astype(int)]
+    rgba = palette(signed)[
+        ((v.clip(-1, 1) + 1) / 2 * 255 if signed else v.clip(0, 1) * 255).round().astype(int)
+    ]
     rgba[..., 3] = (rgba[..., 3] * opacity).round()
     return rgba
 
-def colorscale(signed: bool, opacity: float = 1.) -> list: # of (place from 0 to 1, colour)
+
+def colorscale(signed: bool, opacity: float = 1.0) -> list:  # of (place from 0 to 1, colour)
     "The same colours as plotly takes them, from -1 (or 0) to 1"
     colours = tint(np.linspace(-1 if signed else 0, 1, 33)[None], 1, signed, opacity)[0]
     return [[k / 32, f"rgba({r},{g},{b},{a / 255:.3f})"] for k, (r, g, b, a) in enumerate(colours.tolist())]
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-026
 def element(
-    name: str, # of the tag
-    inside: str = "", # SVG or HTML
-    **attributes, # None: left out; `text_anchor` becomes text-anchor
+    name: str,  # of the tag
+    inside: str = "",  # SVG or HTML
+    **attributes,  # None: left out; `text_anchor` becomes text-anchor
 ) -> str:
     "One SVG or HTML element, its attributes escaped"
-    shown = "".join(f' {k.strip("_").replace("_", "-")}="{html.escape(str(v))}"' for k, v in attributes.items() if v is not None)
+    shown = "".join(
+        f' {k.strip("_").replace("_", "-")}="{html.escape(str(v))}"'
+        for k, v in attributes.items()
+        if v is not None
+    )
     return f"<{name}{shown}>{inside}</{name}>"
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-028
 class Scene:
     "A picture of `width` x `height` in SVG; `panels` say what lies under the mouse"
+
     def __init__(self, width, height, alt):
         self.width, self.height, self.alt = round(width), round(height), alt
         self.parts, self.panels, self.pictures = [], [], {}
 
-    def add(self, tag, inside="", **attributes): self.parts.append(element(tag, inside, **attributes))
+    def add(self, tag, inside="", **attributes):
+        self.parts.append(element(tag, inside, **attributes))
 
     def text(self, x, y, words, size=12, width=None, **attributes):
         "Text from anywhere, cut to `width`"
-        words = str(words) if width is None else short(words, max(4, int(width / size / .52)))
-        self.add("text", html.escape(words), x=round(x, 1), y=round(y, 1), font_size=size, fill=attributes.pop("fill", "currentColor"), **attributes)
+        words = str(words) if width is None else short(words, max(4, int(width / size / 0.52)))
+        self.add(
+            "text",
+            html.escape(words),
+            x=round(x, 1),
+            y=round(y, 1),
+            font_size=size,
+            fill=attributes.pop("fill", "currentColor"),
+            **attributes,
+        )
 
     def picture(self, x, y, width, height, uri, **attributes):
         "A picture; the same one twice is sent once"
@@ -103,42 +139,96 @@ class Scene:
 
     def svg(self, scene="s", **attributes):
         "The whole as text; `scene` begins the names inside, which must differ on a page"
-        defs = "".join(element("image", id=f"{scene}{key}", href=uri, width=w, height=h, preserveAspectRatio="none", style="image-rendering:pixelated" if "/png" in uri[:16] else None)
-                       for (uri, w, h), key in self.pictures.items())
+        defs = "".join(
+            element(
+                "image",
+                id=f"{scene}{key}",
+                href=uri,
+                width=w,
+                height=h,
+                preserveAspectRatio="none",
+                style="image-rendering:pixelated" if "/png" in uri[:16] else None,
+            )
+            for (uri, w, h), key in self.pictures.items()
+        )
         body = "".join(self.parts).replace('href="#{scene}', f'href="#{scene}')
-        return element("svg", f"<defs>{defs}</defs>{body}", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {self.width} {self.height}",
-                       width=self.width, height=self.height, role="img", aria_label=self.alt, font_family="sans-serif", **attributes)
+        return element(
+            "svg",
+            f"<defs>{defs}</defs>{body}",
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {self.width} {self.height}",
+            width=self.width,
+            height=self.height,
+            role="img",
+            aria_label=self.alt,
+            font_family="sans-serif",
+            **attributes,
+        )
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-030
 @patch
-def panel(self: Scene,
-    x, y, width, height,
-    name: str, # what a click on it is called
-    values: dict, # what is called how: (h, w) numbers, or None for what there is not
-    title: str = "", # first line under the mouse; by default the name
-    drag: bool = False, # may be painted on
+def panel(
+    self: Scene,
+    x,
+    y,
+    width,
+    height,
+    name: str,  # what a click on it is called
+    values: dict,  # what is called how: (h, w) numbers, or None for what there is not
+    title: str = "",  # first line under the mouse; by default the name
+    drag: bool = False,  # may be painted on
 ):
     "Values under the mouse; a click says `name`, row and column"
     values = {k: np.asarray(v, "<f4") for k, v in values.items() if v is not None}
     rows, columns = next(iter(values.values())).shape if values else (1, 1)
-    self.add("rect", x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1), fill="transparent", data_panel=len(self.panels))
-    self.panels.append(dict(name=str(name), title=str(title or name), rows=rows, columns=columns, drag=drag,
-                            values=[dict(name=k, data=v.tobytes()) for k, v in values.items()]))
+    self.add(
+        "rect",
+        x=round(x, 1),
+        y=round(y, 1),
+        width=round(width, 1),
+        height=round(height, 1),
+        fill="transparent",
+        data_panel=len(self.panels),
+    )
+    self.panels.append(
+        dict(
+            name=str(name),
+            title=str(title or name),
+            rows=rows,
+            columns=columns,
+            drag=drag,
+            values=[dict(name=k, data=v.tobytes()) for k, v in values.items()],
+        )
+    )
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-037
 @patch
-def png(self: Scene,
-    zoom: float = 2., # pixels for each unit of the scene
+def png(
+    self: Scene,
+    zoom: float = 2.0,  # pixels for each unit of the scene
 ) -> bytes:
     "The scene on white"
-    import matplotlib, resvg_py
+    import matplotlib
+    import resvg_py
+
     fonts = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")
-    return bytes(resvg_py.svg_to_bytes(svg_string=self.file(), zoom=zoom, font_dirs=[fonts], sans_serif_family="DejaVu Sans", font_family="DejaVu Sans"))
+    return bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=self.file(),
+            zoom=zoom,
+            font_dirs=[fonts],
+            sans_serif_family="DejaVu Sans",
+            font_family="DejaVu Sans",
+        )
+    )
+
 
 @patch
 def file(self: Scene) -> str:
     "The scene on white, as the text of an .svg file"
-    return self.svg(color="#222", style="background:white").replace("</defs>", f'</defs>{element("rect", width=self.width, height=self.height, fill="white")}', 1)
+    return self.svg(color="#222", style="background:white").replace(
+        "</defs>", f'</defs>{element("rect", width=self.width, height=self.height, fill="white")}', 1
+    )
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-040
 STAGE = """
@@ -231,115 +321,177 @@ STYLE = """
 .intr-nb-error pre { white-space: pre-wrap; color: var(--jp-ui-font-color1, #222); font-size: 11px; }
 """
 
+
 class Stage(anywidget.AnyWidget):
     "A `Scene` in the page"
+
     _esm, _css = STAGE, STYLE
     svg = T.Unicode().tag(sync=True)
     panels = T.List().tag(sync=True)
-    arrows = T.Bool(False).tag(sync=True) # take arrow keys?
+    arrows = T.Bool(False).tag(sync=True)  # take arrow keys?
 
     def show(self, scene):
-        with self.hold_sync(): self.svg, self.panels = scene.svg(f"s{self.model_id[:8]}"), scene.panels
+        with self.hold_sync():
+            self.svg, self.panels = scene.svg(f"s{self.model_id[:8]}"), scene.panels
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-046
 class Browser(T.HasTraits):
     "A state with traits; a subclass has `scenes`, `to_figure` and perhaps `build`, `click`, `key`, `drag`"
-    error = T.Unicode() # what went wrong in the last callback, or ""
+
+    error = T.Unicode()  # what went wrong in the last callback, or ""
 
     def __init__(self, **traits):
         self._shelves, self.counts, self.exception = {}, Counter(), None
-        self._bound, self._stages, self._view, self._drawn, self._depth, self._busy = [], {}, None, None, 0, False
-        self.id = secrets.token_hex(4) # unlike any other on the page
+        self._bound, self._stages, self._view, self._drawn, self._depth, self._busy = (
+            [],
+            {},
+            None,
+            None,
+            0,
+            False,
+        )
+        self.id = secrets.token_hex(4)  # unlike any other on the page
         super().__init__(**traits)
 
-    def scenes(self) -> dict: # name -> function that draws a `Scene`; "main" is what `save` writes
-        raise NotImplementedError(f"{type(self).__name__} draws nothing: give it a method scenes() that returns dict(main=self.draw), draw() a Scene")
-    def main(self): "The scene to save"; return self.scenes()["main"]()
-    def to_figure(self): raise NotImplementedError(f"{type(self).__name__} has no twin: give it a method to_figure() that returns a plotly Figure")
-    def build(self): "The widgets; stages are had by `self.stage(name)`"; return [self.stage(name) for name in self.scenes()]
-    def click(self, name, row=None, column=None): "A panel, or what carries a `data_click`, was clicked"
-    def key(self, name): "\"ArrowLeft\" or its like was pressed on the main stage"
-    def drag(self, name, path): "A panel was painted on: path is a list of [x, y], 0 to 1"
-    def state(self): "What the picture depends on"; return tuple(getattr(self, n) for n in self.trait_names(view=True))
+    def scenes(self) -> dict:  # name -> function that draws a `Scene`; "main" is what `save` writes
+        raise NotImplementedError(
+            f"{type(self).__name__} draws nothing: give it a method scenes() that returns dict(main=self.draw), draw() a Scene"
+        )
+
+    def main(self):
+        "The scene to save"
+        return self.scenes()["main"]()
+
+    def to_figure(self):
+        raise NotImplementedError(
+            f"{type(self).__name__} has no twin: give it a method to_figure() that returns a plotly Figure"
+        )
+
+    def build(self):
+        "The widgets; stages are had by `self.stage(name)`"
+        return [self.stage(name) for name in self.scenes()]
+
+    def click(self, name, row=None, column=None):
+        "A panel, or what carries a `data_click`, was clicked"
+
+    def key(self, name):
+        "\"ArrowLeft\" or its like was pressed on the main stage"
+
+    def drag(self, name, path):
+        "A panel was painted on: path is a list of [x, y], 0 to 1"
+
+    def state(self):
+        "What the picture depends on"
+        return tuple(getattr(self, n) for n in self.trait_names(view=True))
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-048
 @patch
 @contextmanager
 def attempt(self: Browser):
     "Whatever goes wrong within the block is kept in `exception` and shown, not raised"
-    if self._depth == 0: self.error = ""
+    if self._depth == 0:
+        self.error = ""
     self._depth += 1
-    try: yield
+    try:
+        yield
     except Exception as e:
         self.exception, self.error = e, f"{type(e).__name__}: {e}"
-    finally: self._depth -= 1
+    finally:
+        self._depth -= 1
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-050
 @patch
-def bind(self: Browser,
-    control, # a widget with a `value`
-    trait: str, # the trait that it sets
-    options=None, # function without arguments: what there is to choose; None: as it is
-    when=None, # function without arguments: whether it is shown; None: always
+def bind(
+    self: Browser,
+    control,  # a widget with a `value`
+    trait: str,  # the trait that it sets
+    options=None,  # function without arguments: what there is to choose; None: as it is
+    when=None,  # function without arguments: whether it is shown; None: always
 ):
     "The control shows the trait, and sets it"
+
     def push(change):
-        if self._busy: return
+        if self._busy:
+            return
         value = None if change["new"] == "" and options_in(control) else change["new"]
         with self.attempt():
-            with self.attempt(): setattr(self, trait, value)
-            self.refresh() # also where that failed: the control goes back to what is
+            with self.attempt():
+                setattr(self, trait, value)
+            self.refresh()  # also where that failed: the control goes back to what is
+
     control.observe(push, "value")
     control.add_class(f"intr-nb-{trait.replace('_', '-')}")
     self._bound.append((control, trait, options, when))
     return control
 
+
 @patch
 def follow(self: Browser):
     "Bring all controls to what the traits say; one that fails stops no other"
     for bound in self._bound:
-        with self.attempt(): bring(self, *bound)
+        with self.attempt():
+            bring(self, *bound)
+
 
 def bring(state, control, trait, options, when):
-    if when is not None: control.layout.display = None if when() else "none"
+    if when is not None:
+        control.layout.display = None if when() else "none"
     value = getattr(state, trait)
     if options_in(control):
-        value, new = "" if value is None else value, [(text, "" if v is None else v) for text, v in options()] if options else control.options
-        if tuple(new) != tuple(control.options): control.options = new
-    if control.value != value: control.value = value
+        value, new = (
+            "" if value is None else value,
+            [(text, "" if v is None else v) for text, v in options()] if options else control.options,
+        )
+        if tuple(new) != tuple(control.options):
+            control.options = new
+    if control.value != value:
+        control.value = value
 
-def options_in(control): "Menus know no None: it is \"\" in them"; return hasattr(control, "options")
+
+def options_in(control):
+    "Menus know no None: it is \"\" in them"
+    return hasattr(control, "options")
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-052
 @patch
 def refresh(self: Browser, *_):
     "Show the present state, if there is a view"
-    if self._view is None or self._busy: return
+    if self._view is None or self._busy:
+        return
     with self.attempt():
         self._busy = True
         try:
             self.follow()
             if self._drawn != (now := self.state()):
-                for name, draw in self.scenes().items(): self.show(name, draw)
+                for name, draw in self.scenes().items():
+                    self.show(name, draw)
                 self._drawn = None if self.error else now
-        finally: self._busy = False
+        finally:
+            self._busy = False
+
 
 @patch
 def show(self: Browser, name: str, draw):
     "Draw one scene; where that fails, an old picture must not stay as if it were the answer"
     scene = Scene(960, 30, "nothing to show")
     scene.text(0, 20, "nothing to show", 13)
-    with self.attempt(): scene = draw()
+    with self.attempt():
+        scene = draw()
     self.stage(name).show(scene)
+
 
 @patch
 def stage(self: Browser, name: str = "main") -> Stage:
     "The stage of a scene; clicks on it reach `click`, keys `key`, strokes `drag`"
-    if name in self._stages: return self._stages[name]
+    if name in self._stages:
+        return self._stages[name]
+
     def heard(widget, content, buffers):
         with self.attempt():
-            with self.attempt(): getattr(self, content.pop("type"))(**content)
+            with self.attempt():
+                getattr(self, content.pop("type"))(**content)
             self.refresh()
+
     stage = self._stages[name] = Stage(arrows=True)
     stage.on_msg(heard)
     stage.add_class(f"intr-nb-stage-{name}")
@@ -350,13 +502,27 @@ def stage(self: Browser, name: str = "main") -> Stage:
 def view(self: Browser):
     "The widgets, one set however often it is displayed"
     if self._view is None:
-        message, hide = W.HTML(), W.HTML(f"<style>.intr-nb-still-{self.id} {{ display: none; }}</style>", layout=W.Layout(display="none"))
+        message, hide = (
+            W.HTML(),
+            W.HTML(
+                f"<style>.intr-nb-still-{self.id} {{ display: none; }}</style>",
+                layout=W.Layout(display="none"),
+            ),
+        )
         message.add_class("intr-nb-error")
+
         def tell(*_):
             more = "".join(traceback.format_exception(self.exception)) if self.error else ""
-            message.value = f'<div role="alert">{html.escape(self.error)}<details><summary>where</summary><pre>{html.escape(more)}</pre></details></div>' if self.error else ""
+            message.value = (
+                f'<div role="alert">{html.escape(self.error)}<details><summary>where</summary><pre>{html.escape(more)}</pre></details></div>'
+                if self.error
+                else ""
+            )
+
         rows = self.build()
-        at = rows.index(self.stage("main")) if self.stage("main") in rows else len(rows) # an error is told where one looks: between controls and picture
+        at = (
+            rows.index(self.stage("main")) if self.stage("main") in rows else len(rows)
+        )  # an error is told where one looks: between controls and picture
         self._view = W.VBox([*rows[:at], message, *rows[at:], hide])
         self.observe(tell, "error")
         self.observe(self.refresh, self.trait_names(view=True))
@@ -366,88 +532,148 @@ def view(self: Browser):
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-065
 @patch
-def still(self: Browser) -> str: # HTML
+def still(self: Browser) -> str:  # HTML
     "The present state as a picture, hidden while the live view is on the page"
     scene = self.main()
     drawn = Image.open(io.BytesIO(scene.png(1.5))).convert("RGB")
-    image = element("img", alt=scene.alt, src=data_uri(np.asarray(drawn)), style=f"max-width:100%;width:{scene.width}px")
-    gone = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .intr-nb-still) .jupyter-widgets:not(button):not(:has(*)) { display: none; }" # the line that says that there is no model
+    image = element(
+        "img", alt=scene.alt, src=data_uri(np.asarray(drawn)), style=f"max-width:100%;width:{scene.width}px"
+    )
+    gone = ".jp-OutputArea-child:has(+ .jp-OutputArea-child .intr-nb-still) .jupyter-widgets:not(button):not(:has(*)) { display: none; }"  # the line that says that there is no model
     return f'<style>{gone}</style><div class="intr-nb-still intr-nb-still-{self.id}">{image}</div>'
+
 
 @patch
 def _ipython_display_(self: Browser):
     from IPython.display import HTML, display
-    live = dict(self.view()._repr_mimebundle_(), **{"text/plain": f"{type(self).__name__}: run the cell to work it"})
+
+    live = dict(
+        self.view()._repr_mimebundle_(), **{"text/plain": f"{type(self).__name__}: run the cell to work it"}
+    )
     display(live, raw=True)
-    with self.attempt(): display(HTML(self.still()))
+    with self.attempt():
+        display(HTML(self.still()))
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-068
 @patch
-def save(self: Browser,
-    path, # .png or .svg: the picture; .html: a page that works without kernel and network
+def save(
+    self: Browser,
+    path,  # .png or .svg: the picture; .html: a page that works without kernel and network
 ) -> Path:
     "The current view as a file"
-    kinds, path = {".png": lambda: self.main().png(), ".svg": lambda: self.main().file().encode(), ".html": lambda: page(self.to_figure(), self.main().alt).encode()}, Path(path)
-    if path.suffix.lower() not in kinds: raise ValueError(f"save({str(path)!r}): no ending that says what to write. Expected one of {', '.join(kinds)}")
+    kinds, path = (
+        {
+            ".png": lambda: self.main().png(),
+            ".svg": lambda: self.main().file().encode(),
+            ".html": lambda: page(self.to_figure(), self.main().alt).encode(),
+        },
+        Path(path),
+    )
+    if path.suffix.lower() not in kinds:
+        raise ValueError(
+            f"save({str(path)!r}): no ending that says what to write. Expected one of {', '.join(kinds)}"
+        )
     write_files({path: kinds[path.suffix.lower()]()})
     return path
 
+
 def page(
-    figure, # plotly `Figure`
+    figure,  # plotly `Figure`
     title: str,
-    plotly: bool | str = True, # True: in the page; "cdn": from the network
+    plotly: bool | str = True,  # True: in the page; "cdn": from the network
 ) -> str:
     "A page that needs nothing else: plotly is in it"
-    body = figure.to_html(full_html=False, include_plotlyjs=plotly, config=dict(responsive=True, displaylogo=False))
+    body = figure.to_html(
+        full_html=False, include_plotlyjs=plotly, config=dict(responsive=True, displaylogo=False)
+    )
     return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(short(title, 80))}</title></head><body style="margin: 0">{body}</body></html>'
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-072
 def plain(
-    text, # from data
-    width: int = 60, # characters at most
+    text,  # from data
+    width: int = 60,  # characters at most
 ) -> str:
     "Text that plotly shows as it is"
     return html.escape(short(text, width), quote=False)
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-075
-GREY = "#808080" # text that can be read on white and on black
+GREY = "#808080"  # text that can be read on white and on black
+
 
 def menu(
-    choices: dict, # text -> (changes of traces, changes of the layout)
-    x: float, # from the left, 0 to 1
-    traces: list | None = None, # whose; None: all
-    y: float = 1., # of its upper edge
-) -> dict: # for `layout.updatemenus`
+    choices: dict,  # text -> (changes of traces, changes of the layout)
+    x: float,  # from the left, 0 to 1
+    traces: list | None = None,  # whose; None: all
+    y: float = 1.0,  # of its upper edge
+) -> dict:  # for `layout.updatemenus`
     "A menu of a twin"
-    buttons = [dict(label=plain(text), method="update", args=[restyle, relayout] + ([] if traces is None else [list(traces)])) for text, (restyle, relayout) in choices.items()]
-    return dict(buttons=buttons, x=x, y=y, xanchor="left", yanchor="top", showactive=True, bgcolor="#eee", font=dict(color="#222"), pad=dict(t=0))
+    buttons = [
+        dict(
+            label=plain(text),
+            method="update",
+            args=[restyle, relayout] + ([] if traces is None else [list(traces)]),
+        )
+        for text, (restyle, relayout) in choices.items()
+    ]
+    return dict(
+        buttons=buttons,
+        x=x,
+        y=y,
+        xanchor="left",
+        yanchor="top",
+        showactive=True,
+        bgcolor="#eee",
+        font=dict(color="#222"),
+        pad=dict(t=0),
+    )
+
 
 def twin(
-    figure, # plotly `Figure`
-    menus: list, # of `menu`
-    height: int, # pixels
-    title: str = "", # text that is escaped already
+    figure,  # plotly `Figure`
+    menus: list,  # of `menu`
+    height: int,  # pixels
+    title: str = "",  # text that is escaped already
 ):
     "The look that all twins share: clear background, grey text, no toolbar over the maps"
-    figure.update_layout(template="none", updatemenus=menus, height=height, title=dict(text=title, font_size=14, x=0, xanchor="left"), font=dict(color=GREY, size=12),
-                         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin=dict(l=10, r=10, t=110, b=20), hovermode="closest", modebar=dict(remove=["zoom", "pan", "select", "lasso"]))
+    figure.update_layout(
+        template="none",
+        updatemenus=menus,
+        height=height,
+        title=dict(text=title, font_size=14, x=0, xanchor="left"),
+        font=dict(color=GREY, size=12),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin=dict(l=10, r=10, t=110, b=20),
+        hovermode="closest",
+        modebar=dict(remove=["zoom", "pan", "select", "lasso"]),
+    )
     return figure
 
+
 def lean(
-    values, # (h, w)
-    limit: float | None = None, # the value of full colour: a thousandth of it is the smallest step; None: the largest here
+    values,  # (h, w)
+    limit: float
+    | None = None,  # the value of full colour: a thousandth of it is the smallest step; None: the largest here
 ) -> list:
     "Numbers with few digits, as lists: phones read a page of them too"
-    n = max(0, 3 - int(np.floor(np.log10(float(np.abs(np.asarray(values)).max() if limit is None else limit) or 1))))
+    n = max(
+        0,
+        3 - int(np.floor(np.log10(float(np.abs(np.asarray(values)).max() if limit is None else limit) or 1))),
+    )
     return [[round(v, n) or 0 for v in row] for row in np.asarray(values, float).tolist()]
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-embed2
 def embed(
-    figure, # plotly `Figure`, as `to_figure` gives it
+    figure,  # plotly `Figure`, as `to_figure` gives it
 ):
     "A twin for a site made of notebooks; where there is no network, `to_figure` or `save` show it"
     from IPython.display import HTML
+
     title = " ".join(html.unescape(figure.layout.title.text or "a figure").split())
     missing = '<p id="missing">plotly did not come from the network. Without one, to_figure and save show this figure.</p><script>window.Plotly && document.getElementById("missing").remove()</script></body>'
-    inside = html.escape(page(figure, title, "cdn").replace("</body>", missing), quote=False).replace("'", "&#39;") # of a frame's attribute in single quotes: JSON has double ones
-    return HTML(f"<div><iframe title='{html.escape(title)}' loading='lazy' style='border: 0; width: 100%; height: {(figure.layout.height or 450) + 10}px' srcdoc='{inside}'></iframe></div>")
+    inside = html.escape(page(figure, title, "cdn").replace("</body>", missing), quote=False).replace(
+        "'", "&#39;"
+    )  # of a frame's attribute in single quotes: JSON has double ones
+    return HTML(
+        f"<div><iframe title='{html.escape(title)}' loading='lazy' style='border: 0; width: 100%; height: {(figure.layout.height or 450) + 10}px' srcdoc='{inside}'></iframe></div>"
+    )

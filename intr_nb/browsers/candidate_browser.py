@@ -7,62 +7,103 @@ __all__ = ['CompanyState', 'CompanyExplorer']
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-003
 import textwrap
-import numpy as np, torch
+
+import numpy as np
+import torch
+
+from intr_nb.browsers.browser import (
+    GREY,
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
+from .head_browser import HeadBrowser
 from ..experiments.candidates import Company, companies, cosine
 from ..explanations.explainer import class_list, explain
 from ..explanations.explanation import Explanation, patch
-from .head_browser import HeadBrowser
 from ..explanations.plots import short
-from .browser import GREY, Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-011
 class CompanyState(Browser):
     "What a user can choose"
-    index = T.Int(0).tag(view=True) # of the image
-    members = T.Any(None, allow_none=True).tag(view=True) # candidate classes, by index or name; None: all
-    form = T.Enum(("absent", "zero"), "absent").tag(view=True) # what the others are
-    target = T.Any(None, allow_none=True).tag(view=True) # class whose maps are shown; None: the company's prediction
-    rival = T.Any(None, allow_none=True).tag(view=True) # None: the strongest other member
+
+    index = T.Int(0).tag(view=True)  # of the image
+    members = T.Any(None, allow_none=True).tag(view=True)  # candidate classes, by index or name; None: all
+    form = T.Enum(("absent", "zero"), "absent").tag(view=True)  # what the others are
+    target = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # class whose maps are shown; None: the company's prediction
+    rival = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other member
     what = T.Enum(("margin", "evidence", "attention"), "margin").tag(view=True)
-    layer = T.Int(-1, allow_none=True).tag(view=True) # of a full decoder; None: all of them
+    layer = T.Int(-1, allow_none=True).tag(view=True)  # of a full decoder; None: all of them
 
     @T.validate("members")
     def _members(self, proposal):
-        if (value := proposal["value"]) is None: return None
+        if (value := proposal["value"]) is None:
+            return None
         picked = sorted(class_list(value, self.names, self.count, "members"))
-        if len(picked) < 2: raise ValueError(f"a company of {self.class_name(picked[0])!r} alone has nothing to decide: keep at least two classes")
+        if len(picked) < 2:
+            raise ValueError(
+                f"a company of {self.class_name(picked[0])!r} alone has nothing to decide: keep at least two classes"
+            )
         return None if len(picked) == self.count else tuple(picked)
 
     @T.validate("target", "rival")
     def _class(self, proposal):
         value = proposal["value"]
-        return None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        return (
+            None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        )
 
     @T.validate("index", "layer")
     def _number(self, proposal):
         value, name = proposal["value"], proposal["trait"].name
         n, what = (len(self.pictures), "images") if name == "index" else (self.layers, "layers")
-        if value is None or (-n if name == "layer" else 0) <= value < n: return value
+        if value is None or (-n if name == "layer" else 0) <= value < n:
+            return value
         raise ValueError(f"{name}={value}: there are {n} {what}, numbered from 0 to {n - 1}")
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-013
 class CompanyExplorer(CompanyState):
     "Any set of candidates for your images"
-    sized, copy_of, strip, find, class_name, layer_list = (getattr(HeadBrowser, k) for k in "sized copy_of strip find class_name layer_list".split())
 
-    def __init__(self,
-        model, # `INTR` or `OneBlockINTR`
-        images, # a batch, a data set or a list of files, as in `HeadBrowser`
-        class_names: list | None = None, # by default the model's own, else the images'
-        labels=None, # a class index for each image, where the images do not bring theirs
-        **state, # traits to begin with
+    sized, copy_of, strip, find, class_name, layer_list = (
+        getattr(HeadBrowser, k) for k in "sized copy_of strip find class_name layer_list".split()
+    )
+
+    def __init__(
+        self,
+        model,  # `INTR` or `OneBlockINTR`
+        images,  # a batch, a data set or a list of files, as in `HeadBrowser`
+        class_names: list | None = None,  # by default the model's own, else the images'
+        labels=None,  # a class index for each image, where the images do not bring theirs
+        **state,  # traits to begin with
     ):
         super().__init__()
-        if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"CompanyExplorer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
+        if unknown := set(state) - set(self.trait_names(view=True)):
+            raise TypeError(
+                f"CompanyExplorer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
+            )
         like = HeadBrowser(model, images, class_names, labels)
-        self.models, self.pictures, self.names, self.count, self.layers = like.models, like.pictures, like.names, like.count, like.layers
-        for name, value in state.items(): setattr(self, name, value)
-        self.company(self.index) # other models are refused here
+        self.models, self.pictures, self.names, self.count, self.layers = (
+            like.models,
+            like.pictures,
+            like.names,
+            like.count,
+            like.layers,
+        )
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.company(self.index)  # other models are refused here
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-015
 @patch
@@ -71,17 +112,20 @@ def company(self: CompanyExplorer, i: int) -> Company:
     "Image `i`, read"
     return Company(self.models[0], *self.sized(0, i), self.names)
 
+
 @patch
 @kept(size=64)
-def answers(self: CompanyExplorer, i: int, members, form: str) -> dict: # class -> logit
+def answers(self: CompanyExplorer, i: int, members, form: str) -> dict:  # class -> logit
     "What each member says; members None: all"
     logits = self.company(i).ask(members, form)[0].cpu()
     return dict(zip(range(self.count) if members is None else members, logits.tolist()))
 
+
 @patch
-def logits(self: CompanyExplorer, m: int, i: int) -> torch.Tensor: # (C,)
+def logits(self: CompanyExplorer, m: int, i: int) -> torch.Tensor:  # (C,)
     "Among all, which `find` and others ask for"
     return torch.tensor(list(self.answers(i, None, "absent").values()))
+
 
 @patch
 @kept(size=16)
@@ -89,26 +133,49 @@ def explained(self: CompanyExplorer, i: int, members, form: str, classes: tuple)
     "Why, among `members`; maps of `classes`"
     company = self.company(i)
     picked, model = company.who(members, form)
-    e = explain(model, company.image, classes=classes, class_names=self.names, queries=None if form == "zero" else picked, mask=company.mask)
-    return Explanation(**vars(e) | dict(candidates=picked, candidate_logits=e.candidate_logits[picked] if form == "zero" else e.candidate_logits))
+    e = explain(
+        model,
+        company.image,
+        classes=classes,
+        class_names=self.names,
+        queries=None if form == "zero" else picked,
+        mask=company.mask,
+    )
+    return Explanation(
+        **vars(e)
+        | dict(
+            candidates=picked,
+            candidate_logits=e.candidate_logits[picked] if form == "zero" else e.candidate_logits,
+        )
+    )
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-018
 @patch
-def pair(self: CompanyExplorer) -> tuple: # two class indices
+def pair(self: CompanyExplorer) -> tuple:  # two class indices
     "Class in view and its rival"
     said = self.answers(self.index, self.members, self.form)
     ranked = sorted(said, key=said.get, reverse=True)
     c = self.target if self.target in said else ranked[0]
     return c, self.rival if self.rival in said and self.rival != c else next(k for k in ranked if k != c)
 
-@patch
-def both(self: CompanyExplorer) -> list: # of two explanations
-    "Among all, and in this company"
-    asked = [self.explained(self.index, None, "absent", tuple(sorted(self.pair()))), self.explained(self.index, self.members, "absent" if self.members is None else self.form, tuple(sorted(self.pair())))]
-    return asked if self.layer is None or self.layers == 1 else [e.layer(self.layer) for e in asked]
 
 @patch
-def maps(self: CompanyExplorer, e: Explanation, c: int, r: int) -> torch.Tensor: # (R, h, w)
+def both(self: CompanyExplorer) -> list:  # of two explanations
+    "Among all, and in this company"
+    asked = [
+        self.explained(self.index, None, "absent", tuple(sorted(self.pair()))),
+        self.explained(
+            self.index,
+            self.members,
+            "absent" if self.members is None else self.form,
+            tuple(sorted(self.pair())),
+        ),
+    ]
+    return asked if self.layer is None or self.layers == 1 else [e.layer(self.layer) for e in asked]
+
+
+@patch
+def maps(self: CompanyExplorer, e: Explanation, c: int, r: int) -> torch.Tensor:  # (R, h, w)
     "The maps in view"
     return e.margin(c, r).heads if self.what == "margin" else getattr(e, self.what)[:, e.at(c)]
 
@@ -121,98 +188,238 @@ def rows(self: CompanyExplorer, many: int = 20) -> list:
     also = () if self.members is None else sorted(self.members, key=before.get, reverse=True)[:many]
     return sorted({*ranked[:many], *also, *self.pair()}, key=ranked.index)
 
+
 @patch
 def draw_row(self: CompanyExplorer, scene, x, y, width, c, before, now, p, low, high):
     "One class"
     inside, x1, span = c in now, x + width - 148, 58
-    def at(v): return round(x1 + (v - low) / ((high - low) or 1) * span, 1)
-    box = dict(data_click=f"tick {c}", role="checkbox", aria_checked=str(inside).lower(), aria_label=self.class_name(c))
-    scene.add("rect", x=x + .5, y=y - 10.5, width=12, height=12, rx=2, fill="#1976d2" if inside else "transparent", stroke="#1976d2" if inside else "#808080", stroke_width=1.2, **box)
-    if inside: scene.add("path", d=f"M{x + 3} {y - 5}l2.8 3l4.5 -6", fill="none", stroke="white", stroke_width=1.8, pointer_events="none")
-    scene.text(x + 19, y, self.class_name(c), 10.5, width - 190, data_click=f"tick {c}", font_weight="bold" if c in self.pair() else None, opacity=None if inside else .55)
-    if inside: scene.add("rect", x=min(at(0), at(now[c])), y=y - 8, width=round(abs(at(now[c]) - at(0)), 1), height=7, fill="#e05400" if now[c] > 0 else "#1e50c8")
-    scene.add("rect", x=min(at(0), at(before[c])), y=y - 10, width=round(abs(at(before[c]) - at(0)), 1), height=11, fill="none", stroke="currentColor", stroke_width=.9, stroke_opacity=1 if inside else .5)
+
+    def at(v):
+        return round(x1 + (v - low) / ((high - low) or 1) * span, 1)
+
+    box = dict(
+        data_click=f"tick {c}",
+        role="checkbox",
+        aria_checked=str(inside).lower(),
+        aria_label=self.class_name(c),
+    )
+    scene.add(
+        "rect",
+        x=x + 0.5,
+        y=y - 10.5,
+        width=12,
+        height=12,
+        rx=2,
+        fill="#1976d2" if inside else "transparent",
+        stroke="#1976d2" if inside else "#808080",
+        stroke_width=1.2,
+        **box,
+    )
+    if inside:
+        scene.add(
+            "path",
+            d=f"M{x + 3} {y - 5}l2.8 3l4.5 -6",
+            fill="none",
+            stroke="white",
+            stroke_width=1.8,
+            pointer_events="none",
+        )
+    scene.text(
+        x + 19,
+        y,
+        self.class_name(c),
+        10.5,
+        width - 190,
+        data_click=f"tick {c}",
+        font_weight="bold" if c in self.pair() else None,
+        opacity=None if inside else 0.55,
+    )
+    if inside:
+        scene.add(
+            "rect",
+            x=min(at(0), at(now[c])),
+            y=y - 8,
+            width=round(abs(at(now[c]) - at(0)), 1),
+            height=7,
+            fill="#e05400" if now[c] > 0 else "#1e50c8",
+        )
+    scene.add(
+        "rect",
+        x=min(at(0), at(before[c])),
+        y=y - 10,
+        width=round(abs(at(before[c]) - at(0)), 1),
+        height=11,
+        fill="none",
+        stroke="currentColor",
+        stroke_width=0.9,
+        stroke_opacity=1 if inside else 0.5,
+    )
     scene.text(x + width - 40, y, f"{now[c]:+.2f}" if inside else "", 11, text_anchor="end")
-    scene.text(x + width, y, f"{p[c]:.3f}" if inside else "out", 11, text_anchor="end", opacity=None if inside else .55)
+    scene.text(
+        x + width,
+        y,
+        f"{p[c]:.3f}" if inside else "out",
+        11,
+        text_anchor="end",
+        opacity=None if inside else 0.55,
+    )
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-026
 @patch
-def draw_list(self: CompanyExplorer, scene, x, y, width) -> float: # how far down it reaches
+def draw_list(self: CompanyExplorer, scene, x, y, width) -> float:  # how far down it reaches
     "The classes, with ticks"
-    rows, before, now = self.rows(), self.answers(self.index, None, "absent"), self.answers(self.index, self.members, self.form)
-    values, p = [0.] + [d[c] for d in (before, now) for c in rows if c in d], dict(zip(now, torch.tensor(list(now.values())).softmax(0).tolist()))
+    rows, before, now = (
+        self.rows(),
+        self.answers(self.index, None, "absent"),
+        self.answers(self.index, self.members, self.form),
+    )
+    values, p = (
+        [0.0] + [d[c] for d in (before, now) for c in rows if c in d],
+        dict(zip(now, torch.tensor(list(now.values())).softmax(0).tolist())),
+    )
     scene.text(x, y, f"{len(now)} of {self.count} classes are asked", 13, font_weight="bold")
-    for right, words in (width - 40, "logit"), (width, "prob."): scene.text(x + right, y, words, 11, text_anchor="end")
-    for k, c in enumerate(rows): self.draw_row(scene, x, y + 22 + 18 * k, width, c, before, now, p, min(values), max(values))
+    for right, words in (width - 40, "logit"), (width, "prob."):
+        scene.text(x + right, y, words, 11, text_anchor="end")
+    for k, c in enumerate(rows):
+        self.draw_row(scene, x, y + 22 + 18 * k, width, c, before, now, p, min(values), max(values))
     y += 22 + 18 * len(rows)
-    scene.text(x, y, "outline: logit among all" + (f"; {self.count - len(rows)} weaker classes not listed" if len(rows) < self.count else ""), 11)
+    scene.text(
+        x,
+        y,
+        "outline: logit among all"
+        + (f"; {self.count - len(rows)} weaker classes not listed" if len(rows) < self.count else ""),
+        11,
+    )
     return y
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-029
 @patch
-def draw_maps(self: CompanyExplorer, scene, x, y, size, e, c, r, limits) -> float: # how far down they reach
+def draw_maps(self: CompanyExplorer, scene, x, y, size, e, c, r, limits) -> float:  # how far down they reach
     "All heads together, and each"
     maps, signed, (h, w) = self.maps(e, c, r), self.what != "attention", e.image.shape[-2:]
     total = maps.sum(0) if signed else maps.mean(0)
     columns = next(k for k in range(1, 99) if k * max(1, k // 2) >= len(maps))
     side, unit = (size * 1.3) / columns, "attention" if not signed else f"{self.what}, {e.unit}"
-    panels = [(x, y, size, total, "all heads", limits[0])] + [(x + size + 12 + (k % columns) * side, y + (k // columns) * side, side - 5, m, e.head_name(k), limits[1]) for k, m in enumerate(maps)]
+    panels = [(x, y, size, total, "all heads", limits[0])] + [
+        (
+            x + size + 12 + (k % columns) * side,
+            y + (k // columns) * side,
+            side - 5,
+            m,
+            e.head_name(k),
+            limits[1],
+        )
+        for k, m in enumerate(maps)
+    ]
     for left, top, s, m, name, limit in panels:
         pw, ph = s * min(1, w / h), s * min(1, h / w)
         scene.picture(left, top, pw, ph, self.copy_of(self.index, 320, True))
         scene.picture(left, top, pw, ph, data_uri(tint(m, limit, signed)))
-        if e.mask is not None: scene.picture(left, top, pw, ph, data_uri(np.dstack([np.full((*m.shape, 3), 140), 255 * e.mask.numpy()]).astype(np.uint8)))
+        if e.mask is not None:
+            scene.picture(
+                left,
+                top,
+                pw,
+                ph,
+                data_uri(np.dstack([np.full((*m.shape, 3), 140), 255 * e.mask.numpy()]).astype(np.uint8)),
+            )
         scene.panel(left, top, pw, ph, "map", {unit: m}, name)
     return y + max(size, side * -(-len(maps) // columns))
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-030
 @patch
-def words(self: CompanyExplorer) -> list: # of lines
+def words(self: CompanyExplorer) -> list:  # of lines
     "What the view says, in words"
     (before, now), (c, r), said = self.both(), self.pair(), self.answers(self.index, self.members, self.form)
-    top, first, truth = max(said, key=said.get), self.answers(self.index, None, "absent"), self.pictures.label(self.index)
+    top, first, truth = (
+        max(said, key=said.get),
+        self.answers(self.index, None, "absent"),
+        self.pictures.label(self.index),
+    )
     p = torch.tensor(list(said.values())).softmax(0).max().item()
-    lines = [f"among all: {self.class_name(max(first, key=first.get))}", f"in this company: {self.class_name(top)} ({p:.2f})"]
-    if 0 <= truth < self.count: lines.append("truth: the same" if truth == top else f"truth: {self.class_name(truth)}" + ("" if truth in said else ", who is not asked"))
-    lines.append(f"margin over {self.class_name(r)}: {before.margin(c, r).value:+.2f} among all, {now.margin(c, r).value:+.2f} in this company")
+    lines = [
+        f"among all: {self.class_name(max(first, key=first.get))}",
+        f"in this company: {self.class_name(top)} ({p:.2f})",
+    ]
+    if 0 <= truth < self.count:
+        lines.append(
+            "truth: the same"
+            if truth == top
+            else f"truth: {self.class_name(truth)}" + ("" if truth in said else ", who is not asked")
+        )
+    lines.append(
+        f"margin over {self.class_name(r)}: {before.margin(c, r).value:+.2f} among all, {now.margin(c, r).value:+.2f} in this company"
+    )
     a, b = (self.maps(e, c, r) for e in (before, now))
     lines.append(f"maps alike (cosine): {cosine(a, b):.3f}")
-    if not self.layers > 1 and before.has("saliency"): lines.append("A one-block model: no query hears another, so only probabilities can change.")
+    if not self.layers > 1 and before.has("saliency"):
+        lines.append("A one-block model: no query hears another, so only probabilities can change.")
     return lines
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-031
 @patch
 def main_scene(self: CompanyExplorer, width: int = 960) -> Scene:
     (before, now), (c, r), said = self.both(), self.pair(), self.words()
-    scene, signed, y = Scene(width, 0, f"{self.what} of {self.class_name(c)} among all {self.count} classes and among {len(now.candidates)}. " + ". ".join(said)), self.what != "attention", 200
+    scene, signed, y = (
+        Scene(
+            width,
+            0,
+            f"{self.what} of {self.class_name(c)} among all {self.count} classes and among {len(now.candidates)}. "
+            + ". ".join(said),
+        ),
+        self.what != "attention",
+        200,
+    )
     h, w = now.image.shape[-2:]
     scene.picture(0, 24, 180 * min(1, w / h), 180 * min(1, h / w), self.copy_of(self.index, 448))
     y = 24 + 180 * min(1, h / w) + 20
     for line in said:
-        for k, piece in enumerate(textwrap.wrap(short(line, 160), 30)): scene.text(0, y, piece, 12); y += 16
+        for k, piece in enumerate(textwrap.wrap(short(line, 160), 30)):
+            scene.text(0, y, piece, 12)
+            y += 16
         y += 4
     maps = [self.maps(e, c, r) for e in (before, now)]
     totals = [m.sum(0) if signed else m.mean(0) for m in maps]
     limits = [max(m.abs().max().item() for m in side) for side in (totals, maps)]
-    title = f"{self.what} of {short(self.class_name(c), 34)}" + (f" over {short(self.class_name(r), 34)}" if self.what == "margin" else "")
-    for k, piece in enumerate(textwrap.wrap(title, 52)[:2]): scene.text(205, 14 + 15 * k, piece, 12, font_weight="bold")
+    title = f"{self.what} of {short(self.class_name(c), 34)}" + (
+        f" over {short(self.class_name(r), 34)}" if self.what == "margin" else ""
+    )
+    for k, piece in enumerate(textwrap.wrap(title, 52)[:2]):
+        scene.text(205, 14 + 15 * k, piece, 12, font_weight="bold")
     low = 50
-    for e, name in (before, f"among all {self.count}"), (now, f"in this company of {len(now.candidates)}" + ("" if self.members is None else f", the others {self.form}")):
+    for e, name in (
+        (before, f"among all {self.count}"),
+        (
+            now,
+            f"in this company of {len(now.candidates)}"
+            + ("" if self.members is None else f", the others {self.form}"),
+        ),
+    ):
         scene.text(205, low, name, 12)
         low = self.draw_maps(scene, 205, low + 6, 158, e, c, r, limits) + 22
-    scene.picture(205, low - 8, 110, 8, data_uri(tint(np.linspace(-1 if signed else 0, 1, 81)[None], 1, signed)))
-    scene.text(322, low, f"{'±' if signed else '0 to '}{limits[0]:.2g} all heads, {'±' if signed else '0 to '}{limits[1]:.2g} each", 11)
+    scene.picture(
+        205, low - 8, 110, 8, data_uri(tint(np.linspace(-1 if signed else 0, 1, 81)[None], 1, signed))
+    )
+    scene.text(
+        322,
+        low,
+        f"{'±' if signed else '0 to '}{limits[0]:.2g} all heads, {'±' if signed else '0 to '}{limits[1]:.2g} each",
+        11,
+    )
     scene.height = max(low + 12, y, self.draw_list(scene, 592, 14, width - 594) + 12)
     return scene
 
+
 @patch
-def scenes(self: CompanyExplorer): return dict(strip=self.strip, main=self.main_scene)
+def scenes(self: CompanyExplorer):
+    return dict(strip=self.strip, main=self.main_scene)
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-034
 @patch
 def toggle(self: CompanyExplorer, c: int):
     "Tick class `c` in or out"
     self.members = sorted(set(range(self.count) if self.members is None else self.members) ^ {c})
+
 
 @patch
 def keep(self: CompanyExplorer, n: int):
@@ -221,21 +428,30 @@ def keep(self: CompanyExplorer, n: int):
     ranked = sorted(before, key=before.get, reverse=True)
     self.members = list(dict.fromkeys([self.pair()[0], *ranked]))[:n]
 
+
 @patch
 def click(self: CompanyExplorer, name, row=None, column=None):
     kind, _, number = name.partition(" ")
-    if kind == "image": self.index = int(number)
-    if kind == "tick": self.toggle(int(number))
-    if kind == "keep": self.keep(int(number))
+    if kind == "image":
+        self.index = int(number)
+    if kind == "tick":
+        self.toggle(int(number))
+    if kind == "keep":
+        self.keep(int(number))
+
 
 @patch
 def key(self: CompanyExplorer, name):
     "Left and right: images; down: drop the weakest; up: bring back the strongest"
-    if name in ("ArrowLeft", "ArrowRight"): self.index = min(max(self.index + (1 if name == "ArrowRight" else -1), 0), len(self.pictures) - 1); return
+    if name in ("ArrowLeft", "ArrowRight"):
+        self.index = min(max(self.index + (1 if name == "ArrowRight" else -1), 0), len(self.pictures) - 1)
+        return
     now, before = self.answers(self.index, self.members, self.form), self.answers(self.index, None, "absent")
     out = [c for c in before if c not in now]
-    if name == "ArrowDown": self.toggle(min((c for c in now if c not in self.pair()), key=now.get, default=self.pair()[1]))
-    elif out: self.toggle(max(out, key=before.get))
+    if name == "ArrowDown":
+        self.toggle(min((c for c in now if c not in self.pair()), key=now.get, default=self.pair()[1]))
+    elif out:
+        self.toggle(max(out, key=before.get))
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-038
 @patch
@@ -243,38 +459,66 @@ def join(self: CompanyExplorer, text: str):
     "Add the likeliest class with `text` in its name that is not there yet"
     now, before = self.answers(self.index, self.members, self.form), self.answers(self.index, None, "absent")
     out = [c for c in before if c not in now and text.lower() in f"{self.class_name(c)} [{c}]".lower()]
-    if not out: raise ValueError(f"{self.class_name(self.find(text))!r} is asked already: click its tick to leave it out")
+    if not out:
+        raise ValueError(
+            f"{self.class_name(self.find(text))!r} is asked already: click its tick to leave it out"
+        )
     self.toggle(max(out, key=before.get))
+
 
 @patch
 def finder(self: CompanyExplorer):
     "A field that adds a class and forgets it again"
-    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"add one of {self.count} classes", continuous_update=False, layout=W.Layout(width="16em"))
+    box = W.Combobox(
+        options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)],
+        placeholder=f"add one of {self.count} classes",
+        continuous_update=False,
+        layout=W.Layout(width="16em"),
+    )
+
     def choose(change):
-        if not (text := change["new"].strip()): return
+        if not (text := change["new"].strip()):
+            return
         with self.attempt():
-            with self.attempt(): self.join(text)
+            with self.attempt():
+                self.join(text)
             box.value = ""
             self.refresh()
+
     box.observe(choose, "value")
     box.add_class("intr-nb-find")
     return box
 
+
 @patch
-def choices(self: CompanyExplorer, first: str, chosen, own: int | None = None, many: int = 20) -> list: # of (text, class or None); `own` is nobody's rival
+def choices(
+    self: CompanyExplorer, first: str, chosen, own: int | None = None, many: int = 20
+) -> list:  # of (text, class or None); `own` is nobody's rival
     "Members, the strongest first"
     now = self.answers(self.index, self.members, self.form)
     ranked = sorted(now, key=now.get, reverse=True)[:many]
     listed = [c for c in dict.fromkeys(ranked + [chosen] * (chosen is not None)) if c != own or c == chosen]
-    return [(first, None)] + [(self.class_name(c) + ", not a member" * (c not in now) + ", the class itself: the strongest other is shown" * (c == own), c) for c in listed]
+    return [(first, None)] + [
+        (
+            self.class_name(c)
+            + ", not a member" * (c not in now)
+            + ", the class itself: the strongest other is shown" * (c == own),
+            c,
+        )
+        for c in listed
+    ]
+
 
 @patch
 def button(self: CompanyExplorer, text: str, does, hint: str):
     b = W.Button(description=text, tooltip=hint, layout=W.Layout(width="auto"))
+
     def press(_):
         with self.attempt():
-            with self.attempt(): does()
+            with self.attempt():
+                does()
             self.refresh()
+
     b.on_click(press)
     return b
 
@@ -282,62 +526,188 @@ def button(self: CompanyExplorer, text: str, does, hint: str):
 @patch
 def build(self: CompanyExplorer):
     n, b = len(self.pictures), self.bind
-    def wide(): return dict(layout=W.Layout(width="25em"), style=dict(description_width="4em"))
-    def size(): return len(self.answers(self.index, self.members, self.form))
+
+    def wide():
+        return dict(layout=W.Layout(width="25em"), style=dict(description_width="4em"))
+
+    def size():
+        return len(self.answers(self.index, self.members, self.form))
+
     rows = [
-        [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"),
-         b(W.ToggleButtons(options=self.traits()["what"].values, style=dict(button_width="7em")), "what"),
-         b(W.Dropdown(description="layer", layout=W.Layout(width="16em")), "layer", self.layer_list, lambda: self.layers > 1)],
-        [self.button("all", lambda: setattr(self, "members", None), "every class is asked"), self.button("halve", lambda: self.keep(max(2, size() // 2)), "keep the stronger half"),
-         self.button("the two strongest", lambda: self.keep(2), "keep the class in view and its strongest rival"), self.finder(),
-         b(W.Dropdown(description="the others", options=[("are absent", "absent"), ("have zero queries", "zero")], layout=W.Layout(width="19em")), "form")],
-        [b(W.Dropdown(description="class", **wide()), "target", lambda: self.choices("the prediction", self.target)),
-         b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.choices("the strongest", self.rival, self.pair()[0]))]]
-    return [self.stage("strip"), *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows), self.stage("main")]
+        [
+            b(
+                W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")),
+                "index",
+            ),
+            b(W.ToggleButtons(options=self.traits()["what"].values, style=dict(button_width="7em")), "what"),
+            b(
+                W.Dropdown(description="layer", layout=W.Layout(width="16em")),
+                "layer",
+                self.layer_list,
+                lambda: self.layers > 1,
+            ),
+        ],
+        [
+            self.button("all", lambda: setattr(self, "members", None), "every class is asked"),
+            self.button("halve", lambda: self.keep(max(2, size() // 2)), "keep the stronger half"),
+            self.button(
+                "the two strongest", lambda: self.keep(2), "keep the class in view and its strongest rival"
+            ),
+            self.finder(),
+            b(
+                W.Dropdown(
+                    description="the others",
+                    options=[("are absent", "absent"), ("have zero queries", "zero")],
+                    layout=W.Layout(width="19em"),
+                ),
+                "form",
+            ),
+        ],
+        [
+            b(
+                W.Dropdown(description="class", **wide()),
+                "target",
+                lambda: self.choices("the prediction", self.target),
+            ),
+            b(
+                W.Dropdown(description="rival", **wide()),
+                "rival",
+                lambda: self.choices("the strongest", self.rival, self.pair()[0]),
+            ),
+        ],
+    ]
+    return [
+        self.stage("strip"),
+        *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows),
+        self.stage("main"),
+    ]
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-041
 @patch
-def stops(self: CompanyExplorer, what: str, listed: list) -> dict: # for `layout.sliders`
+def stops(self: CompanyExplorer, what: str, listed: list) -> dict:  # for `layout.sliders`
     "The twin's slider, for one sort of map"
     (c, r), steps, before = self.pair(), [], self.what
     e, active = self.explained(self.index, None, "absent", tuple(sorted(self.pair()))), 0
     sets = [None, *(tuple(sorted(s)) for s in companies(e, c, r) if len(s) < self.count)]
-    if self.members not in sets: sets.append(self.members)
+    if self.members not in sets:
+        sets.append(self.members)
     self.what = what
     try:
         for members in sets:
             change = dict(z=[], x=[])
             for form in ("absent", "zero"):
                 e = self.explained(self.index, members, form if members else "absent", tuple(sorted((c, r))))
-                m, said = self.maps(e if self.layer is None or self.layers == 1 else e.layer(self.layer), c, r), self.answers(self.index, members, form if members else "absent")
+                m, said = (
+                    self.maps(e if self.layer is None or self.layers == 1 else e.layer(self.layer), c, r),
+                    self.answers(self.index, members, form if members else "absent"),
+                )
                 change["z"].append(lean((m.sum(0) if what != "attention" else m.mean(0)).numpy()))
                 change["x"].append([round(said[k], 3) if k in said else None for k in listed])
-            steps.append(dict(method="restyle", args=[dict(z=change["z"] + [None, None], x=[None, None] + change["x"]), [0, 1, 2, 3]], label=f"{len(said)}" + ", as ticked" * (members == self.members and members is not None)))
-            if members == self.members: active = len(steps) - 1
-    finally: self.what = before
-    return dict(steps=steps, active=active, x=0, len=1, y=-.04, ticklen=0, minorticklen=0, pad=dict(t=30), currentvalue=dict(prefix="candidates: ", font=dict(color=GREY)))
+            steps.append(
+                dict(
+                    method="restyle",
+                    args=[dict(z=change["z"] + [None, None], x=[None, None] + change["x"]), [0, 1, 2, 3]],
+                    label=f"{len(said)}" + ", as ticked" * (members == self.members and members is not None),
+                )
+            )
+            if members == self.members:
+                active = len(steps) - 1
+    finally:
+        self.what = before
+    return dict(
+        steps=steps,
+        active=active,
+        x=0,
+        len=1,
+        y=-0.04,
+        ticklen=0,
+        minorticklen=0,
+        pad=dict(t=30),
+        currentvalue=dict(prefix="candidates: ", font=dict(color=GREY)),
+    )
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-042
 @patch
 def to_figure(self: CompanyExplorer):
     "The twin: a plotly figure with a slider over companies and a menu of maps"
     from plotly.subplots import make_subplots
+
     (c, r), listed = self.pair(), self.rows(16)[:16][::-1]
     sliders = {what: self.stops(what, listed) for what in ("margin", "evidence", "attention")}
-    figure = make_subplots(1, 3, column_widths=[.31, .31, .38], horizontal_spacing=.02, subplot_titles=["the others absent", "the others zero", ""])
+    figure = make_subplots(
+        1,
+        3,
+        column_widths=[0.31, 0.31, 0.38],
+        horizontal_spacing=0.02,
+        subplot_titles=["the others absent", "the others zero", ""],
+    )
+
     def look(what):
         z = [s["args"][0]["z"][j] for s in sliders[what]["steps"] for j in (0, 1)]
         limit, now = float(np.abs(z).max()), sliders[what]["steps"][sliders[what]["active"]]["args"][0]
-        return dict(z=now["z"], x=now["x"], zmin=[-limit if what != "attention" else 0] * 2 + [None] * 2, zmax=[limit] * 2 + [None] * 2, colorscale=[colorscale(what != "attention")] * 2 + [None] * 2), {"sliders": [sliders[what]]}
+        return dict(
+            z=now["z"],
+            x=now["x"],
+            zmin=[-limit if what != "attention" else 0] * 2 + [None] * 2,
+            zmax=[limit] * 2 + [None] * 2,
+            colorscale=[colorscale(what != "attention")] * 2 + [None] * 2,
+        ), {"sliders": [sliders[what]]}
+
     first, layout = look(self.what)
     e = self.both()[1]
     (h, w), names = e.attention.shape[-2:], [plain(self.class_name(k), 34) for k in listed]
     for j in (0, 1):
-        figure.add_heatmap(row=1, col=j + 1, showscale=False, hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>", **{k: first[k][j] for k in ("z", "zmin", "zmax", "colorscale")})
-        figure.add_layout_image(source=self.copy_of(self.index, 320, True), xref=f"x{j + 1}".replace("x1", "x"), yref=f"y{j + 1}".replace("y1", "y"), x=-.5, y=-.5, sizex=w, sizey=h, sizing="stretch", layer="below")
-        figure.update_xaxes(visible=False, range=[-.5, w - .5], constrain="domain", row=1, col=j + 1)
-        figure.update_yaxes(visible=False, range=[h - .5, -.5], scaleanchor=f"x{j + 1}".replace("x1", "x"), constrain="domain", row=1, col=j + 1)
-    for j, (name, colour) in enumerate((("absent", "#e05400"), ("zero", "#8c8c8c"))): figure.add_bar(row=1, col=3, orientation="h", y=list(range(len(names))), x=first["x"][j + 2], name=name, marker_color=colour, customdata=names, hovertemplate="%{customdata}: %{x:.2f}<extra></extra>")
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, row=1, col=3).update_xaxes(domain=[.84, 1], zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=3)
+        figure.add_heatmap(
+            row=1,
+            col=j + 1,
+            showscale=False,
+            hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>",
+            **{k: first[k][j] for k in ("z", "zmin", "zmax", "colorscale")},
+        )
+        figure.add_layout_image(
+            source=self.copy_of(self.index, 320, True),
+            xref=f"x{j + 1}".replace("x1", "x"),
+            yref=f"y{j + 1}".replace("y1", "y"),
+            x=-0.5,
+            y=-0.5,
+            sizex=w,
+            sizey=h,
+            sizing="stretch",
+            layer="below",
+        )
+        figure.update_xaxes(visible=False, range=[-0.5, w - 0.5], constrain="domain", row=1, col=j + 1)
+        figure.update_yaxes(
+            visible=False,
+            range=[h - 0.5, -0.5],
+            scaleanchor=f"x{j + 1}".replace("x1", "x"),
+            constrain="domain",
+            row=1,
+            col=j + 1,
+        )
+    for j, (name, colour) in enumerate((("absent", "#e05400"), ("zero", "#8c8c8c"))):
+        figure.add_bar(
+            row=1,
+            col=3,
+            orientation="h",
+            y=list(range(len(names))),
+            x=first["x"][j + 2],
+            name=name,
+            marker_color=colour,
+            customdata=names,
+            hovertemplate="%{customdata}: %{x:.2f}<extra></extra>",
+        )
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, row=1, col=3).update_xaxes(
+        domain=[0.84, 1], zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=3
+    )
     title = f"{plain(self.class_name(c))} over {plain(self.class_name(r))}"
-    return twin(figure, [menu({what: look(what) for what in sliders}, 0, [0, 1, 2, 3], 1.2)], 560, title).update_layout(sliders=layout["sliders"], showlegend=True, legend=dict(orientation="h", x=1, xanchor="right", y=1.12, yanchor="bottom", title="logits, the others:"), title_y=.97, margin=dict(t=130, b=90))
+    return twin(
+        figure, [menu({what: look(what) for what in sliders}, 0, [0, 1, 2, 3], 1.2)], 560, title
+    ).update_layout(
+        sliders=layout["sliders"],
+        showlegend=True,
+        legend=dict(
+            orientation="h", x=1, xanchor="right", y=1.12, yanchor="bottom", title="logits, the others:"
+        ),
+        title_y=0.97,
+        margin=dict(t=130, b=90),
+    )

@@ -8,68 +8,117 @@ __all__ = ['ChangeState', 'ChangeBrowser', 'draw_bar', 'draw_lines', 'change_fig
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-003
 import textwrap
 from contextlib import contextmanager
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
+
+from intr_nb.browsers.browser import (
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
+from .head_browser import HeadBrowser, Pictures
 from ..core.display import pixels
 from ..experiments.candidates import read_once
+from ..experiments.counterfactuals import Change, share_on
 from ..explanations.decomposition import evaluating
 from ..explanations.explainer import class_list, explain
 from ..explanations.explanation import patch
-from .head_browser import HeadBrowser, Pictures
-from ..experiments.counterfactuals import Change, share_on
-from ..models.intr import INTR
 from ..explanations.plots import short
-from .browser import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
+from ..models.intr import INTR
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-009
 class ChangeState(Browser):
     "What a user can choose about a picture before and after an edit"
-    index = T.Int(0).tag(view=True) # of the image
-    target = T.Any(None, allow_none=True).tag(view=True) # class by index or name; None: the one that the edit favours
-    rival = T.Any(None, allow_none=True).tag(view=True) # class it is compared with; None: the prediction before
-    what = T.Enum(("change", "before", "after"), "change").tag(view=True) # of the margin's evidence
-    head = T.Int(None, allow_none=True).tag(view=True) # in the large map; None: the sum of all
-    opacity = T.Float(1., min=0, max=1).tag(view=True)
+
+    index = T.Int(0).tag(view=True)  # of the image
+    target = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # class by index or name; None: the one that the edit favours
+    rival = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # class it is compared with; None: the prediction before
+    what = T.Enum(("change", "before", "after"), "change").tag(view=True)  # of the margin's evidence
+    head = T.Int(None, allow_none=True).tag(view=True)  # in the large map; None: the sum of all
+    opacity = T.Float(1.0, min=0, max=1).tag(view=True)
 
     @T.validate("target", "rival")
     def _class(self, proposal):
         value = proposal["value"]
-        return None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        return (
+            None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        )
 
     @T.validate("index", "head")
     def _number(self, proposal):
         value, name = proposal["value"], proposal["trait"].name
         n, what = (len(self.pictures), "images") if name == "index" else (self.heads, "heads")
-        if value is None or 0 <= value < n: return value
+        if value is None or 0 <= value < n:
+            return value
         raise ValueError(f"{name}={value}: there are {n} {what}, numbered from 0 to {n - 1}")
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-011
 class ChangeBrowser(ChangeState):
     "A prediction before and after an edit"
-    def __init__(self,
-        model, # that `explain` gives evidence for
-        images, # as in `Pictures`
-        class_names=None, # by default the model's own, else the images'
-        labels=None, # a class index for each image
-        zero: str = "mean", # what counts as no saliency, as in `explain`
-        **state, # traits to begin with
+
+    def __init__(
+        self,
+        model,  # that `explain` gives evidence for
+        images,  # as in `Pictures`
+        class_names=None,  # by default the model's own, else the images'
+        labels=None,  # a class index for each image
+        zero: str = "mean",  # what counts as no saliency, as in `explain`
+        **state,  # traits to begin with
     ):
         super().__init__()
-        if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"{type(self).__name__} has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
+        if unknown := set(state) - set(self.trait_names(view=True)):
+            raise TypeError(
+                f"{type(self).__name__} has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
+            )
         self.models, self.pictures, self.zero = [model], Pictures(images, labels), zero
         names = class_names or getattr(model, "class_names", None)
-        if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1): names = images.class_names
+        if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1):
+            names = images.class_names
         self.names, self.count = None if names is None else [str(n) for n in names], model.num_classes
         e = self.explained(0, "", (0,))
-        if not e.has("evidence"): raise TypeError(f"a {type(model).__name__} gives no evidence, so there is no change of it to show: {e.note}")
+        if not e.has("evidence"):
+            raise TypeError(
+                f"a {type(model).__name__} gives no evidence, so there is no change of it to show: {e.note}"
+            )
         self.heads = len(e.evidence)
-        for name, value in state.items(): setattr(self, name, value)
+        for name, value in state.items():
+            setattr(self, name, value)
 
-    strip, copy_of, sized = HeadBrowser.strip, HeadBrowser.copy_of, HeadBrowser.sized # thumbnails, as in the head browser
-    def class_name(self, c): return self.names[c] if self.names else f"class {c}"
-    def edit_key(self): "Names the present edit; \"\": none"; raise NotImplementedError
-    def seen(self, i, key): "Image `i` with that edit: (3, H, W) normalised, (H, W) True on padding or None"; raise NotImplementedError
-    def expected(self): "The class that the edit should lead to, where that is known"
+    strip, copy_of, sized = (
+        HeadBrowser.strip,
+        HeadBrowser.copy_of,
+        HeadBrowser.sized,
+    )  # thumbnails, as in the head browser
+
+    def class_name(self, c):
+        return self.names[c] if self.names else f"class {c}"
+
+    def edit_key(self):
+        "Names the present edit; \"\": none"
+        raise NotImplementedError
+
+    def seen(self, i, key):
+        "Image `i` with that edit: (3, H, W) normalised, (H, W) True on padding or None"
+        raise NotImplementedError
+
+    def expected(self):
+        "The class that the edit should lead to, where that is known"
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-015
 @patch
@@ -79,6 +128,7 @@ def reader(self: ChangeBrowser, i: int, key) -> tuple:
     x, mask = self.seen(i, key)
     return x, mask, read_once(self.models[0], x, mask) if isinstance(self.models[0], INTR) else self.models[0]
 
+
 @patch
 @kept(size=24)
 def explained(self: ChangeBrowser, i: int, key, classes):
@@ -86,43 +136,60 @@ def explained(self: ChangeBrowser, i: int, key, classes):
     x, mask, model = self.reader(i, key)
     return explain(model, x, classes=classes, zero=self.zero, class_names=self.names, mask=mask)
 
+
 @patch
 @kept(size=64)
-def logits(self: ChangeBrowser, i: int, key) -> torch.Tensor: # (C,)
-    if not isinstance(self.models[0], INTR): return self.explained(i, key, None).candidate_logits
+def logits(self: ChangeBrowser, i: int, key) -> torch.Tensor:  # (C,)
+    if not isinstance(self.models[0], INTR):
+        return self.explained(i, key, None).candidate_logits
     x, mask, model = self.reader(i, key)
     p = next(model.parameters())
-    with evaluating(model): return model(x[None].to(p.device, p.dtype), None if mask is None else mask[None].to(p.device)).logits[0].cpu()
+    with evaluating(model):
+        return (
+            model(x[None].to(p.device, p.dtype), None if mask is None else mask[None].to(p.device))
+            .logits[0]
+            .cpu()
+        )
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-018
 @patch
-def pair(self: ChangeBrowser) -> tuple: # two class indices
+def pair(self: ChangeBrowser) -> tuple:  # two class indices
     "The class that the edit favours, and the one it is compared with"
     before, after = self.logits(self.index, ""), self.logits(self.index, self.edit_key())
-    def best(values, but): return next((c for c in values.argsort(descending=True).tolist() if c != but), but)
-    if self.target is not None: return self.target, self.rival if self.rival not in (None, self.target) else best(before, self.target)
+
+    def best(values, but):
+        return next((c for c in values.argsort(descending=True).tolist() if c != but), but)
+
+    if self.target is not None:
+        return self.target, self.rival if self.rival not in (None, self.target) else best(before, self.target)
     b = int(before.argmax()) if self.rival is None else self.rival
     for a in (self.expected(), int(after.argmax())):
-        if a not in (None, b): return a, b
+        if a not in (None, b):
+            return a, b
     return best(after - before if self.edit_key() else after, b), b
+
 
 @patch
 def change(self: ChangeBrowser) -> Change:
     "The prediction before and after, as `what_if` returns it"
     return self.change_of(self.index, self.edit_key(), *self.pair())
 
+
 @patch
 @kept(size=8)
 def change_of(self: ChangeBrowser, i, key, a, b):
     classes = tuple(sorted({a, b})) if isinstance(self.models[0], INTR) else None
     x, y = self.reader(i, "")[0], self.reader(i, key)[0]
-    return Change(self.explained(i, "", classes), self.explained(i, key, classes), a, b, (x != y).any(0).cpu().numpy())
+    return Change(
+        self.explained(i, "", classes), self.explained(i, key, classes), a, b, (x != y).any(0).cpu().numpy()
+    )
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-022
 @patch
-def maps(self: ChangeBrowser) -> dict: # "before", "after", "change": (R, h, w)
+def maps(self: ChangeBrowser) -> dict:  # "before", "after", "change": (R, h, w)
     "Evidence for the first class over the second"
     return self.maps_of(self.index, self.edit_key(), *self.pair())
+
 
 @patch
 @kept(size=8)
@@ -132,17 +199,20 @@ def maps_of(self: ChangeBrowser, i, key, a, b):
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-025
 @patch
-def territories(self: ChangeBrowser) -> dict: # part -> (h, w), adding up to 1
+def territories(self: ChangeBrowser) -> dict:  # part -> (h, w), adding up to 1
     "How much of each place belongs to which part"
     c = self.change()
     on = F.adaptive_avg_pool2d(torch.from_numpy(c.edited)[None].double(), c.total.shape)[0]
     return {"edited pixels": on, "elsewhere": 1 - on}
 
+
 @patch
-def parts(self: ChangeBrowser) -> dict: # part -> logits
+def parts(self: ChangeBrowser) -> dict:  # part -> logits
     "What each part gave to the margin in view; the last, what no place can claim, completes the sum"
     c, m = self.change(), self.maps()[self.what].sum(0).double()
-    value = dict(before=c.after.margin(c.a, c.b).value - c.value, after=c.after.margin(c.a, c.b).value, change=c.value)[self.what]
+    value = dict(
+        before=c.after.margin(c.a, c.b).value - c.value, after=c.after.margin(c.a, c.b).value, change=c.value
+    )[self.what]
     sums = {part: (cover * m).sum().item() for part, cover in self.territories().items()}
     return sums | {"no place's": value - sum(sums.values())}
 
@@ -152,34 +222,61 @@ def parts(self: ChangeBrowser) -> dict: # part -> logits
 def shown(self: ChangeBrowser, i: int, key, pale: bool = False) -> str:
     "The picture as an address"
     a = pixels(self.reader(i, key)[0])
-    if max(a.shape[:2]) < 200: a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
-    return data_uri(np.repeat(100 + .6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8) if pale else a)
+    if max(a.shape[:2]) < 200:
+        a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
+    return data_uri(np.repeat(100 + 0.6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8) if pale else a)
+
 
 def draw_bar(scene, x, y, width, name, value, largest, **more):
     "A name, a number, and a bar from the middle: orange to the right, blue to the left"
     share, half = value / (largest or 1), width / 2
-    scene.text(x, y, name, 11, width * .7, **more)
+    scene.text(x, y, name, 11, width * 0.7, **more)
     scene.text(x + width, y, f"{value:+.2f}", 11, text_anchor="end", **more)
-    scene.add("rect", x=round(x, 1), y=round(y + 3, 1), width=round(width, 1), height=3, fill="currentColor", fill_opacity=.12)
-    scene.add("rect", x=round(x + half + min(0, share) * half, 1), y=round(y + 3, 1), width=round(abs(share) * half, 1), height=3, fill="#e05400" if value > 0 else "#1e50c8")
+    scene.add(
+        "rect",
+        x=round(x, 1),
+        y=round(y + 3, 1),
+        width=round(width, 1),
+        height=3,
+        fill="currentColor",
+        fill_opacity=0.12,
+    )
+    scene.add(
+        "rect",
+        x=round(x + half + min(0, share) * half, 1),
+        y=round(y + 3, 1),
+        width=round(abs(share) * half, 1),
+        height=3,
+        fill="#e05400" if value > 0 else "#1e50c8",
+    )
 
-def draw_lines(scene, x, y, width, said) -> float: # how far down they reach
+
+def draw_lines(scene, x, y, width, said) -> float:  # how far down they reach
     "Lines of (text, is it a heading?), broken to `width`"
     for words, heading in said:
-        for line in textwrap.wrap(short(words, 200), max(12, int(width / (7 if heading else 6.3)))): scene.text(x, y, line, 12, font_weight="bold" if heading else None); y += 16
+        for line in textwrap.wrap(short(words, 200), max(12, int(width / (7 if heading else 6.3)))):
+            scene.text(x, y, line, 12, font_weight="bold" if heading else None)
+            y += 16
         y += 3
     return y
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-030
 @patch
-def draw_map(self: ChangeBrowser, scene, x, y, width, height, maps: dict, limit: float, name: str, title: str, **more):
+def draw_map(
+    self: ChangeBrowser, scene, x, y, width, height, maps: dict, limit: float, name: str, title: str, **more
+):
     "The map in view over the pale picture"
-    scene.picture(x, y, width, height, self.shown(self.index, "" if self.what == "before" else self.edit_key(), True))
+    scene.picture(
+        x, y, width, height, self.shown(self.index, "" if self.what == "before" else self.edit_key(), True)
+    )
     scene.picture(x, y, width, height, data_uri(tint(maps[self.what], limit, True, self.opacity)))
     scene.panel(x, y, width, height, name, {f"{k}, logits": v for k, v in maps.items()} | more, title)
 
+
 @patch
-def draw_heads(self: ChangeBrowser, scene, x, y, width, many: int = 16, columns: int = 8) -> float: # how far down they reach
+def draw_heads(
+    self: ChangeBrowser, scene, x, y, width, many: int = 16, columns: int = 8
+) -> float:  # how far down they reach
     "A small map and a bar for every head; with more than `many`, for the strongest"
     maps = self.maps()
     sums, c = maps[self.what].sum((1, 2)), self.change()
@@ -189,23 +286,66 @@ def draw_heads(self: ChangeBrowser, scene, x, y, width, many: int = 16, columns:
     pw, ph = (step - 8) * min(1, w / h), (step - 8) * min(1, h / w)
     for k, r in enumerate(chosen):
         px, py = x + k % columns * step, y + k // columns * (ph + 30)
-        self.draw_map(scene, px, py, pw, ph, {n: m[r] for n, m in maps.items()}, limit, f"head {r}", c.before.head_name(r))
-        if r == self.head: scene.add("rect", x=round(px - 2, 1), y=round(py - 2, 1), width=round(pw + 4, 1), height=round(ph + 4, 1), fill="none", stroke="#1976d2", stroke_width=3, pointer_events="none")
+        self.draw_map(
+            scene,
+            px,
+            py,
+            pw,
+            ph,
+            {n: m[r] for n, m in maps.items()},
+            limit,
+            f"head {r}",
+            c.before.head_name(r),
+        )
+        if r == self.head:
+            scene.add(
+                "rect",
+                x=round(px - 2, 1),
+                y=round(py - 2, 1),
+                width=round(pw + 4, 1),
+                height=round(ph + 4, 1),
+                fill="none",
+                stroke="#1976d2",
+                stroke_width=3,
+                pointer_events="none",
+            )
         draw_bar(scene, px, py + ph + 13, pw, c.before.head_name(r), sums[r].item(), sums.abs().max().item())
     return y + -(-len(chosen) // columns) * (ph + 30)
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-032
 @patch
-def words(self: ChangeBrowser) -> list: # of (text, is it a heading?)
+def words(self: ChangeBrowser) -> list:  # of (text, is it a heading?)
     "What the view says"
     c, key = self.change(), self.edit_key()
     e, f = c.before, c.after
     said = [(f"before: {e.name(e.prediction)} ({e.probability(e.prediction):.2f})", True)]
-    if not key: return said + [(f"{e.name(c.a)} over {e.name(c.b)}: {e.margin(c.a, c.b).value:+.2f} logits", False), (self.hint, False)]
-    said.append((f"after: {f.name(f.prediction)} ({f.probability(f.prediction):.2f})" + ("" if c.flipped else ", as before"), True))
-    if not c.edited.any(): return said + [("The edit changes no pixel: what it changes is hidden.", False)]
-    said.append((f"{e.name(c.a)} over {e.name(c.b)}: {e.margin(c.a, c.b).value:+.2f} → {f.margin(c.a, c.b).value:+.2f}, change {c.value:+.2f} logits", False))
-    if c.total.any(): said.append((f"{share_on(c.total, c.edited):.0%} of the change lies on the {max(c.edited.mean(), .001):.1%} of pixels that were edited", False))
+    if not key:
+        return said + [
+            (f"{e.name(c.a)} over {e.name(c.b)}: {e.margin(c.a, c.b).value:+.2f} logits", False),
+            (self.hint, False),
+        ]
+    said.append(
+        (
+            f"after: {f.name(f.prediction)} ({f.probability(f.prediction):.2f})"
+            + ("" if c.flipped else ", as before"),
+            True,
+        )
+    )
+    if not c.edited.any():
+        return said + [("The edit changes no pixel: what it changes is hidden.", False)]
+    said.append(
+        (
+            f"{e.name(c.a)} over {e.name(c.b)}: {e.margin(c.a, c.b).value:+.2f} → {f.margin(c.a, c.b).value:+.2f}, change {c.value:+.2f} logits",
+            False,
+        )
+    )
+    if c.total.any():
+        said.append(
+            (
+                f"{share_on(c.total, c.edited):.0%} of the change lies on the {max(c.edited.mean(), 0.001):.1%} of pixels that were edited",
+                False,
+            )
+        )
     return said
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-035
@@ -226,81 +366,139 @@ def main_scene(self: ChangeBrowser, width: int = 960, size: int = 232) -> Scene:
     scene.height = round(self.draw_scale(scene, self.draw_heads(scene, 0, bottom + 16, width) + 4, limit))
     return scene
 
+
 @patch
-def draw_touch(self: ChangeBrowser, scene, x, y, width, height, name): "What lies under the mouse on a picture"
+def draw_touch(self: ChangeBrowser, scene, x, y, width, height, name):
+    "What lies under the mouse on a picture"
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-036
 @patch
-def draw_large(self: ChangeBrowser, scene, x, y, width, height) -> float: # the value of full colour
+def draw_large(self: ChangeBrowser, scene, x, y, width, height) -> float:  # the value of full colour
     "The sum of all heads, or one head"
     maps = {k: m.sum(0) if self.head is None else m[self.head] for k, m in self.maps().items()}
     limit = maps[self.what].abs().max().item()
-    name = dict(change="change of evidence", before="evidence before", after="evidence after")[self.what] + (", all heads" if self.head is None else f", {self.change().before.head_name(self.head)}")
+    name = dict(change="change of evidence", before="evidence before", after="evidence after")[self.what] + (
+        ", all heads" if self.head is None else f", {self.change().before.head_name(self.head)}"
+    )
     scene.text(x, y, name, 12, font_weight="bold")
     self.draw_map(scene, x, y + 8, width, height, maps, limit, "large", name)
     return limit
 
+
 @patch
-def draw_parts(self: ChangeBrowser, scene, x, y, width, many: int = 6) -> float: # how far down they reach
+def draw_parts(self: ChangeBrowser, scene, x, y, width, many: int = 6) -> float:  # how far down they reach
     "A bar for each of the parts that gave most, one for the others, one for what lies elsewhere"
     sums = self.parts()
     ends = {k: sums.pop(k) for k in ("elsewhere", "no place's")}
     order = sorted(sums, key=lambda a: -abs(sums[a]))
-    rows = [(a.replace("_", " "), sums[a]) for a in order[:many]] + [(f"{len(order) - many} other parts", sum(sums[a] for a in order[many:]))] * (len(order) > many)
-    rows += [(k, v) for k, v in ends.items() if k == "elsewhere" or abs(v) > .005]
+    rows = [(a.replace("_", " "), sums[a]) for a in order[:many]] + [
+        (f"{len(order) - many} other parts", sum(sums[a] for a in order[many:]))
+    ] * (len(order) > many)
+    rows += [(k, v) for k, v in ends.items() if k == "elsewhere" or abs(v) > 0.005]
     scene.text(x, y, f"{self.what} by part, logits", 12, font_weight="bold")
-    for k, (name, value) in enumerate(rows): draw_bar(scene, x, y + 17 + 19 * k, width, name, value, max(abs(v) for _, v in rows))
+    for k, (name, value) in enumerate(rows):
+        draw_bar(scene, x, y + 17 + 19 * k, width, name, value, max(abs(v) for _, v in rows))
     return y + 17 + 19 * len(rows)
 
+
 @patch
-def draw_scale(self: ChangeBrowser, scene, y, limit) -> float: # how far down it reaches
+def draw_scale(self: ChangeBrowser, scene, y, limit) -> float:  # how far down it reaches
     "The colours and what they stand for"
     c, small = self.change(), self.maps()[self.what].abs().max().item()
     scene.picture(0, y, 160, 10, data_uri(tint(np.linspace(-1, 1, 81)[None], 1, True)))
-    scene.text(170, y + 9, f"orange for {short(c.before.name(c.a), 36)}, blue for {short(c.before.name(c.b), 36)}", 11)
-    scene.text(170, y + 24, f"full colour at ±{limit:.2g} logits per place in the large map, at ±{small:.2g} in the heads'; zero of s: {self.zero}", 11)
+    scene.text(
+        170,
+        y + 9,
+        f"orange for {short(c.before.name(c.a), 36)}, blue for {short(c.before.name(c.b), 36)}",
+        11,
+    )
+    scene.text(
+        170,
+        y + 24,
+        f"full colour at ±{limit:.2g} logits per place in the large map, at ±{small:.2g} in the heads'; zero of s: {self.zero}",
+        11,
+    )
     return y + 32
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-039
 @patch
-def scenes(self: ChangeBrowser): return dict(strip=self.strip, main=self.main_scene)
+def scenes(self: ChangeBrowser):
+    return dict(strip=self.strip, main=self.main_scene)
+
 
 @patch
 def click(self: ChangeBrowser, name, row=None, column=None):
-    if name.startswith("image "): self.index = int(name[6:])
-    elif name.startswith("head "): self.head = None if self.head == int(name[5:]) else int(name[5:])
-    elif name == "large": self.head = None
+    if name.startswith("image "):
+        self.index = int(name[6:])
+    elif name.startswith("head "):
+        self.head = None if self.head == int(name[5:]) else int(name[5:])
+    elif name == "large":
+        self.head = None
+
 
 @patch
 def key(self: ChangeBrowser, name):
-    if name in ("ArrowLeft", "ArrowRight"): self.index = min(max(self.index + (1 if name == "ArrowRight" else -1), 0), len(self.pictures) - 1)
+    if name in ("ArrowLeft", "ArrowRight"):
+        self.index = min(max(self.index + (1 if name == "ArrowRight" else -1), 0), len(self.pictures) - 1)
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-040
 @patch
-def class_menu(self: ChangeBrowser, first: str, chosen, many: int = 8) -> list: # of (text, class or None)
+def class_menu(self: ChangeBrowser, first: str, chosen, many: int = 8) -> list:  # of (text, class or None)
     "The classes that are likely wanted"
     p, q = self.logits(self.index, "").softmax(0), self.logits(self.index, self.edit_key()).softmax(0)
-    listed = torch.maximum(p, q).argsort(descending=True).tolist()[:many] + ([] if chosen is None else [chosen])
-    return [(first, None)] + [(f"{short(self.class_name(c), 40)} ({p[c]:.2f} → {q[c]:.2f})", c) for c in dict.fromkeys(listed)]
+    listed = torch.maximum(p, q).argsort(descending=True).tolist()[:many] + (
+        [] if chosen is None else [chosen]
+    )
+    return [(first, None)] + [
+        (f"{short(self.class_name(c), 40)} ({p[c]:.2f} → {q[c]:.2f})", c) for c in dict.fromkeys(listed)
+    ]
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-041
 @patch
 def pair_controls(self: ChangeBrowser) -> list:
     "What all browsers of a change have"
-    def wide(): return dict(layout=W.Layout(width="27em"), style=dict(description_width="4em"))
-    return [self.bind(W.Dropdown(description="for", **wide()), "target", lambda: self.class_menu("the class that the edit favours", self.target)),
-            self.bind(W.Dropdown(description="over", **wide()), "rival", lambda: self.class_menu("the prediction before", self.rival)),
-            self.bind(W.ToggleButtons(options=["change", "before", "after"], style=dict(button_width="6em")), "what"),
-            self.bind(W.FloatSlider(description="opacity", max=1, step=.05, readout=False, layout=W.Layout(width="14em"), style=dict(description_width="5em")), "opacity")]
+
+    def wide():
+        return dict(layout=W.Layout(width="27em"), style=dict(description_width="4em"))
+
+    return [
+        self.bind(
+            W.Dropdown(description="for", **wide()),
+            "target",
+            lambda: self.class_menu("the class that the edit favours", self.target),
+        ),
+        self.bind(
+            W.Dropdown(description="over", **wide()),
+            "rival",
+            lambda: self.class_menu("the prediction before", self.rival),
+        ),
+        self.bind(
+            W.ToggleButtons(options=["change", "before", "after"], style=dict(button_width="6em")), "what"
+        ),
+        self.bind(
+            W.FloatSlider(
+                description="opacity",
+                max=1,
+                step=0.05,
+                readout=False,
+                layout=W.Layout(width="14em"),
+                style=dict(description_width="5em"),
+            ),
+            "opacity",
+        ),
+    ]
+
 
 @patch
 def button(self: Browser, text: str, do, tip: str = "", icon: str = "undo"):
     "A button whose errors are shown"
     made = W.Button(description=text, tooltip=tip or text, icon=icon, layout=W.Layout(width="auto"))
+
     def press(_):
         with self.attempt():
             do()
             self.refresh()
+
     made.on_click(press)
     made.add_class(f"intr-nb-button-{text.split()[0].lower()}")
     return made
@@ -312,45 +510,142 @@ def posed(self: ChangeBrowser, **traits):
     "As if these traits were set; nothing is drawn"
     old, busy, self._busy = {n: getattr(self, n) for n in traits}, self._busy, True
     try:
-        for n, v in traits.items(): setattr(self, n, v)
+        for n, v in traits.items():
+            setattr(self, n, v)
         yield self
     finally:
-        for n, v in old.items(): setattr(self, n, v)
+        for n, v in old.items():
+            setattr(self, n, v)
         self._busy = busy
+
 
 @patch
 def frame(self: ChangeBrowser) -> dict:
     "What a twin shows of the present state"
     c, total = self.change(), self.maps()["change"].sum(0)
     heads = {c.before.head_name(r): v for r, v in enumerate(self.maps()["change"].sum((1, 2)).tolist())}
-    said = [t for t, _ in self.words()] + [f"full colour in the map: ±{total.abs().max():.2g} logits per place"]
-    return dict(edited=self.shown(self.index, self.edit_key()), pale=self.shown(self.index, self.edit_key(), True), z=lean(total), limit=total.abs().max().item() or 1., heads=heads, parts=self.parts(), words=said)
+    said = [t for t, _ in self.words()] + [
+        f"full colour in the map: ±{total.abs().max():.2g} logits per place"
+    ]
+    return dict(
+        edited=self.shown(self.index, self.edit_key()),
+        pale=self.shown(self.index, self.edit_key(), True),
+        z=lean(total),
+        limit=total.abs().max().item() or 1.0,
+        heads=heads,
+        parts=self.parts(),
+        words=said,
+    )
 
 # %% ../../nbs/browsers/04_edit_browser.ipynb #12changes-051
 def change_figure(
-    frames: dict, # text of the choice -> `frame`
-    original: str, # the picture before, as an address
-    shape: tuple, # (h, w) of the picture
+    frames: dict,  # text of the choice -> `frame`
+    original: str,  # the picture before, as an address
+    shape: tuple,  # (h, w) of the picture
 ):
     "A plotly figure of changes, with a menu"
     from plotly.graph_objects import Bar, Heatmap
     from plotly.subplots import make_subplots
-    (h, w), first, specs = shape, next(iter(frames.values())), [[{}, {}, {}, {"rowspan": 2}], [{"colspan": 3}, None, None, None]]
-    figure = make_subplots(2, 4, specs=specs, subplot_titles=["original", "edited", "change of evidence", "by part, logits", "by head, logits"], row_heights=[.68, .32], horizontal_spacing=.04, vertical_spacing=.13)
+
+    (h, w), first, specs = (
+        shape,
+        next(iter(frames.values())),
+        [[{}, {}, {}, {"rowspan": 2}], [{"colspan": 3}, None, None, None]],
+    )
+    figure = make_subplots(
+        2,
+        4,
+        specs=specs,
+        subplot_titles=["original", "edited", "change of evidence", "by part, logits", "by head, logits"],
+        row_heights=[0.68, 0.32],
+        horizontal_spacing=0.04,
+        vertical_spacing=0.13,
+    )
     for k, f in enumerate(frames.values()):
         rows, columns, show = len(f["z"]), len(f["z"][0]), dict(visible=k == 0)
-        figure.add_trace(Heatmap(z=f["z"], zmin=-f["limit"], zmax=f["limit"], x0=w / columns / 2, dx=w / columns, y0=h / rows / 2, dy=h / rows, colorscale=colorscale(True), showscale=False, hovertemplate="%{z} logits<extra></extra>", **show), 1, 3)
+        figure.add_trace(
+            Heatmap(
+                z=f["z"],
+                zmin=-f["limit"],
+                zmax=f["limit"],
+                x0=w / columns / 2,
+                dx=w / columns,
+                y0=h / rows / 2,
+                dy=h / rows,
+                colorscale=colorscale(True),
+                showscale=False,
+                hovertemplate="%{z} logits<extra></extra>",
+                **show,
+            ),
+            1,
+            3,
+        )
         for bars, across, at in (f["parts"], True, (1, 4)), (f["heads"], False, (2, 1)):
             names, values = [plain(n.replace("_", " ")) for n in bars], [round(v, 4) for v in bars.values()]
-            colour, hover = ["#e05400" if v > 0 else "#1e50c8" for v in values], "%{x}: %{y} logits<extra></extra>"
-            figure.add_trace(Bar(x=values if across else names, y=names if across else values, orientation="h" if across else "v", marker_color=colour, hovertemplate=hover.replace("{x}: %{y}", "{y}: %{x}") if across else hover, showlegend=False, **show), *at)
-    for k, uri in enumerate((original, first["edited"], first["pale"])): figure.add_layout_image(source=uri, x=0, y=0, sizex=w, sizey=h, sizing="stretch", layer="below", xref=f"x{k + 1}".replace("x1", "x"), yref=f"y{k + 1}".replace("y1", "y"))
-    for k in (1, 2, 3): figure.update_xaxes(range=[0, w], visible=False, row=1, col=k).update_yaxes(range=[h, 0], visible=False, scaleanchor=f"x{k}".replace("x1", "x"), constrain="domain", row=1, col=k)
-    figure.update_yaxes(autorange="reversed", row=1, col=4).update_xaxes(domain=[.86, 1], row=1, col=4)
+            colour, hover = (
+                ["#e05400" if v > 0 else "#1e50c8" for v in values],
+                "%{x}: %{y} logits<extra></extra>",
+            )
+            figure.add_trace(
+                Bar(
+                    x=values if across else names,
+                    y=names if across else values,
+                    orientation="h" if across else "v",
+                    marker_color=colour,
+                    hovertemplate=hover.replace("{x}: %{y}", "{y}: %{x}") if across else hover,
+                    showlegend=False,
+                    **show,
+                ),
+                *at,
+            )
+    for k, uri in enumerate((original, first["edited"], first["pale"])):
+        figure.add_layout_image(
+            source=uri,
+            x=0,
+            y=0,
+            sizex=w,
+            sizey=h,
+            sizing="stretch",
+            layer="below",
+            xref=f"x{k + 1}".replace("x1", "x"),
+            yref=f"y{k + 1}".replace("y1", "y"),
+        )
+    for k in (1, 2, 3):
+        figure.update_xaxes(range=[0, w], visible=False, row=1, col=k).update_yaxes(
+            range=[h, 0],
+            visible=False,
+            scaleanchor=f"x{k}".replace("x1", "x"),
+            constrain="domain",
+            row=1,
+            col=k,
+        )
+    figure.update_yaxes(autorange="reversed", row=1, col=4).update_xaxes(domain=[0.86, 1], row=1, col=4)
     said = ["<br>".join(plain(t, 160) for t in f["words"]) for f in frames.values()]
-    choices = {t: (dict(visible=[k == j for j in range(len(frames)) for _ in range(3)]), {"images[1].source": f["edited"], "images[2].source": f["pale"], "title.text": said[k]}) for k, (t, f) in enumerate(frames.items())}
-    many = len(choices) > 12 # a menu would reach beyond the figure
+    choices = {
+        t: (
+            dict(visible=[k == j for j in range(len(frames)) for _ in range(3)]),
+            {"images[1].source": f["edited"], "images[2].source": f["pale"], "title.text": said[k]},
+        )
+        for k, (t, f) in enumerate(frames.items())
+    }
+    many = len(choices) > 12  # a menu would reach beyond the figure
     steps = [dict(label=plain(t), method="update", args=list(args)) for t, args in choices.items()]
     twin(figure, [] if many else [menu(choices, 0, y=1.22)], 560, said[0])
-    if many: figure.update_layout(sliders=[dict(steps=steps, x=0, y=1.3, len=.83, yanchor="top", pad=dict(t=0, b=0), currentvalue=dict(font_size=14), font=dict(size=9))])
-    return figure.update_layout(margin=dict(t=200, l=30), title=dict(y=.98, yanchor="top", font_size=12), bargap=.3)
+    if many:
+        figure.update_layout(
+            sliders=[
+                dict(
+                    steps=steps,
+                    x=0,
+                    y=1.3,
+                    len=0.83,
+                    yanchor="top",
+                    pad=dict(t=0, b=0),
+                    currentvalue=dict(font_size=14),
+                    font=dict(size=9),
+                )
+            ]
+        )
+    return figure.update_layout(
+        margin=dict(t=200, l=30), title=dict(y=0.98, yanchor="top", font_size=12), bargap=0.3
+    )

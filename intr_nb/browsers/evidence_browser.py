@@ -7,25 +7,44 @@ __all__ = ['ORDERS', 'sequence', 'EvidenceState', 'EvidenceExplorer', 'signed']
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-003
 import textwrap
-import numpy as np, torch
+
+import numpy as np
+import torch
+
+from intr_nb.browsers.browser import (
+    GREY,
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
+from .head_browser import HeadBrowser
 from ..explanations.explainer import class_list, explain
 from ..explanations.explanation import ZEROS, patch
-from .head_browser import HeadBrowser
-from ..models.intr import INTR
 from ..explanations.plots import short
-from .browser import GREY, Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
+from ..models.intr import INTR
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-011
 ORDERS = ("strongest first", "for, then against", "row by row", "head by head")
 
+
 def sequence(
-    evidence: torch.Tensor, # (R, h, w) of one class
-    order: str, # one of `ORDERS`
-    mask: torch.Tensor | None = None, # (h, w), True on padding: left out
-) -> tuple: # (n,) places, or heads, in their order; (n,) what each gives, float64
+    evidence: torch.Tensor,  # (R, h, w) of one class
+    order: str,  # one of `ORDERS`
+    mask: torch.Tensor | None = None,  # (h, w), True on padding: left out
+) -> tuple:  # (n,) places, or heads, in their order; (n,) what each gives, float64
     "In which order to add"
     e = evidence.double()
-    if order == "head by head": return torch.arange(len(e)), e.sum((1, 2))
+    if order == "head by head":
+        return torch.arange(len(e)), e.sum((1, 2))
     at = torch.arange(e[0].numel()) if mask is None else (~mask.flatten()).nonzero()[:, 0]
     total = e.sum(0).flatten()[at]
     key = {"strongest first": -total.abs(), "for, then against": -total, "row by row": at}[order]
@@ -35,11 +54,12 @@ def sequence(
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-015
 class EvidenceState(Browser):
     "What a user can choose"
-    index = T.Int(0).tag(view=True) # of the image
-    target = T.Any(None, allow_none=True).tag(view=True) # class by index or name; None: the prediction
-    place = T.Any(None, allow_none=True).tag(view=True) # (row, column); None: the strongest
+
+    index = T.Int(0).tag(view=True)  # of the image
+    target = T.Any(None, allow_none=True).tag(view=True)  # class by index or name; None: the prediction
+    place = T.Any(None, allow_none=True).tag(view=True)  # (row, column); None: the strongest
     order = T.Enum(ORDERS, ORDERS[0]).tag(view=True)
-    step = T.Int(0).tag(view=True) # terms added
+    step = T.Int(0).tag(view=True)  # terms added
     zero = T.Enum(tuple(ZEROS), "raw").tag(view=True)
 
     @T.validate("target")
@@ -49,50 +69,80 @@ class EvidenceState(Browser):
 
     @T.validate("index")
     def _image(self, proposal):
-        if 0 <= (i := proposal["value"]) < len(self.pictures): return i
-        raise ValueError(f"index={i}: there are {len(self.pictures)} images, numbered from 0 to {len(self.pictures) - 1}")
+        if 0 <= (i := proposal["value"]) < len(self.pictures):
+            return i
+        raise ValueError(
+            f"index={i}: there are {len(self.pictures)} images, numbered from 0 to {len(self.pictures) - 1}"
+        )
 
     @T.validate("step")
     def _step(self, proposal):
         n, step = len(self.terms()[0]), proposal["value"]
-        if -1 <= step <= n: return n if step == -1 else step
+        if -1 <= step <= n:
+            return n if step == -1 else step
         raise ValueError(f"step={step}: there are {n} terms to add; expected 0 to {n}, or -1 for all")
 
     @T.validate("place")
     def _place(self, proposal):
-        if (place := proposal["value"]) is None: return None
+        if (place := proposal["value"]) is None:
+            return None
         mask, (h, w) = self.explanation().mask, self.explanation().attention.shape[-2:]
-        try: row, column = map(int, place)
-        except (TypeError, ValueError): raise ValueError(f"place={place!r}: expected (row, column), or None for the strongest") from None
-        if not (0 <= row < h and 0 <= column < w): raise ValueError(f"place={row, column}: this image has {h} rows and {w} columns of places, numbered from 0")
-        if mask is not None and mask[row, column]: raise ValueError(f"place={row, column} is padding: no class looks there. Choose one on the image")
+        try:
+            row, column = map(int, place)
+        except (TypeError, ValueError):
+            raise ValueError(f"place={place!r}: expected (row, column), or None for the strongest") from None
+        if not (0 <= row < h and 0 <= column < w):
+            raise ValueError(
+                f"place={row, column}: this image has {h} rows and {w} columns of places, numbered from 0"
+            )
+        if mask is not None and mask[row, column]:
+            raise ValueError(f"place={row, column} is padding: no class looks there. Choose one on the image")
         return row, column
 
     @T.observe("index", "order")
     def _start_anew(self, change):
         with self.hold_trait_notifications():
-            if change["name"] == "index": self.place = None
+            if change["name"] == "index":
+                self.place = None
             self.step = -1
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-017
 class EvidenceExplorer(EvidenceState):
     "Eq. 9 at work on your images"
-    sized, reader, logits, copy_of, strip, classes, search, find, class_name = (getattr(HeadBrowser, k) for k in "sized reader logits copy_of strip classes search find class_name".split())
 
-    def __init__(self,
-        model, # `OneBlockINTR` or `INTR`
-        images, # a batch, a data set or a list of files, as in `HeadBrowser`
-        class_names: list | None = None, # by default the model's own, else the images'
-        labels=None, # a class index for each image, where the images do not bring theirs
-        **state, # traits to begin with
+    sized, reader, logits, copy_of, strip, classes, search, find, class_name = (
+        getattr(HeadBrowser, k)
+        for k in "sized reader logits copy_of strip classes search find class_name".split()
+    )
+
+    def __init__(
+        self,
+        model,  # `OneBlockINTR` or `INTR`
+        images,  # a batch, a data set or a list of files, as in `HeadBrowser`
+        class_names: list | None = None,  # by default the model's own, else the images'
+        labels=None,  # a class index for each image, where the images do not bring theirs
+        **state,  # traits to begin with
     ):
         super().__init__()
-        if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"EvidenceExplorer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
+        if unknown := set(state) - set(self.trait_names(view=True)):
+            raise TypeError(
+                f"EvidenceExplorer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
+            )
         like = HeadBrowser(model, images, class_names, labels)
-        self.models, self.pictures, self.names, self.count, self._shelves = like.models, like.pictures, like.names, like.count, like._shelves
-        if not self.explanation().has("evidence"): raise TypeError(f"a {type(model).__name__} gives attention but no evidence, so there is nothing to add up. Expected an INTR or a OneBlockINTR; HeadBrowser shows the attention")
+        self.models, self.pictures, self.names, self.count, self._shelves = (
+            like.models,
+            like.pictures,
+            like.names,
+            like.count,
+            like._shelves,
+        )
+        if not self.explanation().has("evidence"):
+            raise TypeError(
+                f"a {type(model).__name__} gives attention but no evidence, so there is nothing to add up. Expected an INTR or a OneBlockINTR; HeadBrowser shows the attention"
+            )
         self.step = -1
-        for name in sorted(state, key=list(EvidenceState.__dict__).index): setattr(self, name, state[name])
+        for name in sorted(state, key=list(EvidenceState.__dict__).index):
+            setattr(self, name, state[name])
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-019
 @patch
@@ -101,6 +151,7 @@ def shown(self: EvidenceExplorer, many: int = 16) -> list:
     ranked = self.logits(0, self.index).argsort(descending=True).tolist()
     return sorted(set(ranked[:many]) | ({self.target} - {None}), key=ranked.index)
 
+
 @patch
 @kept("zero", size=4)
 def explained(self: EvidenceExplorer, m: int, i: int, classes):
@@ -108,9 +159,11 @@ def explained(self: EvidenceExplorer, m: int, i: int, classes):
     x, mask, model = self.reader(m, i)
     return explain(model, x, classes=classes, zero=self.zero, class_names=self.names, mask=mask)
 
+
 @patch
 def explanation(self: EvidenceExplorer):
     return self.explained(0, self.index, tuple(self.shown()) if isinstance(self.models[0], INTR) else None)
+
 
 @patch
 def chosen(self: EvidenceExplorer) -> int:
@@ -124,9 +177,10 @@ def terms(self: EvidenceExplorer):
     e = self.explanation()
     return sequence(e.evidence[:, e.at(self.chosen())], self.order, e.mask)
 
+
 @patch
 @kept("index", "target", "order", "zero")
-def running(self: EvidenceExplorer) -> torch.Tensor: # (n + 1,) float64
+def running(self: EvidenceExplorer) -> torch.Tensor:  # (n + 1,) float64
     "Sum after each step; the last is the logit"
     e = self.explanation()
     return torch.cat([e.rest[e.at(self.chosen())].double()[None], self.terms()[1]]).cumsum(0)
@@ -135,31 +189,46 @@ def running(self: EvidenceExplorer) -> torch.Tensor: # (n + 1,) float64
 @patch
 def where(self: EvidenceExplorer) -> tuple:
     "Row and column in view"
-    if self.place is not None: return self.place
+    if self.place is not None:
+        return self.place
     e = self.explanation()
     total = e.evidence[:, e.at(self.chosen())].sum(0)
     return divmod(int(total.abs().argmax()), total.shape[1])
 
+
 @patch
-def factors(self: EvidenceExplorer) -> tuple: # s (R,) or None, alpha (R, K), evidence (R, K)
+def factors(self: EvidenceExplorer) -> tuple:  # s (R,) or None, alpha (R, K), evidence (R, K)
     "The equation's numbers at this place, for the classes of `shown`"
     e, (y, x) = self.explanation(), self.where()
     at = [e.at(c) for c in self.shown()]
-    s = None if not e.has("saliency") else e.saliency[:, y, x] if e.saliency.dim() == 3 else e.saliency[:, e.at(self.chosen()), y, x]
+    s = (
+        None
+        if not e.has("saliency")
+        else e.saliency[:, y, x]
+        if e.saliency.dim() == 3
+        else e.saliency[:, e.at(self.chosen()), y, x]
+    )
     return s, e.attention[:, at, y, x], e.evidence[:, at, y, x]
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-029
 @patch
-def added(self: EvidenceExplorer) -> tuple: # (h, w) evidence so far, (h, w) True where a place is still to come
+def added(
+    self: EvidenceExplorer,
+) -> tuple:  # (h, w) evidence so far, (h, w) True where a place is still to come
     "What the steps so far have added"
     e, at = self.explanation(), self.terms()[0]
-    evidence, waiting = e.evidence[:, e.at(self.chosen())], torch.zeros(e.evidence.shape[-2:], dtype=torch.bool)
-    if self.order == "head by head": return evidence[at[:self.step]].sum(0), waiting
-    waiting.view(-1)[at[self.step:]] = True
+    evidence, waiting = (
+        e.evidence[:, e.at(self.chosen())],
+        torch.zeros(e.evidence.shape[-2:], dtype=torch.bool),
+    )
+    if self.order == "head by head":
+        return evidence[at[: self.step]].sum(0), waiting
+    waiting.view(-1)[at[self.step :]] = True
     return evidence.sum(0).masked_fill(waiting, 0), waiting
 
+
 @patch
-def draw_map(self: EvidenceExplorer, scene, x, y, size) -> float: # how far down it reaches
+def draw_map(self: EvidenceExplorer, scene, x, y, size) -> float:  # how far down it reaches
     "Image and map side by side; a click chooses a place"
     e, (row, column), (now, waiting) = self.explanation(), self.where(), self.added()
     h, w = e.image.shape[-2:]
@@ -168,25 +237,52 @@ def draw_map(self: EvidenceExplorer, scene, x, y, size) -> float: # how far down
     scene.picture(x, y, pw, ph, self.copy_of(self.index, 448))
     scene.picture(x + k, y, pw, ph, self.copy_of(self.index, 320, True))
     scene.picture(x + k, y, pw, ph, data_uri(tint(now, limit, True)))
-    cover = waiting.float() * .55 if e.mask is None else torch.where(e.mask, 1., waiting.float() * .55)
-    scene.picture(x + k, y, pw, ph, data_uri(np.dstack([np.full((rows, columns, 3), 128), 255 * cover.numpy()]).astype(np.uint8)))
+    cover = waiting.float() * 0.55 if e.mask is None else torch.where(e.mask, 1.0, waiting.float() * 0.55)
+    scene.picture(
+        x + k,
+        y,
+        pw,
+        ph,
+        data_uri(np.dstack([np.full((rows, columns, 3), 128), 255 * cover.numpy()]).astype(np.uint8)),
+    )
     of = {"α, all heads": e.attention[:, c].sum(0), f"evidence, {e.unit}": e.evidence[:, c].sum(0)}
     for left in x, x + k:
-        for stroke, width in ("white", 3.4), ("black", 1.4): scene.add("rect", x=round(left + column * pw / columns, 1), y=round(y + row * ph / rows, 1), width=round(pw / columns, 1), height=round(ph / rows, 1), fill="none", stroke=stroke, stroke_width=width)
+        for stroke, width in ("white", 3.4), ("black", 1.4):
+            scene.add(
+                "rect",
+                x=round(left + column * pw / columns, 1),
+                y=round(y + row * ph / rows, 1),
+                width=round(pw / columns, 1),
+                height=round(ph / rows, 1),
+                fill="none",
+                stroke=stroke,
+                stroke_width=width,
+            )
         scene.panel(left, y, pw, ph, "place", of, f"all heads, {short(e.name(self.chosen()))}")
     scene.picture(x + k, y + ph + 8, 110, 8, data_uri(tint(np.linspace(-1, 1, 81)[None], 1, True)))
     scene.text(x + k + 118, y + ph + 16, f"±{limit:.2g}" + ("; grey: to come" if waiting.any() else ""), 11)
     return y + ph + 20
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-032
-def signed(v, n=4): "A number of a column, without -0.0000"; return f"{round(float(v), n) + 0.:+.{n}f}"
+def signed(v, n=4):
+    "A number of a column, without -0.0000"
+    return f"{round(float(v), n) + 0.0:+.{n}f}"
+
 
 @patch
 def draw_bar(self: EvidenceExplorer, scene, x, y, width, share):
     "From the middle: orange to the right, blue to the left"
     half = width / 2
-    scene.add("rect", x=x, y=y, width=width, height=8, fill="currentColor", fill_opacity=.12)
-    scene.add("rect", x=round(x + half + min(0, share) * half, 1), y=y, width=round(abs(share) * half, 1), height=8, fill="#e05400" if share > 0 else "#1e50c8")
+    scene.add("rect", x=x, y=y, width=width, height=8, fill="currentColor", fill_opacity=0.12)
+    scene.add(
+        "rect",
+        x=round(x + half + min(0, share) * half, 1),
+        y=y,
+        width=round(abs(share) * half, 1),
+        height=8,
+        fill="#e05400" if share > 0 else "#1e50c8",
+    )
+
 
 @patch
 def draw_place(self: EvidenceExplorer, scene, x, y, width, many: int = 8):
@@ -195,12 +291,25 @@ def draw_place(self: EvidenceExplorer, scene, x, y, width, many: int = 8):
     k = self.shown().index(self.chosen())
     alpha, evidence = alpha[:, k], evidence[:, k]
     heads = sorted(evidence.abs().argsort(descending=True)[:many].tolist())
-    columns, largest = [x + 150, x + 225, x + 305, x + 325], e.evidence[:, e.at(self.chosen())].abs().max().item() or 1
+    columns, largest = (
+        [x + 150, x + 225, x + 305, x + 325],
+        e.evidence[:, e.at(self.chosen())].abs().max().item() or 1,
+    )
     scene.text(x, y, f"This place: row {row + 1}, column {column + 1}", 13, font_weight="bold")
+
     def line(cells, weight=None):
-        for cell, at in zip(cells, columns): scene.text(at, y, cell, 12, text_anchor="end", font_weight=weight)
+        for cell, at in zip(cells, columns):
+            scene.text(at, y, cell, 12, text_anchor="end", font_weight=weight)
+
     y += 20
-    line(["s" if s is not None else "", "× α" if s is not None else "α", "= evidence" if s is not None else "evidence"], "bold")
+    line(
+        [
+            "s" if s is not None else "",
+            "× α" if s is not None else "α",
+            "= evidence" if s is not None else "evidence",
+        ],
+        "bold",
+    )
     for r in heads:
         y += 18
         scene.text(x, y, e.head_name(r), 12)
@@ -222,19 +331,72 @@ def draw_classes(self: EvidenceExplorer, scene, x, y, width):
     sums, step, (R, K), at = evidence.sum(0), 13, alpha.shape, [e.at(c) for c in shown]
     side, x1 = (width - 190 - 70) / 2, x + 190
     scene.text(x, y, "For every class", 13, font_weight="bold")
-    for left, title in (x1, f"α, {R} heads"), (x1 + side + 8, "evidence"): scene.text(left, y, title, 12, font_weight="bold")
+    for left, title in (x1, f"α, {R} heads"), (x1 + side + 8, "evidence"):
+        scene.text(left, y, title, 12, font_weight="bold")
     scene.text(x + width, y, "sum", 12, text_anchor="end", font_weight="bold")
     y += 8
     for left, values, of in (x1, alpha, e.attention), (x1 + side + 8, evidence, e.evidence):
-        scene.add("rect", x=round(left, 1), y=y, width=round(side, 1), height=K * step, fill="#808080", fill_opacity=.1)
-        scene.picture(left, y, side, K * step, data_uri(tint(values.T, of[:, at].abs().max().item(), of is not e.attention)))
-        scene.panel(left, y, side, K * step, "class", {"α": alpha.T, f"evidence, {e.unit}": evidence.T}, "class by row, head by column")
+        scene.add(
+            "rect",
+            x=round(left, 1),
+            y=y,
+            width=round(side, 1),
+            height=K * step,
+            fill="#808080",
+            fill_opacity=0.1,
+        )
+        scene.picture(
+            left,
+            y,
+            side,
+            K * step,
+            data_uri(tint(values.T, of[:, at].abs().max().item(), of is not e.attention)),
+        )
+        scene.panel(
+            left,
+            y,
+            side,
+            K * step,
+            "class",
+            {"α": alpha.T, f"evidence, {e.unit}": evidence.T},
+            "class by row, head by column",
+        )
     for k, c in enumerate(shown):
         bold = "bold" if c == self.chosen() else None
-        scene.text(x, y + k * step + 10, self.class_name(c), 11, 168 if c != self.chosen() else 150, data_click=f"class {c}", font_weight=bold)
-        scene.text(x + width, y + k * step + 10, signed(sums[k], 3), 11, text_anchor="end", data_click=f"class {c}", font_weight=bold)
-        if bold: scene.add("rect", x=x - 3, y=y + k * step, width=width + 6, height=step, fill="none", stroke="currentColor", stroke_width=1)
-    left = "" if len(shown) == self.count else f"{len(shown)} of {self.count} classes, those with the highest logits"
+        scene.text(
+            x,
+            y + k * step + 10,
+            self.class_name(c),
+            11,
+            168 if c != self.chosen() else 150,
+            data_click=f"class {c}",
+            font_weight=bold,
+        )
+        scene.text(
+            x + width,
+            y + k * step + 10,
+            signed(sums[k], 3),
+            11,
+            text_anchor="end",
+            data_click=f"class {c}",
+            font_weight=bold,
+        )
+        if bold:
+            scene.add(
+                "rect",
+                x=x - 3,
+                y=y + k * step,
+                width=width + 6,
+                height=step,
+                fill="none",
+                stroke="currentColor",
+                stroke_width=1,
+            )
+    left = (
+        ""
+        if len(shown) == self.count
+        else f"{len(shown)} of {self.count} classes, those with the highest logits"
+    )
     scene.text(x, y + K * step + 14, left, 11)
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-038
@@ -243,43 +405,110 @@ def draw_sum(self: EvidenceExplorer, scene, x, y, width, height):
     "The running sum, up to this step in full colour"
     sums, n = self.running().numpy(), len(self.running()) - 1
     low, high = min(0, sums.min()), max(0, sums.max())
-    def at(k, v): return round(x + k / n * width, 1), round(y + height - (v - low) / ((high - low) or 1) * height, 1)
+
+    def at(k, v):
+        return round(x + k / n * width, 1), round(y + height - (v - low) / ((high - low) or 1) * height, 1)
+
     for value, name in (sums[-1], f"logit {sums[-1]:+.3f}"), (0, "0"):
         (x0, y0), (x1, _) = at(0, value), at(n, value)
-        scene.add("line", x1=x0, y1=y0, x2=x1, y2=y0, stroke="currentColor", stroke_width=.8, stroke_dasharray="4 3")
+        scene.add(
+            "line",
+            x1=x0,
+            y1=y0,
+            x2=x1,
+            y2=y0,
+            stroke="currentColor",
+            stroke_width=0.8,
+            stroke_dasharray="4 3",
+        )
         scene.text(x1 + 6, y0 + 4, name, 12, font_weight="bold" if value else None)
-    for stop, opacity in (n, .35), (self.step, 1): scene.add("polyline", points=" ".join(f"{a},{b}" for a, b in map(at, range(stop + 1), sums)), fill="none", stroke="#e05400", stroke_width=2, stroke_opacity=opacity)
+    for stop, opacity in (n, 0.35), (self.step, 1):
+        scene.add(
+            "polyline",
+            points=" ".join(f"{a},{b}" for a, b in map(at, range(stop + 1), sums)),
+            fill="none",
+            stroke="#e05400",
+            stroke_width=2,
+            stroke_opacity=opacity,
+        )
     (cx, cy), what = at(self.step, sums[self.step]), "heads" if self.order == "head by head" else "places"
     scene.add("circle", cx=cx, cy=cy, r=5, fill="#e05400", stroke="currentColor", stroke_width=1)
-    scene.panel(x, y, width, height, "sum", {f"{what} added": np.arange(n + 1)[None], "sum": sums[None]}, "running sum")
+    scene.panel(
+        x,
+        y,
+        width,
+        height,
+        "sum",
+        {f"{what} added": np.arange(n + 1)[None], "sum": sums[None]},
+        "running sum",
+    )
     scene.text(x, y + height + 18, f"{self.step} of {n} {what} added, {self.order}", 12)
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-041
 @patch
-def words(self: EvidenceExplorer) -> list: # of lines
+def words(self: EvidenceExplorer) -> list:  # of lines
     "The equation, with numbers"
-    e, c, sums, what = self.explanation(), self.chosen(), self.running(), "heads" if self.order == "head by head" else "places"
+    e, c, sums, what = (
+        self.explanation(),
+        self.chosen(),
+        self.running(),
+        "heads" if self.order == "head by head" else "places",
+    )
     rest, now = sums[0].item(), sums[self.step].item()
-    R, N = len(e.evidence), len(self.terms()[0]) if what == "places" else e.attention[0, 0].numel() - (0 if e.mask is None else int(e.mask.sum()))
+    R, N = (
+        len(e.evidence),
+        len(self.terms()[0])
+        if what == "places"
+        else e.attention[0, 0].numel() - (0 if e.mask is None else int(e.mask.sum())),
+    )
     start = "" if abs(rest) < 5e-5 else f"{rest:+.3f} rest "
     term = "s·α" if e.has("saliency") else "evidence"
-    first = f"{short(self.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}+ Σ {term} over {R} heads and {N} places".replace("= + ", "= ")
-    if self.step == len(sums) - 1: second = f"All {self.step} {what} are added: {now:+.4f}. The model's logit: {e.logits[e.at(c)]:+.4f}."
-    else: second = f"{self.step} of {len(sums) - 1} {what} are added: {now:+.4f}. Still missing to the logit: {sums[-1] - now:+.4f}."
-    third = "No s here: between a head of a full decoder and the logit lie other layers. What its places give was followed through them; the rest is what no place can claim." if not e.has("saliency") else ""
-    if e.has("saliency") and e.zero != "raw": third = f"s is measured from each head's {e.zero}; the rest is what that took off: every class with the same s gets it, wherever it looks."
+    first = f"{short(self.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}+ Σ {term} over {R} heads and {N} places".replace(
+        "= + ", "= "
+    )
+    if self.step == len(sums) - 1:
+        second = f"All {self.step} {what} are added: {now:+.4f}. The model's logit: {e.logits[e.at(c)]:+.4f}."
+    else:
+        second = f"{self.step} of {len(sums) - 1} {what} are added: {now:+.4f}. Still missing to the logit: {sums[-1] - now:+.4f}."
+    third = (
+        "No s here: between a head of a full decoder and the logit lie other layers. What its places give was followed through them; the rest is what no place can claim."
+        if not e.has("saliency")
+        else ""
+    )
+    if e.has("saliency") and e.zero != "raw":
+        third = f"s is measured from each head's {e.zero}; the rest is what that took off: every class with the same s gets it, wherever it looks."
     return [first, second] + [third] * bool(third)
+
 
 @patch
 def main_scene(self: EvidenceExplorer, width: int = 960) -> Scene:
     said, e = self.words(), self.explanation()
-    scene = Scene(width, 0, " ".join([*said, f"The chosen place, row {self.where()[0] + 1}, column {self.where()[1] + 1}, gives {self.factors()[2].sum(0)[self.shown().index(self.chosen())]:+.3f}."]))
-    for k, line in enumerate(said): scene.text(0, 18 + 20 * k, line, 15 if k == 0 else 13, font_weight="bold" if k == 0 else None)
+    scene = Scene(
+        width,
+        0,
+        " ".join(
+            [
+                *said,
+                f"The chosen place, row {self.where()[0] + 1}, column {self.where()[1] + 1}, gives {self.factors()[2].sum(0)[self.shown().index(self.chosen())]:+.3f}.",
+            ]
+        ),
+    )
+    for k, line in enumerate(said):
+        scene.text(0, 18 + 20 * k, line, 15 if k == 0 else 13, font_weight="bold" if k == 0 else None)
     y = 18 + 20 * len(said)
-    p, truth, top = self.logits(0, self.index).softmax(0), self.pictures.label(self.index), int(self.logits(0, self.index).argmax())
+    p, truth, top = (
+        self.logits(0, self.index).softmax(0),
+        self.pictures.label(self.index),
+        int(self.logits(0, self.index).argmax()),
+    )
     bottom = self.draw_map(scene, 0, y, 220)
-    guess = f"predicted: {self.class_name(top)} ({p[top]:.2f})" + (f"; truth: {'the same' if truth == top else self.class_name(truth)}" if 0 <= truth < self.count else "")
-    for k, line in enumerate(textwrap.wrap(short(guess, 110), 38)): scene.text(0, bottom + 12 * (k + 1) - 14 + 4 * k, line, 11)
+    guess = f"predicted: {self.class_name(top)} ({p[top]:.2f})" + (
+        f"; truth: {'the same' if truth == top else self.class_name(truth)}"
+        if 0 <= truth < self.count
+        else ""
+    )
+    for k, line in enumerate(textwrap.wrap(short(guess, 110), 38)):
+        scene.text(0, bottom + 12 * (k + 1) - 14 + 4 * k, line, 11)
     self.draw_place(scene, 480, y + 10, width - 480)
     low = max(bottom + 44, y + 260)
     self.draw_sum(scene, 4, low, 372, 190)
@@ -287,24 +516,40 @@ def main_scene(self: EvidenceExplorer, width: int = 960) -> Scene:
     scene.height = low + 24 + max(210, 13 * len(self.shown()) + 4)
     return scene
 
+
 @patch
-def scenes(self: EvidenceExplorer): return dict(strip=self.strip, main=self.main_scene)
+def scenes(self: EvidenceExplorer):
+    return dict(strip=self.strip, main=self.main_scene)
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-044
 @patch
 def click(self: EvidenceExplorer, name, row=None, column=None):
     kind, _, number = name.partition(" ")
-    if kind == "image": self.index = int(number)
-    if kind == "place": self.place = row, column
-    if kind == "sum": self.step = column
-    if kind == "class": self.target = self.shown()[row] if row is not None else int(number)
+    if kind == "image":
+        self.index = int(number)
+    if kind == "place":
+        self.place = row, column
+    if kind == "sum":
+        self.step = column
+    if kind == "class":
+        self.target = self.shown()[row] if row is not None else int(number)
+
 
 @patch
 def key(self: EvidenceExplorer, name):
     "Arrows: to the next place, where that is none of padding"
-    (row, column), (h, w), mask = self.where(), self.explanation().attention.shape[-2:], self.explanation().mask
-    row, column = row + dict(ArrowUp=-1, ArrowDown=1).get(name, 0), column + dict(ArrowLeft=-1, ArrowRight=1).get(name, 0)
-    if 0 <= row < h and 0 <= column < w and not (mask is not None and mask[row, column]): self.place = row, column
+    (row, column), (h, w), mask = (
+        self.where(),
+        self.explanation().attention.shape[-2:],
+        self.explanation().mask,
+    )
+    row, column = (
+        row + dict(ArrowUp=-1, ArrowDown=1).get(name, 0),
+        column + dict(ArrowLeft=-1, ArrowRight=1).get(name, 0),
+    )
+    if 0 <= row < h and 0 <= column < w and not (mask is not None and mask[row, column]):
+        self.place = row, column
+
 
 @patch
 def follow(self: EvidenceExplorer):
@@ -312,84 +557,215 @@ def follow(self: EvidenceExplorer):
     for control, trait, _, _ in self._bound:
         if trait == "step":
             control.max = n = len(self.terms()[0])
-            if hasattr(control, "interval"): control.step = max(1, n // 60) # the player
+            if hasattr(control, "interval"):
+                control.step = max(1, n // 60)  # the player
     Browser.follow(self)
+
 
 @patch
 def build(self: EvidenceExplorer):
     n, b, box = len(self.pictures), self.bind, dict(flex_flow="row wrap", align_items="center")
     steps = len(self.terms()[0])
     rows = [
-        [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"),
-         b(W.Dropdown(description="class", layout=W.Layout(width="28em"), style=dict(description_width="4em")), "target", lambda: self.classes("target")), self.search("target")],
-        [b(W.Dropdown(description="add", options=ORDERS, layout=W.Layout(width="17em"), style=dict(description_width="4em")), "order"),
-         b(W.Play(max=steps, step=max(1, steps // 60), interval=120, show_repeat=False, layout=W.Layout(width="8em")), "step"),
-         b(W.IntSlider(max=steps, description="added", layout=W.Layout(width="26em"), style=dict(description_width="4em")), "step"),
-         b(W.Dropdown(description="zero of s", options=list(ZEROS), layout=W.Layout(width="13em")), "zero")]]
+        [
+            b(
+                W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")),
+                "index",
+            ),
+            b(
+                W.Dropdown(
+                    description="class", layout=W.Layout(width="28em"), style=dict(description_width="4em")
+                ),
+                "target",
+                lambda: self.classes("target"),
+            ),
+            self.search("target"),
+        ],
+        [
+            b(
+                W.Dropdown(
+                    description="add",
+                    options=ORDERS,
+                    layout=W.Layout(width="17em"),
+                    style=dict(description_width="4em"),
+                ),
+                "order",
+            ),
+            b(
+                W.Play(
+                    max=steps,
+                    step=max(1, steps // 60),
+                    interval=120,
+                    show_repeat=False,
+                    layout=W.Layout(width="8em"),
+                ),
+                "step",
+            ),
+            b(
+                W.IntSlider(
+                    max=steps,
+                    description="added",
+                    layout=W.Layout(width="26em"),
+                    style=dict(description_width="4em"),
+                ),
+                "step",
+            ),
+            b(
+                W.Dropdown(description="zero of s", options=list(ZEROS), layout=W.Layout(width="13em")),
+                "zero",
+            ),
+        ],
+    ]
     return [self.stage("strip"), *(W.HBox(r, layout=W.Layout(**box)) for r in rows), self.stage("main")]
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-047
 @patch
-def tips(self: EvidenceExplorer, c: int) -> list: # (h, w) texts
+def tips(self: EvidenceExplorer, c: int) -> list:  # (h, w) texts
     "What stands under the mouse, for class `c`"
     e = self.explanation()
     evidence, alpha = e.evidence[:, e.at(c)], e.attention[:, e.at(c)]
     s = (e.saliency if e.saliency.dim() == 3 else e.saliency[:, e.at(c)]) if e.has("saliency") else None
+
     def tip(y, x):
         best = evidence[:, y, x].abs().argsort(descending=True)[:3].tolist()
-        lines = [f"{e.head_name(r)}: " + ("" if s is None else f"s {s[r, y, x]:+.2f} × ") + f"α {alpha[r, y, x]:.4f}" + (" gives " if s is None else " = ") + signed(evidence[r, y, x]) for r in best]
+        lines = [
+            f"{e.head_name(r)}: "
+            + ("" if s is None else f"s {s[r, y, x]:+.2f} × ")
+            + f"α {alpha[r, y, x]:.4f}"
+            + (" gives " if s is None else " = ")
+            + signed(evidence[r, y, x])
+            for r in best
+        ]
         return "<br>".join([f"row {y + 1}, column {x + 1}: {signed(evidence[:, y, x].sum())}", *lines])
+
     return [[tip(y, x) for x in range(evidence.shape[2])] for y in range(evidence.shape[1])]
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-050
 @patch
-def stops(self: EvidenceExplorer, many: int = 24) -> dict: # for `layout.sliders`
+def stops(self: EvidenceExplorer, many: int = 24) -> dict:  # for `layout.sliders`
     "The slider of the class in view"
     n, sums, e = len(self.terms()[0]), self.running(), self.explanation()
     at, steps = self.terms()[0], []
     for k in sorted({round(j * n / many) for j in range(many + 1)} | {self.step}):
         change = dict(x=[None, [k]], y=[None, [round(sums[k].item(), 4)]])
-        if self.order != "head by head": change |= dict(zmin=[k + .4, None], zmax=[k + .6, None])
-        else: change = dict(x=[None, None, [k]], y=[None, None, change["y"][1]], z=[lean(e.evidence[at[:k], e.at(self.chosen())].sum(0).numpy()), None, None])
-        steps.append(dict(method="restyle", label=f"{k}: {sums[k]:+.3f}", args=[change, [1, 3] if self.order != "head by head" else [0, 1, 3]]))
+        if self.order != "head by head":
+            change |= dict(zmin=[k + 0.4, None], zmax=[k + 0.6, None])
+        else:
+            change = dict(
+                x=[None, None, [k]],
+                y=[None, None, change["y"][1]],
+                z=[lean(e.evidence[at[:k], e.at(self.chosen())].sum(0).numpy()), None, None],
+            )
+        steps.append(
+            dict(
+                method="restyle",
+                label=f"{k}: {sums[k]:+.3f}",
+                args=[change, [1, 3] if self.order != "head by head" else [0, 1, 3]],
+            )
+        )
     active = [s["label"].split(":")[0] for s in steps].index(str(self.step))
     what = "heads" if self.order == "head by head" else "places"
-    return dict(steps=steps, active=active, currentvalue=dict(prefix=f"{what} added, and the sum: "), x=0, len=1, y=-.02, ticklen=0, minorticklen=0, font=dict(color="rgba(0,0,0,0)"), pad=dict(t=30)) | dict(currentvalue=dict(prefix=f"{what} added, and the sum: ", font=dict(color=GREY)))
+    return dict(
+        steps=steps,
+        active=active,
+        currentvalue=dict(prefix=f"{what} added, and the sum: "),
+        x=0,
+        len=1,
+        y=-0.02,
+        ticklen=0,
+        minorticklen=0,
+        font=dict(color="rgba(0,0,0,0)"),
+        pad=dict(t=30),
+    ) | dict(currentvalue=dict(prefix=f"{what} added, and the sum: ", font=dict(color=GREY)))
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-052
 @patch
-def page_of(self: EvidenceExplorer, c: int) -> tuple: # changes of the four traces, changes of the layout
+def page_of(self: EvidenceExplorer, c: int) -> tuple:  # changes of the four traces, changes of the layout
     "All that the twin shows of class `c`"
     before, self.target = self.target, c
     try:
         (now, waiting), at, e = self.added(), self.terms()[0], self.explanation()
-        rank = torch.full(now.shape, len(at) + 1.)
-        if self.order == "head by head": rank[:] = 0
-        else: rank.view(-1)[at] = torch.arange(1., len(at) + 1)
-        if e.mask is not None: rank[e.mask] = 1e6
-        total, limit, sums = e.evidence[:, e.at(c)].sum(0), e.evidence[:, e.at(c)].sum(0).abs().max().item(), self.running().numpy().round(4).tolist()
+        rank = torch.full(now.shape, len(at) + 1.0)
+        if self.order == "head by head":
+            rank[:] = 0
+        else:
+            rank.view(-1)[at] = torch.arange(1.0, len(at) + 1)
+        if e.mask is not None:
+            rank[e.mask] = 1e6
+        total, limit, sums = (
+            e.evidence[:, e.at(c)].sum(0),
+            e.evidence[:, e.at(c)].sum(0).abs().max().item(),
+            self.running().numpy().round(4).tolist(),
+        )
         z = lean((now if self.order == "head by head" else total).numpy())
-        traces = dict(z=[z, rank.int().tolist(), None, None], text=[self.tips(c), None, None, None], zmin=[-limit, self.step + .4, None, None], zmax=[limit, self.step + .6, None, None],
-                      x=[None, None, list(range(len(at) + 1)), [self.step]], y=[None, None, sums, [sums[self.step]]])
+        traces = dict(
+            z=[z, rank.int().tolist(), None, None],
+            text=[self.tips(c), None, None, None],
+            zmin=[-limit, self.step + 0.4, None, None],
+            zmax=[limit, self.step + 0.6, None, None],
+            x=[None, None, list(range(len(at) + 1)), [self.step]],
+            y=[None, None, sums, [sums[self.step]]],
+        )
         return traces, {"sliders": [self.stops()], "title.text": plain(self.words()[0], 140)}
-    finally: self.target = before
+    finally:
+        self.target = before
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-053
 @patch
 def to_figure(self: EvidenceExplorer, many: int = 6):
     "The twin: a plotly figure with a menu of classes and a slider"
     from plotly.subplots import make_subplots
-    e, classes, figure = self.explanation(), list(dict.fromkeys([self.chosen(), *self.shown()[:many]])), make_subplots(1, 2, column_widths=[.46, .54], horizontal_spacing=.09)
+
+    e, classes, figure = (
+        self.explanation(),
+        list(dict.fromkeys([self.chosen(), *self.shown()[:many]])),
+        make_subplots(1, 2, column_widths=[0.46, 0.54], horizontal_spacing=0.09),
+    )
     (h, w), pages = e.attention.shape[-2:], {self.class_name(c): self.page_of(c) for c in classes}
     first, layout = pages[self.class_name(self.chosen())]
     own = [{k: v[j] for k, v in first.items() if v[j] is not None} for j in range(4)]
     figure.add_heatmap(colorscale=colorscale(True), hoverinfo="text", showscale=False, **own[0])
-    figure.add_heatmap(colorscale=[[0, "rgba(128,128,128,0)"], [1, "rgba(128,128,128,.6)"]], hoverinfo="skip", showscale=False, **own[1])
-    figure.add_scatter(row=1, col=2, mode="lines", line_color="#e05400", hovertemplate="%{x} added: %{y:.3f}<extra></extra>", **own[2])
-    figure.add_scatter(row=1, col=2, mode="markers", marker=dict(color="#e05400", size=12), hovertemplate="%{x} added: %{y:.3f}<extra></extra>", **own[3])
-    figure.add_layout_image(source=self.copy_of(self.index, 320, True), xref="x", yref="y", x=-.5, y=-.5, sizex=w, sizey=h, sizing="stretch", layer="below")
-    figure.update_xaxes(visible=False, range=[-.5, w - .5], constrain="domain", row=1, col=1)
-    figure.update_yaxes(visible=False, range=[h - .5, -.5], scaleanchor="x", constrain="domain", row=1, col=1)
-    figure.update_xaxes(title="added", zeroline=False, gridcolor="rgba(128,128,128,.2)", row=1, col=2).update_yaxes(title="sum", zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=2)
+    figure.add_heatmap(
+        colorscale=[[0, "rgba(128,128,128,0)"], [1, "rgba(128,128,128,.6)"]],
+        hoverinfo="skip",
+        showscale=False,
+        **own[1],
+    )
+    figure.add_scatter(
+        row=1,
+        col=2,
+        mode="lines",
+        line_color="#e05400",
+        hovertemplate="%{x} added: %{y:.3f}<extra></extra>",
+        **own[2],
+    )
+    figure.add_scatter(
+        row=1,
+        col=2,
+        mode="markers",
+        marker=dict(color="#e05400", size=12),
+        hovertemplate="%{x} added: %{y:.3f}<extra></extra>",
+        **own[3],
+    )
+    figure.add_layout_image(
+        source=self.copy_of(self.index, 320, True),
+        xref="x",
+        yref="y",
+        x=-0.5,
+        y=-0.5,
+        sizex=w,
+        sizey=h,
+        sizing="stretch",
+        layer="below",
+    )
+    figure.update_xaxes(visible=False, range=[-0.5, w - 0.5], constrain="domain", row=1, col=1)
+    figure.update_yaxes(
+        visible=False, range=[h - 0.5, -0.5], scaleanchor="x", constrain="domain", row=1, col=1
+    )
+    figure.update_xaxes(
+        title="added", zeroline=False, gridcolor="rgba(128,128,128,.2)", row=1, col=2
+    ).update_yaxes(title="sum", zerolinecolor=GREY, gridcolor="rgba(128,128,128,.2)", row=1, col=2)
     names = {f"class: {name}": page for name, page in pages.items()}
-    return twin(figure, [menu(names, 0, [0, 1, 2, 3], 1.16)], 540, layout["title.text"]).update_layout(sliders=layout["sliders"], showlegend=False, margin=dict(t=110, b=90))
+    return twin(figure, [menu(names, 0, [0, 1, 2, 3], 1.16)], 540, layout["title.text"]).update_layout(
+        sliders=layout["sliders"], showlegend=False, margin=dict(t=110, b=90)
+    )

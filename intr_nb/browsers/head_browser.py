@@ -6,38 +6,71 @@
 __all__ = ['WHAT', 'Pictures', 'HeadState', 'HeadBrowser', 'visible', 'opaque']
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-003
-import os, textwrap
-import numpy as np, torch
+import os
+import textwrap
+
+import numpy as np
+import torch
 from PIL import Image
-from ..data.birds import normalise
+
+from intr_nb.browsers.browser import (
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
 from ..core.display import pixels
-from ..experiments.candidates import read_once
 from ..core.images import Batch
+from ..data.birds import normalise
+from ..experiments.candidates import read_once
 from ..explanations.decomposition import evaluating
 from ..explanations.explainer import class_list, explain
 from ..explanations.explanation import patch
+from ..explanations.plots import alt_text, carry_note, common_order, digits, short, zero_note
 from ..models.hub import as_trained
 from ..models.intr import INTR
-from ..explanations.plots import alt_text, carry_note, common_order, digits, short, zero_note
-from .browser import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-009
 class Pictures:
     "Images by number, opened when they are asked for"
-    def __init__(self,
-        images, # (B, 3, H, W) tensor, `Batch`, `Photos`, `Aviary` or another data set, or a list of files, pictures, tensors
-        labels=None, # a class index for each, where the images do not bring theirs
+
+    def __init__(
+        self,
+        images,  # (B, 3, H, W) tensor, `Batch`, `Photos`, `Aviary` or another data set, or a list of files, pictures, tensors
+        labels=None,  # a class index for each, where the images do not bring theirs
     ):
         mask = None
-        if isinstance(images, Batch): images, mask, labels = images.images, images.mask, images.labels if labels is None else labels
-        if isinstance(images, np.ndarray) and images.ndim == 3: raise ValueError(f"images is one picture of shape {images.shape}: expected several; make a list of it, [picture]")
-        if isinstance(images, (str, os.PathLike)) or not hasattr(images, "__len__"): raise TypeError(f"images is a {type(images).__name__}: expected a batch (B, 3, H, W), a data set such as Photos or Aviary, or a list of pictures")
-        if torch.is_tensor(images) and (images.dim() != 4 or images.shape[1] != 3): raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, 3, H, W); make a batch of one image with images[None]")
-        if not len(images): raise ValueError("images is empty: expected at least one image to look at")
-        if labels is not None and len(labels) != len(images): raise ValueError(f"{len(labels)} labels for {len(images)} images: expected one for each")
+        if isinstance(images, Batch):
+            images, mask, labels = images.images, images.mask, images.labels if labels is None else labels
+        if isinstance(images, np.ndarray) and images.ndim == 3:
+            raise ValueError(
+                f"images is one picture of shape {images.shape}: expected several; make a list of it, [picture]"
+            )
+        if isinstance(images, (str, os.PathLike)) or not hasattr(images, "__len__"):
+            raise TypeError(
+                f"images is a {type(images).__name__}: expected a batch (B, 3, H, W), a data set such as Photos or Aviary, or a list of pictures"
+            )
+        if torch.is_tensor(images) and (images.dim() != 4 or images.shape[1] != 3):
+            raise ValueError(
+                f"images of shape {tuple(images.shape)}: expected (B, 3, H, W); make a batch of one image with images[None]"
+            )
+        if not len(images):
+            raise ValueError("images is empty: expected at least one image to look at")
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"{len(labels)} labels for {len(images)} images: expected one for each")
         self.images, self.mask, self.labels = images, mask, labels
 
-    def __len__(self): return len(self.images)
+    def __len__(self):
+        return len(self.images)
+
     def __getitem__(self, i):
         "Whatever stands at `i`, and its label or None"
         item = self.images[i]
@@ -46,96 +79,138 @@ class Pictures:
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-010
 @patch
-def sized(self: Pictures, i, model) -> tuple: # (3, H, W) normalised, (H, W) True on padding or None
+def sized(self: Pictures, i, model) -> tuple:  # (3, H, W) normalised, (H, W) True on padding or None
     "Image `i` as `model` takes it"
     x = self[i][0]
     x = normalise(x) if torch.is_tensor(x) and x.dtype == torch.uint8 else as_trained(model, x)
     return x, None if self.mask is None or not self.mask[i].any() else self.mask[i]
 
+
 @patch
 def label(self: Pictures, i):
     "The true class, where it is known"
-    if self.labels is not None: return int(self.labels[i])
+    if self.labels is not None:
+        return int(self.labels[i])
     return int(getattr(self.images, "label", lambda i: self[i][1] if self[i][1] is not None else -1)(i))
+
 
 @patch
 def name(self: Pictures, i) -> str:
     "What to call image `i`"
-    if hasattr(self.images, "files"): return os.path.basename(self.images.name(i))
+    if hasattr(self.images, "files"):
+        return os.path.basename(self.images.name(i))
     item = self.images[i] if isinstance(self.images, (list, tuple)) else None
     return os.path.basename(item) if isinstance(item, (str, os.PathLike)) else f"image {i}"
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-013
 WHAT = ("attention", "evidence", "margin", "saliency")
 
+
 class HeadState(Browser):
     "What a user can choose"
-    index = T.Int(0).tag(view=True) # of the image
-    target = T.Any(None, allow_none=True).tag(view=True) # class by index or name; None: the prediction
-    rival = T.Any(None, allow_none=True).tag(view=True) # None: the strongest other
-    layer = T.Int(-1, allow_none=True).tag(view=True) # of a full decoder; None: all of them
-    head = T.Int(None, allow_none=True).tag(view=True) # shown large; None: a grid of all
+
+    index = T.Int(0).tag(view=True)  # of the image
+    target = T.Any(None, allow_none=True).tag(view=True)  # class by index or name; None: the prediction
+    rival = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other
+    layer = T.Int(-1, allow_none=True).tag(view=True)  # of a full decoder; None: all of them
+    head = T.Int(None, allow_none=True).tag(view=True)  # shown large; None: a grid of all
     what = T.Enum(WHAT, "evidence").tag(view=True)
-    order = T.Enum(("index", "peak", "evidence"), "index").tag(view=True) # of the heads
-    opacity = T.Float(1., min=0, max=1).tag(view=True)
-    own_scale = T.Bool(False).tag(view=True) # full colour at each map's own largest value?
-    grid = T.Bool(False).tag(view=True) # lines between places?
+    order = T.Enum(("index", "peak", "evidence"), "index").tag(view=True)  # of the heads
+    opacity = T.Float(1.0, min=0, max=1).tag(view=True)
+    own_scale = T.Bool(False).tag(view=True)  # full colour at each map's own largest value?
+    grid = T.Bool(False).tag(view=True)  # lines between places?
     compare = T.Enum(("nothing", "image", "model"), "nothing").tag(view=True)
-    second = T.Int(0).tag(view=True) # index of the image beside the first
+    second = T.Int(0).tag(view=True)  # index of the image beside the first
 
     @T.validate("target", "rival")
     def _class(self, proposal):
         value = proposal["value"]
-        return None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        return (
+            None if value is None else class_list([value], self.names, self.count, proposal["trait"].name)[0]
+        )
 
     @T.validate("index", "second", "head", "layer")
     def _number(self, proposal):
         value, name = proposal["value"], proposal["trait"].name
-        if value is None: return value
-        n, what = (len(self.pictures), "images") if name in ("index", "second") else (self.layers, "layers") if name == "layer" else (self.heads * (self.layers if self.layer is None else 1), "heads")
-        if (-n if name == "layer" else 0) <= value < n: return value
+        if value is None:
+            return value
+        n, what = (
+            (len(self.pictures), "images")
+            if name in ("index", "second")
+            else (self.layers, "layers")
+            if name == "layer"
+            else (self.heads * (self.layers if self.layer is None else 1), "heads")
+        )
+        if (-n if name == "layer" else 0) <= value < n:
+            return value
         raise ValueError(f"{name}={value}: there are {n} {what}, numbered from 0 to {n - 1}")
 
     @T.validate("what")
     def _what(self, proposal):
-        if proposal["value"] in self.possible: return proposal["value"]
-        raise ValueError(f"what={proposal['value']!r}: expected one of {', '.join(map(repr, self.possible))}, which the models here have. {self.note}")
+        if proposal["value"] in self.possible:
+            return proposal["value"]
+        raise ValueError(
+            f"what={proposal['value']!r}: expected one of {', '.join(map(repr, self.possible))}, which the models here have. {self.note}"
+        )
 
     @T.observe("layer")
-    def _other_layer(self, change): self.head = None
+    def _other_layer(self, change):
+        self.head = None
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-015
 class HeadBrowser(HeadState):
     "What every head of a model sees in your images"
-    def __init__(self,
-        model, # `OneBlockINTR` or `INTR`, or one that answers like them
-        images, # as in `Pictures`
-        class_names: list | None = None, # by default the model's own, else the images'
-        labels=None, # a class index for each image, where the images do not bring theirs
-        other=None, # a second model of the same classes, to be compared
-        **state, # traits to begin with
+
+    def __init__(
+        self,
+        model,  # `OneBlockINTR` or `INTR`, or one that answers like them
+        images,  # as in `Pictures`
+        class_names: list | None = None,  # by default the model's own, else the images'
+        labels=None,  # a class index for each image, where the images do not bring theirs
+        other=None,  # a second model of the same classes, to be compared
+        **state,  # traits to begin with
     ):
         super().__init__()
-        if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"HeadBrowser has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
+        if unknown := set(state) - set(self.trait_names(view=True)):
+            raise TypeError(
+                f"HeadBrowser has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
+            )
         self.models, self.pictures = [model] if other is None else [model, other], Pictures(images, labels)
         names = class_names or getattr(model, "class_names", None)
-        if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1): names = images.class_names
-        if other is not None and other.num_classes != model.num_classes: raise ValueError(f"other has {other.num_classes} classes, model {model.num_classes}: expected the same classes in the same order")
+        if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1):
+            names = images.class_names
+        if other is not None and other.num_classes != model.num_classes:
+            raise ValueError(
+                f"other has {other.num_classes} classes, model {model.num_classes}: expected the same classes in the same order"
+            )
         self.names, self.layers = None if names is None else [str(n) for n in names], 1
-        first = [explain(m, *self.pictures.sized(0, m)[:1], classes=[0], class_names=self.names, mask=self.pictures.sized(0, m)[1]) for m in self.models]
+        first = [
+            explain(
+                m,
+                *self.pictures.sized(0, m)[:1],
+                classes=[0],
+                class_names=self.names,
+                mask=self.pictures.sized(0, m)[1],
+            )
+            for m in self.models
+        ]
         self.count, self.layers = len(first[0].candidates), len(first[0].layers or [0])
         self.heads = len(first[0].attention) // self.layers
         self.possible = [w for w in WHAT if all(e.has("evidence" if w == "margin" else w) for e in first)]
         self.note = next((e.note for e in first if e.note), "")
         self.what = "evidence" if "evidence" in self.possible else "attention"
-        for name, value in state.items(): setattr(self, name, value)
+        for name, value in state.items():
+            setattr(self, name, value)
 
-    def class_name(self, c): return self.names[c] if self.names else f"class {c}"
+    def class_name(self, c):
+        return self.names[c] if self.names else f"class {c}"
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-020
 @patch
 @kept(size=4)
-def sized(self: HeadBrowser, m: int, i: int) -> tuple: return self.pictures.sized(i, self.models[m])
+def sized(self: HeadBrowser, m: int, i: int) -> tuple:
+    return self.pictures.sized(i, self.models[m])
+
 
 @patch
 @kept(size=4)
@@ -143,6 +218,7 @@ def reader(self: HeadBrowser, m: int, i: int) -> tuple:
     "Image `i` and its padding as model `m` takes them, and the model, which for a full decoder has read the image"
     model, (x, mask) = self.models[m], self.sized(m, i)
     return x, mask, read_once(model, x, mask) if isinstance(model, INTR) else model
+
 
 @patch
 @kept(size=6)
@@ -154,54 +230,80 @@ def explained(self: HeadBrowser, m: int, i: int, classes):
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-021
 @patch
 @kept(size=64)
-def logits(self: HeadBrowser, m: int, i: int) -> torch.Tensor: # (C,)
-    if not isinstance(self.models[m], INTR): return self.explained(m, i, None).candidate_logits
+def logits(self: HeadBrowser, m: int, i: int) -> torch.Tensor:  # (C,)
+    if not isinstance(self.models[m], INTR):
+        return self.explained(m, i, None).candidate_logits
     x, mask, model = self.reader(m, i)
     p = next(model.parameters())
-    with evaluating(model): return model(x[None].to(p.device, p.dtype), None if mask is None else mask[None].to(p.device)).logits[0].cpu()
+    with evaluating(model):
+        return (
+            model(x[None].to(p.device, p.dtype), None if mask is None else mask[None].to(p.device))
+            .logits[0]
+            .cpu()
+        )
+
 
 @patch
-def pair(self: HeadBrowser, m: int, i: int) -> tuple: # two class indices
+def pair(self: HeadBrowser, m: int, i: int) -> tuple:  # two class indices
     "Class in view and its rival"
     ranked = self.logits(m, i).argsort(descending=True).tolist()
     c = ranked[0] if self.target is None else self.target
     return c, self.rival if self.rival not in (None, c) else next((k for k in ranked if k != c), c)
 
+
 @patch
 def explanation(self: HeadBrowser, m: int = 0, i: int | None = None):
     "What is in view, of one layer if one was chosen"
     i = self.index if i is None else i
-    if not isinstance(self.models[m], INTR): return self.explained(m, i, None)
+    if not isinstance(self.models[m], INTR):
+        return self.explained(m, i, None)
     e = self.explained(m, i, tuple(sorted(set(self.pair(m, i)))))
     return e if self.layer is None else self.one_layer(m, i, tuple(e.classes), self.layer)
 
+
 @patch
 @kept(size=12)
-def one_layer(self: HeadBrowser, m, i, classes, l): return self.explained(m, i, classes).layer(l)
+def one_layer(self: HeadBrowser, m, i, classes, l):
+    return self.explained(m, i, classes).layer(l)
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-024
 @patch
-def maps(self: HeadBrowser, e, c: int, r: int) -> torch.Tensor: # (R, h, w)
+def maps(self: HeadBrowser, e, c: int, r: int) -> torch.Tensor:  # (R, h, w)
     "The maps in view"
-    if self.what == "margin": return e.margin(c, r).heads
+    if self.what == "margin":
+        return e.margin(c, r).heads
     values = getattr(e, self.what)
     return values if values.dim() == 3 else values[:, e.at(c)]
 
+
 @patch
-def strength(self: HeadBrowser, e, c: int, r: int) -> torch.Tensor: # (R,)
+def strength(self: HeadBrowser, e, c: int, r: int) -> torch.Tensor:  # (R,)
     "What each head gives to the logit, or to the margin if that is in view"
-    if not e.has("evidence"): return e.attention[:, e.at(c)].amax((1, 2))
+    if not e.has("evidence"):
+        return e.attention[:, e.at(c)].amax((1, 2))
     return (e.margin(c, r).heads if self.what == "margin" else e.evidence[:, e.at(c)]).sum((1, 2))
 
-@patch
-def ranking(self: HeadBrowser, sides: list) -> list: # of head indices
-    "One order for these explanations: by index, peak attention or strength"
-    if self.order == "index": return list(range(len(sides[0][0].attention)))
-    score = [self.strength(*s) if self.order == "evidence" else s[0].attention[:, s[0].at(s[1])].amax((1, 2)) for s in sides]
-    return torch.stack([s.argsort(descending=True, stable=True).argsort() for s in score]).double().mean(0).argsort(stable=True).tolist()
 
 @patch
-def rankings(self: HeadBrowser, sides: list) -> list: # of lists of head indices
+def ranking(self: HeadBrowser, sides: list) -> list:  # of head indices
+    "One order for these explanations: by index, peak attention or strength"
+    if self.order == "index":
+        return list(range(len(sides[0][0].attention)))
+    score = [
+        self.strength(*s) if self.order == "evidence" else s[0].attention[:, s[0].at(s[1])].amax((1, 2))
+        for s in sides
+    ]
+    return (
+        torch.stack([s.argsort(descending=True, stable=True).argsort() for s in score])
+        .double()
+        .mean(0)
+        .argsort(stable=True)
+        .tolist()
+    )
+
+
+@patch
+def rankings(self: HeadBrowser, sides: list) -> list:  # of lists of head indices
     "The order on every side: the same where they have as many heads"
     alike = len({len(e.attention) for e, c, r in sides}) == 1
     return [self.ranking(sides if alike else [s]) for s in sides]
@@ -213,8 +315,9 @@ def copy_of(self: HeadBrowser, i: int, size: int, pale: bool = False) -> str:
     "Image `i` as an address, at most `size` pixels"
     a = pixels(self.sized(0, i)[0])
     h, w = a.shape[:2]
-    if (scale := size / max(h, w)) < 1: a = np.asarray(Image.fromarray(a).resize((max(1, round(w * scale)), max(1, round(h * scale)))))
-    return data_uri(np.repeat(100 + .6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8) if pale else a)
+    if (scale := size / max(h, w)) < 1:
+        a = np.asarray(Image.fromarray(a).resize((max(1, round(w * scale)), max(1, round(h * scale)))))
+    return data_uri(np.repeat(100 + 0.6 * a.mean(2, keepdims=True), 3, 2).astype(np.uint8) if pale else a)
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-031
 @patch
@@ -223,14 +326,26 @@ def draw_map(self: HeadBrowser, scene, x, y, width, height, i, e, c, r, head, va
     signed, h, w = self.what != "attention", *values.shape
     scene.picture(x, y, width, height, self.copy_of(i, 320, True))
     scene.picture(x, y, width, height, data_uri(tint(values, limit, signed, self.opacity)))
-    if e.mask is not None: scene.picture(x, y, width, height, data_uri(np.dstack([np.full((h, w, 3), 140), 255 * e.mask.numpy()]).astype(np.uint8)))
+    if e.mask is not None:
+        scene.picture(
+            x,
+            y,
+            width,
+            height,
+            data_uri(np.dstack([np.full((h, w, 3), 140), 255 * e.mask.numpy()]).astype(np.uint8)),
+        )
     if self.grid:
-        lines = "".join(f"M{x + k * width / w:.1f} {y:.1f}v{height:.1f}" for k in range(w + 1)) + "".join(f"M{x:.1f} {y + k * height / h:.1f}h{width:.1f}" for k in range(h + 1))
-        scene.add("path", d=lines, stroke="#777", stroke_width=.4, fill="none")
+        lines = "".join(f"M{x + k * width / w:.1f} {y:.1f}v{height:.1f}" for k in range(w + 1)) + "".join(
+            f"M{x:.1f} {y + k * height / h:.1f}h{width:.1f}" for k in range(h + 1)
+        )
+        scene.add("path", d=lines, stroke="#777", stroke_width=0.4, fill="none")
     of = {"α": e.attention[head, e.at(c)]}
-    if e.has("saliency"): of["s"] = e.saliency[head] if e.saliency.dim() == 3 else e.saliency[head, e.at(c)]
-    if e.has("evidence"): of[f"evidence, {e.unit}"] = e.evidence[head, e.at(c)]
-    if self.what == "margin": of[f"margin, {e.unit}"] = values
+    if e.has("saliency"):
+        of["s"] = e.saliency[head] if e.saliency.dim() == 3 else e.saliency[head, e.at(c)]
+    if e.has("evidence"):
+        of[f"evidence, {e.unit}"] = e.evidence[head, e.at(c)]
+    if self.what == "margin":
+        of[f"margin, {e.unit}"] = values
     scene.panel(x, y, width, height, f"head {head}", of, title=f"{e.head_name(head)}, {short(e.name(c))}")
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-033
@@ -239,58 +354,138 @@ def draw_bar(self: HeadBrowser, scene, x, y, width, name, value, all_of_them, he
     "A bar from the middle: orange to the right, blue to the left"
     n = digits(*all_of_them)
     n, half, share = n if n > 3 else 2, width / 2, value / (all_of_them.abs().max().item() or 1)
-    if width < 130: name = name.replace("layer ", "").replace(", head ", "·")
-    scene.text(x, y, name, 11, width * .8, data_click=f"head {head}")
+    if width < 130:
+        name = name.replace("layer ", "").replace(", head ", "·")
+    scene.text(x, y, name, 11, width * 0.8, data_click=f"head {head}")
     scene.text(x + width, y, f"{value:+.{n}f}", 11, text_anchor="end", data_click=f"head {head}")
-    scene.add("rect", x=round(x, 1), y=round(y + 4, 1), width=round(width, 1), height=4, fill="currentColor", fill_opacity=.12)
-    scene.add("rect", x=round(x + half + min(0, share) * half, 1), y=round(y + 4, 1), width=round(abs(share) * half, 1), height=4, fill="#e05400" if value > 0 else "#1e50c8")
+    scene.add(
+        "rect",
+        x=round(x, 1),
+        y=round(y + 4, 1),
+        width=round(width, 1),
+        height=4,
+        fill="currentColor",
+        fill_opacity=0.12,
+    )
+    scene.add(
+        "rect",
+        x=round(x + half + min(0, share) * half, 1),
+        y=round(y + 4, 1),
+        width=round(abs(share) * half, 1),
+        height=4,
+        fill="#e05400" if value > 0 else "#1e50c8",
+    )
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-034
 @patch
-def words(self: HeadBrowser, m, i, e, c, r, rank) -> list: # of (text, is it a heading?)
+def words(self: HeadBrowser, m, i, e, c, r, rank) -> list:  # of (text, is it a heading?)
     "What the view says, beside the image"
     logits, p, truth = self.logits(m, i), self.logits(m, i).softmax(0), self.pictures.label(i)
     top = int(logits.argmax())
-    said = [(self.pictures.name(i) + (f", {e.source}" + " (FC)" * bool(getattr(self.models[m], "fc", False)) if self.compare == "model" else ""), True)]
+    said = [
+        (
+            self.pictures.name(i)
+            + (
+                f", {e.source}" + " (FC)" * bool(getattr(self.models[m], "fc", False))
+                if self.compare == "model"
+                else ""
+            ),
+            True,
+        )
+    ]
     said.append((f"predicted: {self.class_name(top)} ({p[top]:.2f})", False))
-    if 0 <= truth < self.count: said.append(("truth: the same" if truth == top else f"truth: {self.class_name(truth)} ({p[truth]:.2f})", False))
+    if 0 <= truth < self.count:
+        said.append(
+            (
+                "truth: the same" if truth == top else f"truth: {self.class_name(truth)} ({p[truth]:.2f})",
+                False,
+            )
+        )
     over = r if self.what == "margin" else None
-    said.append((f"{self.what} of {self.class_name(c)}" + (f" over {self.class_name(r)}" if over is not None else ""), True))
-    if not e.has("evidence"): return said
+    said.append(
+        (
+            f"{self.what} of {self.class_name(c)}"
+            + (f" over {self.class_name(r)}" if over is not None else ""),
+            True,
+        )
+    )
+    if not e.has("evidence"):
+        return said
     total, s = (logits[c] - (logits[r] if over is not None else 0)).item(), self.strength(e, c, r)
-    said.append((f"{'margin' if over is not None else 'logit'} {total:+.2f} = {s.sum():+.2f} from these maps {total - s.sum():+.2f} rest", False))
-    if self.head is not None and self.head < len(s): said.append((f"{e.head_name(self.head)} alone: {s[self.head]:+.2f}", False))
-    if e.adds_up: said.append((f"maps carry {e.share(c=c, over=over)}", False))
+    said.append(
+        (
+            f"{'margin' if over is not None else 'logit'} {total:+.2f} = {s.sum():+.2f} from these maps {total - s.sum():+.2f} rest",
+            False,
+        )
+    )
+    if self.head is not None and self.head < len(s):
+        said.append((f"{e.head_name(self.head)} alone: {s[self.head]:+.2f}", False))
+    if e.adds_up:
+        said.append((f"maps carry {e.share(c=c, over=over)}", False))
     return said
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-036
 @patch
-def draw_side(self: HeadBrowser, scene, x, width, m, i, e, c, r, rank, limit) -> float: # how far down it reaches
+def draw_side(
+    self: HeadBrowser, scene, x, width, m, i, e, c, r, rank, limit
+) -> float:  # how far down it reaches
     "One image with the words, and its maps: to the right, or below where that is narrow"
     narrow, maps, sums = width < 700, self.maps(e, c, r), self.strength(e, c, r)
     h, w = e.image.shape[-2:] if e.image.shape[0] == 3 else e.image.shape[:2]
     left = 150 if narrow else 220
     iw, ih = left * min(1, w / h), left * min(1, h / w)
     scene.picture(x, 6, iw, ih, self.copy_of(i, 448))
-    y = self.draw_words(scene, *((x + left + 14, 16, width - left - 14) if narrow else (x, ih + 26, left)), self.words(m, i, e, c, r, rank))
+    y = self.draw_words(
+        scene,
+        *((x + left + 14, 16, width - left - 14) if narrow else (x, ih + 26, left)),
+        self.words(m, i, e, c, r, rank),
+    )
     x0, y0, room = (x, max(y, ih) + 12, width) if narrow else (x + left + 16, 6, width - left - 16)
-    columns = 1 if self.head is not None else min(len(rank), 4 if len(rank) <= 8 else 6 if len(rank) <= 24 else 8)
+    columns = (
+        1 if self.head is not None else min(len(rank), 4 if len(rank) <= 8 else 6 if len(rank) <= 24 else 8)
+    )
     size = min((room + 10) / columns - 10, 440)
     pw, ph = size * min(1, w / h), size * min(1, h / w)
     for k, head in enumerate(rank if self.head is None else [min(self.head, len(maps) - 1)]):
         px, py = x0 + (k % columns) * (size + 10), y0 + (k // columns) * (ph + 28)
-        self.draw_map(scene, px, py, pw, ph, i, e, c, r, head, maps[head], maps[head].abs().max().item() if self.own_scale else limit)
+        self.draw_map(
+            scene,
+            px,
+            py,
+            pw,
+            ph,
+            i,
+            e,
+            c,
+            r,
+            head,
+            maps[head],
+            maps[head].abs().max().item() if self.own_scale else limit,
+        )
         self.draw_bar(scene, px, py + ph + 13, pw, e.head_name(head), sums[head].item(), sums, head)
     bottom = py + ph + 24
-    if self.head is not None and not narrow: # the other heads' bars, as a menu
-        for k, head in enumerate(rank): self.draw_bar(scene, x0 + size + 20, 20 + k * 26, room - size - 20, e.head_name(head), sums[head].item(), sums, head)
+    if self.head is not None and not narrow:  # the other heads' bars, as a menu
+        for k, head in enumerate(rank):
+            self.draw_bar(
+                scene,
+                x0 + size + 20,
+                20 + k * 26,
+                room - size - 20,
+                e.head_name(head),
+                sums[head].item(),
+                sums,
+                head,
+            )
         bottom = max(bottom, 20 + len(rank) * 26)
     return max(y, bottom)
 
+
 @patch
-def draw_words(self: HeadBrowser, scene, x, y, width, said) -> float: # how far down they reach
+def draw_words(self: HeadBrowser, scene, x, y, width, said) -> float:  # how far down they reach
     for words, heading in said:
-        for line in textwrap.wrap(short(words, 200), max(12, int(width / (7.2 if heading else 6.4))), break_on_hyphens=False):
+        for line in textwrap.wrap(
+            short(words, 200), max(12, int(width / (7.2 if heading else 6.4))), break_on_hyphens=False
+        ):
             scene.text(x, y, line, 12, font_weight="bold" if heading else None)
             y += 16
         y += 3
@@ -298,18 +493,24 @@ def draw_words(self: HeadBrowser, scene, x, y, width, said) -> float: # how far 
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-037
 @patch
-def sides(self: HeadBrowser) -> list: # of (model, image)
-    return [(0, self.index)] + dict(nothing=[], image=[(0, self.second)], model=[(len(self.models) - 1, self.index)])[self.compare]
+def sides(self: HeadBrowser) -> list:  # of (model, image)
+    return [(0, self.index)] + dict(
+        nothing=[], image=[(0, self.second)], model=[(len(self.models) - 1, self.index)]
+    )[self.compare]
+
 
 @patch
 def main_scene(self: HeadBrowser, width: int = 960) -> Scene:
     "Image and maps, of one or two sides"
     asked = [(m, i, self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()]
-    seen = slice(None) if self.head is None else self.head # one head alone has a scale of its own
+    seen = slice(None) if self.head is None else self.head  # one head alone has a scale of its own
     limit, each = max(self.maps(*s[2:])[seen].abs().max().item() for s in asked), width / len(asked)
     scene = Scene(width, 0, f"Heads' {self.what}. " + " ".join(alt_text(s[2]) for s in asked))
     ranks = self.rankings([s[2:] for s in asked])
-    bottom = max(self.draw_side(scene, k * each, each - 24 * (len(asked) > 1), *s, rank, limit) for k, (s, rank) in enumerate(zip(asked, ranks)))
+    bottom = max(
+        self.draw_side(scene, k * each, each - 24 * (len(asked) > 1), *s, rank, limit)
+        for k, (s, rank) in enumerate(zip(asked, ranks))
+    )
     self.draw_scale(scene, bottom + 12, limit, asked[0][2])
     scene.height = round(bottom + 34)
     return scene
@@ -321,7 +522,11 @@ def draw_scale(self: HeadBrowser, scene, y, limit, e):
     signed = self.what != "attention"
     scene.picture(0, y, 160, 10, data_uri(tint(np.linspace(-1 if signed else 0, 1, 81)[None], 1, signed)))
     ends = "each map on its own scale" if self.own_scale else f"{-limit if signed else 0:.2g} to {limit:.2g}"
-    what = f"{e.unit} per place, blue against, orange for; {zero_note(e)}" if signed else "attention weight, sums to 1 over the places of a head"
+    what = (
+        f"{e.unit} per place, blue against, orange for; {zero_note(e)}"
+        if signed
+        else "attention weight, sums to 1 over the places of a head"
+    )
     scene.text(170, y + 9, f"{ends}: {what}", 11)
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-041
@@ -332,90 +537,196 @@ def strip(self: HeadBrowser, width: int = 960, many: int = 12) -> Scene:
     stop, step = min(n, start + many), (width - 48) / many
     scene = Scene(width, step + 2, f"Images {start} to {stop - 1} of {n}; image {self.index} is chosen")
     for name, x, to in ("‹", 4, start - many), ("›", width - 20, start + many):
-        if 0 <= to < n: scene.text(x, step / 2 + 8, name, 26, data_click=f"image {to}")
+        if 0 <= to < n:
+            scene.text(x, step / 2 + 8, name, 26, data_click=f"image {to}")
     for k, i in enumerate(range(start, stop)):
-        try: scene.picture(24 + k * step, 3, step - 6, step - 6, self.copy_of(i, 96))
-        except Exception: scene.text(24 + k * step, step / 2, "unreadable", 11) # why is told when it is chosen
-        if i == self.index: scene.add("rect", x=22.5 + k * step, y=1.5, width=step - 3, height=step - 3, fill="none", stroke="#1976d2", stroke_width=3)
+        try:
+            scene.picture(24 + k * step, 3, step - 6, step - 6, self.copy_of(i, 96))
+        except Exception:
+            scene.text(24 + k * step, step / 2, "unreadable", 11)  # why is told when it is chosen
+        if i == self.index:
+            scene.add(
+                "rect",
+                x=22.5 + k * step,
+                y=1.5,
+                width=step - 3,
+                height=step - 3,
+                fill="none",
+                stroke="#1976d2",
+                stroke_width=3,
+            )
         scene.panel(24 + k * step, 3, step - 6, step - 6, f"image {i}", {}, self.pictures.name(i))
     return scene
 
+
 @patch
-def scenes(self: HeadBrowser): return dict(strip=self.strip, main=self.main_scene)
+def scenes(self: HeadBrowser):
+    return dict(strip=self.strip, main=self.main_scene)
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-044
 @patch
 def click(self: HeadBrowser, name, row=None, column=None):
     kind, number = name.split()
-    if kind == "image": self.index = int(number)
-    else: self.head = None if self.head is not None else int(number)
+    if kind == "image":
+        self.index = int(number)
+    else:
+        self.head = None if self.head is not None else int(number)
+
 
 @patch
 def key(self: HeadBrowser, name):
     "Left and right: images; up and down: heads"
     step = 1 if name in ("ArrowRight", "ArrowDown") else -1
-    if name in ("ArrowLeft", "ArrowRight"): self.index = min(max(self.index + step, 0), len(self.pictures) - 1); return
+    if name in ("ArrowLeft", "ArrowRight"):
+        self.index = min(max(self.index + step, 0), len(self.pictures) - 1)
+        return
     rank = self.rankings([(self.explanation(m, i), *self.pair(m, i)) for m, i in self.sides()])[0]
     self.head = rank[0 if self.head is None else (rank.index(self.head) + step) % len(rank)]
 
+
 @patch
-def classes(self: HeadBrowser, trait: str, many: int = 6) -> list: # of (text, class or None)
+def classes(self: HeadBrowser, trait: str, many: int = 6) -> list:  # of (text, class or None)
     "The classes that are likely wanted as \"target\" or \"rival\""
     p, truth = self.logits(0, self.index).softmax(0), self.pictures.label(self.index)
     ranked = p.argsort(descending=True).tolist()
-    listed = ([truth] if 0 <= truth < self.count else []) + ranked[:many] + [c for c in (getattr(self, trait),) if c is not None]
-    own = self.pair(0, self.index)[0] if trait == "rival" else None # nobody is the rival of itself
-    def said(c): return f"{short(self.class_name(c))} ({p[c]:.2f})" + ", the truth" * (c == truth) + ", the class itself: the strongest other is shown" * (c == own)
+    listed = (
+        ([truth] if 0 <= truth < self.count else [])
+        + ranked[:many]
+        + [c for c in (getattr(self, trait),) if c is not None]
+    )
+    own = self.pair(0, self.index)[0] if trait == "rival" else None  # nobody is the rival of itself
+
+    def said(c):
+        return (
+            f"{short(self.class_name(c))} ({p[c]:.2f})"
+            + ", the truth" * (c == truth)
+            + ", the class itself: the strongest other is shown" * (c == own)
+        )
+
     usual = ranked[0] if trait == "target" else next(c for c in ranked if c != self.pair(0, self.index)[0])
-    return [(f"{'prediction' if trait == 'target' else 'strongest'}: {said(usual)}", None)] + [(said(c), c) for c in dict.fromkeys(listed) if c != own or c == getattr(self, trait)]
+    return [(f"{'prediction' if trait == 'target' else 'strongest'}: {said(usual)}", None)] + [
+        (said(c), c) for c in dict.fromkeys(listed) if c != own or c == getattr(self, trait)
+    ]
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-046
 @patch
 def search(self: HeadBrowser, trait: str, when=None):
     "A field that finds a class by part of its name, and is empty again"
-    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"search {self.count} classes", continuous_update=False, layout=W.Layout(width="15em"))
+    box = W.Combobox(
+        options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)],
+        placeholder=f"search {self.count} classes",
+        continuous_update=False,
+        layout=W.Layout(width="15em"),
+    )
     box.add_class(f"intr-nb-search-{trait}")
+
     def choose(change):
-        if not (text := change["new"].strip()): return
+        if not (text := change["new"].strip()):
+            return
         with self.attempt():
-            with self.attempt(): setattr(self, trait, self.find(text))
+            with self.attempt():
+                setattr(self, trait, self.find(text))
             box.value = ""
             self.refresh()
+
     box.observe(choose, "value")
-    if when is not None: self.observe(lambda _: setattr(box.layout, "display", None if when() else "none"), "what")
-    if when is not None and not when(): box.layout.display = "none"
+    if when is not None:
+        self.observe(lambda _: setattr(box.layout, "display", None if when() else "none"), "what")
+    if when is not None and not when():
+        box.layout.display = "none"
     return box
+
 
 @patch
 def find(self: HeadBrowser, text: str) -> int:
     "The class that `text` is, or is part of; the likeliest of several"
     names = [f"{self.class_name(c)} [{c}]" for c in range(self.count)]
-    found = [c for c in range(self.count) if text == names[c]] or [c for c in range(self.count) if text.lower() in names[c].lower()]
-    if not found: raise ValueError(f"no class has {text!r} in its name: type a part of one of {self.count}")
+    found = [c for c in range(self.count) if text == names[c]] or [
+        c for c in range(self.count) if text.lower() in names[c].lower()
+    ]
+    if not found:
+        raise ValueError(f"no class has {text!r} in its name: type a part of one of {self.count}")
     return max(found, key=lambda c: self.logits(0, self.index)[c].item())
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-049
 @patch
 def build(self: HeadBrowser):
-    def wide(): return dict(layout=W.Layout(width="30em", max_width="98%"), style=dict(description_width="5em"))
+    def wide():
+        return dict(layout=W.Layout(width="30em", max_width="98%"), style=dict(description_width="5em"))
+
     box = W.Layout(flex_flow="row wrap", align_items="center")
     n, b = len(self.pictures), self.bind
     rows = [
-        [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")), "index"), b(W.ToggleButtons(options=self.possible, style=dict(button_width="7em")), "what")],
-        [b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("target")), self.search("target"),
-         b(W.Dropdown(description="rival", **wide()), "rival", lambda: self.classes("rival"), lambda: self.what == "margin"), self.search("rival", lambda: self.what == "margin")],
-        [b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),
-         b(W.Dropdown(description="in order of", options=self.traits()["order"].values, layout=W.Layout(width="15em")), "order"),
-         b(W.Dropdown(description="layer", layout=W.Layout(width="12em")), "layer", self.layer_list, lambda: self.layers > 1),
-         b(W.FloatSlider(description="opacity", max=1, step=.05, readout_format=".2f", layout=W.Layout(width="16em")), "opacity"),
-         b(W.Checkbox(description="own scales", indent=False, layout=W.Layout(width="8em")), "own_scale"),
-         b(W.Checkbox(description="true grid", indent=False, layout=W.Layout(width="8em")), "grid"),
-         b(W.Dropdown(description="beside it", options=[("nothing", "nothing"), ("an image", "image")] + [("the other model", "model")] * (len(self.models) > 1), layout=W.Layout(width="14em")), "compare"),
-         b(W.BoundedIntText(max=n - 1, description="image", layout=W.Layout(width="11em")), "second", None, lambda: self.compare == "image")]]
+        [
+            b(
+                W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em")),
+                "index",
+            ),
+            b(W.ToggleButtons(options=self.possible, style=dict(button_width="7em")), "what"),
+        ],
+        [
+            b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("target")),
+            self.search("target"),
+            b(
+                W.Dropdown(description="rival", **wide()),
+                "rival",
+                lambda: self.classes("rival"),
+                lambda: self.what == "margin",
+            ),
+            self.search("rival", lambda: self.what == "margin"),
+        ],
+        [
+            b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),
+            b(
+                W.Dropdown(
+                    description="in order of",
+                    options=self.traits()["order"].values,
+                    layout=W.Layout(width="15em"),
+                ),
+                "order",
+            ),
+            b(
+                W.Dropdown(description="layer", layout=W.Layout(width="12em")),
+                "layer",
+                self.layer_list,
+                lambda: self.layers > 1,
+            ),
+            b(
+                W.FloatSlider(
+                    description="opacity",
+                    max=1,
+                    step=0.05,
+                    readout_format=".2f",
+                    layout=W.Layout(width="16em"),
+                ),
+                "opacity",
+            ),
+            b(W.Checkbox(description="own scales", indent=False, layout=W.Layout(width="8em")), "own_scale"),
+            b(W.Checkbox(description="true grid", indent=False, layout=W.Layout(width="8em")), "grid"),
+            b(
+                W.Dropdown(
+                    description="beside it",
+                    options=[("nothing", "nothing"), ("an image", "image")]
+                    + [("the other model", "model")] * (len(self.models) > 1),
+                    layout=W.Layout(width="14em"),
+                ),
+                "compare",
+            ),
+            b(
+                W.BoundedIntText(max=n - 1, description="image", layout=W.Layout(width="11em")),
+                "second",
+                None,
+                lambda: self.compare == "image",
+            ),
+        ],
+    ]
     return [self.stage("strip"), *(W.HBox(r, layout=box) for r in rows), self.stage("main")]
 
+
 @patch
-def layer_list(self: HeadBrowser): return [("the last", -1), ("all", None)] + [(f"layer {l}", l) for l in range(self.layers)]
+def layer_list(self: HeadBrowser):
+    return [("the last", -1), ("all", None)] + [(f"layer {l}", l) for l in range(self.layers)]
+
 
 @patch
 def head_list(self: HeadBrowser):
@@ -423,8 +734,15 @@ def head_list(self: HeadBrowser):
     return [("all", None)] + [(e.head_name(k), k) for k in range(len(e.attention))]
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-067
-def visible(keys, image): return dict(visible=[i == image for i, w, k in keys])
-def opaque(keys, what): return dict(opacity=[float(w == what) for i, w, k in keys], showscale=[w == what and k == 0 for i, w, k in keys])
+def visible(keys, image):
+    return dict(visible=[i == image for i, w, k in keys])
+
+
+def opaque(keys, what):
+    return dict(
+        opacity=[float(w == what) for i, w, k in keys], showscale=[w == what and k == 0 for i, w, k in keys]
+    )
+
 
 @patch
 def numbers(self: HeadBrowser, keys: list, classes: dict, limits: dict) -> dict:
@@ -432,77 +750,185 @@ def numbers(self: HeadBrowser, keys: list, classes: dict, limits: dict) -> dict:
     maps = {}
     for i, c in classes.items():
         e = self.twin_explanation(i, c)
-        maps[i] = {w: [lean(m, limit) for m in (v if v.dim() == 3 else v[:, e.at(c)])] for w, limit in limits.items() for v in [getattr(e, w)]}
-    return dict(z=[maps[i][w or "attention"][k] for i, w, k in keys], customdata=[None if w else np.stack([np.array(maps[i][o][k], object) for o in limits], 2).tolist() for i, w, k in keys])
+        maps[i] = {
+            w: [lean(m, limit) for m in (v if v.dim() == 3 else v[:, e.at(c)])]
+            for w, limit in limits.items()
+            for v in [getattr(e, w)]
+        }
+    return dict(
+        z=[maps[i][w or "attention"][k] for i, w, k in keys],
+        customdata=[
+            None if w else np.stack([np.array(maps[i][o][k], object) for o in limits], 2).tolist()
+            for i, w, k in keys
+        ],
+    )
+
 
 @patch
 def twin_explanation(self: HeadBrowser, i, c):
-    if not isinstance(self.models[0], INTR): return self.explained(0, i, None)
+    if not isinstance(self.models[0], INTR):
+        return self.explained(0, i, None)
     return self.explained(0, i, (c,)) if self.layer is None else self.one_layer(0, i, (c,), self.layer)
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-068
 @patch
-def twin_classes(self: HeadBrowser, images, many) -> dict: # text -> {image: class}
+def twin_classes(self: HeadBrowser, images, many) -> dict:  # text -> {image: class}
     "The prediction of each image; then truths and strongest rivals of them all"
     ranked = {i: self.logits(0, i).argsort(descending=True).tolist()[:many] for i in images}
     truths = [t for t in map(self.pictures.label, images) if 0 <= t < self.count]
-    listed = list(dict.fromkeys(truths + [c for k in range(min(many, self.count)) for c in [r[k] for r in ranked.values()]]))[:many]
-    chosen = {} if self.target is None else {f"class: {self.class_name(self.target)}": dict.fromkeys(images, self.target)}
-    return chosen | {"class: the prediction": {i: r[0] for i, r in ranked.items()}} | {f"class: {self.class_name(c)}": dict.fromkeys(images, c) for c in listed}
+    listed = list(
+        dict.fromkeys(
+            truths + [c for k in range(min(many, self.count)) for c in [r[k] for r in ranked.values()]]
+        )
+    )[:many]
+    chosen = (
+        {}
+        if self.target is None
+        else {f"class: {self.class_name(self.target)}": dict.fromkeys(images, self.target)}
+    )
+    return (
+        chosen
+        | {"class: the prediction": {i: r[0] for i, r in ranked.items()}}
+        | {f"class: {self.class_name(c)}": dict.fromkeys(images, c) for c in listed}
+    )
+
 
 @patch
 def twin_title(self: HeadBrowser, i) -> str:
     p, truth = self.logits(0, i).softmax(0), self.pictures.label(i)
     top = int(p.argmax())
-    return f"{plain(self.pictures.name(i))}: predicted {plain(self.class_name(top))} ({p[top]:.2f})" + (f", truth {plain(self.class_name(truth))}" if 0 <= truth < self.count and truth != top else "")
+    return f"{plain(self.pictures.name(i))}: predicted {plain(self.class_name(top))} ({p[top]:.2f})" + (
+        f", truth {plain(self.class_name(truth))}" if 0 <= truth < self.count and truth != top else ""
+    )
+
 
 @patch
-def to_figure(self: HeadBrowser,
-    images: list | None = None, # None: this one and the next two
-    classes: int = 5, # how many to choose from, besides each image's prediction
+def to_figure(
+    self: HeadBrowser,
+    images: list | None = None,  # None: this one and the next two
+    classes: int = 5,  # how many to choose from, besides each image's prediction
 ):
     "A plotly figure with menus that need no kernel"
     from plotly.graph_objects import Figure, Heatmap
-    images = list(range(self.index, min(self.index + 3, len(self.pictures)))) if images is None else list(images)
+
+    images = (
+        list(range(self.index, min(self.index + 3, len(self.pictures)))) if images is None else list(images)
+    )
     shown, choices = [w for w in self.possible if w != "margin"], self.twin_classes(images, classes)
     first, (R, (h, w)) = self.what if self.what in shown else shown[0], self.twin_size(images[0])
     keys = [(i, what, k) for i in images for what in (*shown, None) for k in range(R)]
     every = [self.twin_explanation(i, c) for of in choices.values() for i, c in of.items()]
-    limits = {x: max(getattr(e, x).abs().max().item() for e in every) or 1. for x in shown}
+    limits = {x: max(getattr(e, x).abs().max().item() for e in every) or 1.0 for x in shown}
     of_class = {text: self.numbers(keys, of, limits) for text, of in choices.items()}
     state = visible(keys, images[0]) | opaque(keys, first) | next(iter(of_class.values()))
     known = "<br>".join(f"{x} %{{customdata[{n}]}}" for n, x in enumerate(shown))
+
     def trace(n, i, x, k):
-        look = dict(zmin=0 if x == "attention" else -limits[x], zmax=limits[x], colorscale=colorscale(x != "attention"), colorbar=dict(title=x, thickness=10), hoverinfo="skip") if x else dict(hovertemplate=f"head {k}, row %{{y}}, column %{{x}}<br>{known}<extra></extra>")
-        return Heatmap(**{a: v[n] for a, v in state.items()}, x=list(range(1, w + 1)), y=list(range(1, h + 1)), xaxis=f"x{k + 2}", yaxis=f"y{k + 2}", **look)
+        look = (
+            dict(
+                zmin=0 if x == "attention" else -limits[x],
+                zmax=limits[x],
+                colorscale=colorscale(x != "attention"),
+                colorbar=dict(title=x, thickness=10),
+                hoverinfo="skip",
+            )
+            if x
+            else dict(hovertemplate=f"head {k}, row %{{y}}, column %{{x}}<br>{known}<extra></extra>")
+        )
+        return Heatmap(
+            **{a: v[n] for a, v in state.items()},
+            x=list(range(1, w + 1)),
+            y=list(range(1, h + 1)),
+            xaxis=f"x{k + 2}",
+            yaxis=f"y{k + 2}",
+            **look,
+        )
+
     figure = Figure([trace(n, *key) for n, key in enumerate(keys)])
     rows = self.twin_axes(figure, R, h, w)
     figure.update_layout(images=self.twin_pictures(images[0], R, h, w))
-    by_image = {self.pictures.name(i): (visible(keys, i), {"images": self.twin_pictures(i, R, h, w), "title.text": self.twin_title(i)}) for i in images}
+    by_image = {
+        self.pictures.name(i): (
+            visible(keys, i),
+            {"images": self.twin_pictures(i, R, h, w), "title.text": self.twin_title(i)},
+        )
+        for i in images
+    }
     by_class = {text: (n, {}) for text, n in of_class.items()}
     by_what = {x: (opaque(keys, x), {}) for x in sorted(shown, key=lambda x: x != first)}
     top = 1 + 40 / (200 * rows)
-    return twin(figure, [menu(by_image, 0, y=top), menu(by_class, .25, y=top), menu(by_what, .75, y=top)], 140 + 200 * rows, self.twin_title(images[0]))
+    return twin(
+        figure,
+        [menu(by_image, 0, y=top), menu(by_class, 0.25, y=top), menu(by_what, 0.75, y=top)],
+        140 + 200 * rows,
+        self.twin_title(images[0]),
+    )
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-069
 @patch
-def twin_size(self: HeadBrowser, i): e = self.explanation(0, i); return len(e.attention), tuple(e.attention.shape[-2:])
+def twin_size(self: HeadBrowser, i):
+    e = self.explanation(0, i)
+    return len(e.attention), tuple(e.attention.shape[-2:])
+
 
 @patch
-def twin_axes(self: HeadBrowser, figure, R, h, w) -> int: # rows
+def twin_axes(self: HeadBrowser, figure, R, h, w) -> int:  # rows
     "Axes for the image, on the left, and for each head"
     columns = min(R, 4 if R <= 8 else 8)
     rows, axes = -(-R // columns), {}
-    places = [(0, 1, .23, .95 if rows == 1 else 1)] + [(.25 + .75 * (k % columns) / columns, 1 - k // columns / rows, .75 / columns - .01, .86 / rows) for k in range(R)]
+    places = [(0, 1, 0.23, 0.95 if rows == 1 else 1)] + [
+        (0.25 + 0.75 * (k % columns) / columns, 1 - k // columns / rows, 0.75 / columns - 0.01, 0.86 / rows)
+        for k in range(R)
+    ]
     for k, (left, up, width, height) in enumerate(places, 1):
-        axes[f"xaxis{k}"] = dict(domain=[left, left + width], range=[.5, w + .5], visible=False, constrain="domain", constraintoward="left", anchor=f"y{k}", fixedrange=True)
-        axes[f"yaxis{k}"] = dict(domain=[max(0, up - height), up], range=[h + .5, .5], visible=False, scaleanchor=f"x{k}", constrain="domain", constraintoward="top", anchor=f"x{k}", fixedrange=True)
-    names = [dict(text=f"head {k}", xref=f"x{k + 2} domain", yref=f"y{k + 2} domain", x=0, y=0, xanchor="left", yanchor="top", showarrow=False) for k in range(R)]
+        axes[f"xaxis{k}"] = dict(
+            domain=[left, left + width],
+            range=[0.5, w + 0.5],
+            visible=False,
+            constrain="domain",
+            constraintoward="left",
+            anchor=f"y{k}",
+            fixedrange=True,
+        )
+        axes[f"yaxis{k}"] = dict(
+            domain=[max(0, up - height), up],
+            range=[h + 0.5, 0.5],
+            visible=False,
+            scaleanchor=f"x{k}",
+            constrain="domain",
+            constraintoward="top",
+            anchor=f"x{k}",
+            fixedrange=True,
+        )
+    names = [
+        dict(
+            text=f"head {k}",
+            xref=f"x{k + 2} domain",
+            yref=f"y{k + 2} domain",
+            x=0,
+            y=0,
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+        )
+        for k in range(R)
+    ]
     figure.update_layout(**axes, annotations=names)
     return rows
+
 
 @patch
 def twin_pictures(self: HeadBrowser, i, R, h, w) -> list:
     "The image in colour, and pale below every head's map"
-    place = dict(x=.5, y=.5, sizex=w, sizey=h, sizing="stretch", layer="below", xanchor="left", yanchor="top")
-    return [dict(source=self.copy_of(i, 320 if k == 0 else 200, k > 0), xref=f"x{k + 1 if k else ''}", yref=f"y{k + 1 if k else ''}", **place) for k in range(R + 1)]
+    place = dict(
+        x=0.5, y=0.5, sizex=w, sizey=h, sizing="stretch", layer="below", xanchor="left", yanchor="top"
+    )
+    return [
+        dict(
+            source=self.copy_of(i, 320 if k == 0 else 200, k > 0),
+            xref=f"x{k + 1 if k else ''}",
+            yref=f"y{k + 1 if k else ''}",
+            **place,
+        )
+        for k in range(R + 1)
+    ]

@@ -6,196 +6,359 @@
 __all__ = ['COMPARED', 'TINTS', 'grad_cam_map', 'rise_map', 'ComparerState', 'ExplanationComparer', 'coarse']
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-003
-import html, itertools, textwrap, time
+import html
+import itertools
+import textwrap
+import time
 from contextlib import contextmanager
-import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
-from ..explanations.cam import grad_cam, question, running
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from intr_nb.browsers.browser import (
+    Browser,
+    Scene,
+    T,
+    W,
+    colorscale,
+    data_uri,
+    kept,
+    lean,
+    menu,
+    plain,
+    tint,
+    twin,
+)
+from .head_browser import HeadBrowser, Pictures
 from ..core.display import pixels
-from ..explanations.methods import CONTROLS, as_map, attention_map, contrast_map, evidence_map
+from ..evaluation.perturbation import BLANKS, UNITS, Curves, ask, first_pixels, hide, pixel_order
+from ..explanations.cam import grad_cam, question, running
 from ..explanations.explainer import class_list
 from ..explanations.explanation import Explanation, patch
-from .head_browser import HeadBrowser, Pictures
-from ..evaluation.perturbation import BLANKS, UNITS, Curves, ask, first_pixels, hide, pixel_order
-from ..explanations.plots import short
 from ..explanations.masking import rise
-from .browser import Browser, Scene, T, W, colorscale, data_uri, kept, lean, menu, plain, tint, twin
+from ..explanations.methods import CONTROLS, as_map, attention_map, contrast_map, evidence_map
+from ..explanations.plots import short
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-009
-def grad_cam_map(model, image, c): "Grad-CAM of class `c`"; return grad_cam(model, image, classes=[c])
+def grad_cam_map(model, image, c):
+    "Grad-CAM of class `c`"
+    return grad_cam(model, image, classes=[c])
+
 
 def rise_map(
-    masks: int = 500, # of which each costs a forward pass
+    masks: int = 500,  # of which each costs a forward pass
     seed: int = 0,
 ):
     "A method: RISE of all classes at once"
-    def rise_maps(model, image, c): return rise(model, image, masks=masks, seed=seed)
+
+    def rise_maps(model, image, c):
+        return rise(model, image, masks=masks, seed=seed)
+
     return rise_maps
 
-COMPARED = {"evidence": evidence_map, "contrast": contrast_map, "attention": attention_map, "Grad-CAM": grad_cam_map, "RISE": rise_map(), **CONTROLS}
+
+COMPARED = {
+    "evidence": evidence_map,
+    "contrast": contrast_map,
+    "attention": attention_map,
+    "Grad-CAM": grad_cam_map,
+    "RISE": rise_map(),
+    **CONTROLS,
+}
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-012
 class ComparerState(Browser):
     "What a user can choose"
-    index = T.Int(0).tag(view=True) # of the image
-    classes = T.Any(None, allow_none=True).tag(view=True) # rows, by index or name; None: the likely ones
-    shown = T.Any(None, allow_none=True).tag(view=True) # names of methods, in the order of the columns; None: all
-    focus = T.Any(None, allow_none=True).tag(view=True) # class of the curves, one of the rows; None: the first
-    method = T.Any(None, allow_none=True).tag(view=True) # that stands out; None: none does
-    seen = T.Any(None, allow_none=True).tag(view=True) # ("insertion" or "deletion", step): show what the judge saw
-    blank = T.Enum(BLANKS, "blur").tag(view=True) # what stands in for hidden pixels
-    unit = T.Enum(tuple(UNITS), "probability").tag(view=True) # of the curves
-    own_scale = T.Bool(False).tag(view=True) # full colour at each map's own largest value, not at its method's?
-    opacity = T.Float(1., min=0, max=1).tag(view=True)
+
+    index = T.Int(0).tag(view=True)  # of the image
+    classes = T.Any(None, allow_none=True).tag(view=True)  # rows, by index or name; None: the likely ones
+    shown = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # names of methods, in the order of the columns; None: all
+    focus = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # class of the curves, one of the rows; None: the first
+    method = T.Any(None, allow_none=True).tag(view=True)  # that stands out; None: none does
+    seen = T.Any(None, allow_none=True).tag(
+        view=True
+    )  # ("insertion" or "deletion", step): show what the judge saw
+    blank = T.Enum(BLANKS, "blur").tag(view=True)  # what stands in for hidden pixels
+    unit = T.Enum(tuple(UNITS), "probability").tag(view=True)  # of the curves
+    own_scale = T.Bool(False).tag(
+        view=True
+    )  # full colour at each map's own largest value, not at its method's?
+    opacity = T.Float(1.0, min=0, max=1).tag(view=True)
 
     @T.validate("classes", "focus")
     def _classes(self, proposal):
         value, what = proposal["value"], proposal["trait"].name
-        if value is None: return None
-        if what == "classes": return tuple(class_list(value, self.names, self.count, what))
-        if (c := class_list([value], self.names, self.count, what)[0]) in self.rows(): return c
-        raise ValueError(f"focus={value!r}: expected one of the rows, {', '.join(repr(self.class_name(k)) for k in self.rows())}")
+        if value is None:
+            return None
+        if what == "classes":
+            return tuple(class_list(value, self.names, self.count, what))
+        if (c := class_list([value], self.names, self.count, what)[0]) in self.rows():
+            return c
+        raise ValueError(
+            f"focus={value!r}: expected one of the rows, {', '.join(repr(self.class_name(k)) for k in self.rows())}"
+        )
 
     @T.validate("shown", "method")
     def _methods(self, proposal):
         value, one = proposal["value"], proposal["trait"].name == "method"
         names = [] if value is None else [value] if isinstance(value, str) else list(value)
-        if value is None or names and set(names) <= set(self.methods) and len(set(names)) == len(names) and (len(names) == 1 or not one): return names[0] if one and names else tuple(names) or None
-        raise ValueError(f"{proposal['trait'].name}={value!r}: expected {'one' if one else 'one or several, none of them twice,'} of {', '.join(map(repr, self.methods))}")
+        if (
+            value is None
+            or names
+            and set(names) <= set(self.methods)
+            and len(set(names)) == len(names)
+            and (len(names) == 1 or not one)
+        ):
+            return names[0] if one and names else tuple(names) or None
+        raise ValueError(
+            f"{proposal['trait'].name}={value!r}: expected {'one' if one else 'one or several, none of them twice,'} of {', '.join(map(repr, self.methods))}"
+        )
 
     @T.validate("index", "seen")
     def _number(self, proposal):
         value, n = proposal["value"], len(self.pictures)
         if proposal["trait"].name == "index":
-            if 0 <= value < n: return value
+            if 0 <= value < n:
+                return value
             raise ValueError(f"index={value}: there are {n} images, numbered from 0 to {n - 1}")
-        if value is None or isinstance(value, (tuple, list)) and len(value) == 2 and value[0] in ("insertion", "deletion") and value[1] in range(self.steps + 1): return value and tuple(value)
-        raise ValueError(f"seen={value!r}: expected ('insertion', step) or ('deletion', step), step from 0 to {self.steps}")
+        if (
+            value is None
+            or isinstance(value, (tuple, list))
+            and len(value) == 2
+            and value[0] in ("insertion", "deletion")
+            and value[1] in range(self.steps + 1)
+        ):
+            return value and tuple(value)
+        raise ValueError(
+            f"seen={value!r}: expected ('insertion', step) or ('deletion', step), step from 0 to {self.steps}"
+        )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-014
 class ExplanationComparer(ComparerState):
     "Methods beside each other: maps, insertion and deletion"
-    copy_of, strip, find, class_name, draw_words = (getattr(HeadBrowser, k) for k in "copy_of strip find class_name draw_words".split())
 
-    def __init__(self,
-        model, # any network with logits
-        images, # a batch, a data set or a list of files, as in `HeadBrowser`
-        methods: dict | None = None, # name: (model, image, c) -> map or `Explanation`; None: `COMPARED`
-        class_names: list | None = None, # by default the model's own, else the images'
-        labels=None, # a class index for each image, where the images do not bring theirs
-        judge=None, # who scores insertion and deletion; None: the model
-        slow: list | None = None, # names of methods that wait for the button; None: RISE
-        steps: int = 24, # of the curves
-        **state, # traits to begin with
+    copy_of, strip, find, class_name, draw_words = (
+        getattr(HeadBrowser, k) for k in "copy_of strip find class_name draw_words".split()
+    )
+
+    def __init__(
+        self,
+        model,  # any network with logits
+        images,  # a batch, a data set or a list of files, as in `HeadBrowser`
+        methods: dict | None = None,  # name: (model, image, c) -> map or `Explanation`; None: `COMPARED`
+        class_names: list | None = None,  # by default the model's own, else the images'
+        labels=None,  # a class index for each image, where the images do not bring theirs
+        judge=None,  # who scores insertion and deletion; None: the model
+        slow: list | None = None,  # names of methods that wait for the button; None: RISE
+        steps: int = 24,  # of the curves
+        **state,  # traits to begin with
     ):
         super().__init__()
-        if unknown := set(state) - set(self.trait_names(view=True)): raise TypeError(f"ExplanationComparer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}")
-        self.models, self.pictures, self.judge, self.steps, self.changes = [model], Pictures(images, labels), model if judge is None else judge, steps, 0
+        if unknown := set(state) - set(self.trait_names(view=True)):
+            raise TypeError(
+                f"ExplanationComparer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
+            )
+        self.models, self.pictures, self.judge, self.steps, self.changes = (
+            [model],
+            Pictures(images, labels),
+            model if judge is None else judge,
+            steps,
+            0,
+        )
         self.methods = COMPARED if methods is None else methods
-        if not isinstance(self.methods, dict) or not self.methods or not all(isinstance(k, str) and callable(m) for k, m in self.methods.items()): raise TypeError(f"methods={methods!r}: expected a dict of names and functions (model, image, c) -> map, such as COMPARED")
-        if steps not in range(1, 1001): raise ValueError(f"steps={steps!r}: expected a whole number from 1 to 1000")
+        if (
+            not isinstance(self.methods, dict)
+            or not self.methods
+            or not all(isinstance(k, str) and callable(m) for k, m in self.methods.items())
+        ):
+            raise TypeError(
+                f"methods={methods!r}: expected a dict of names and functions (model, image, c) -> map, such as COMPARED"
+            )
+        if steps not in range(1, 1001):
+            raise ValueError(f"steps={steps!r}: expected a whole number from 1 to 1000")
         self.slow = {"RISE"} if slow is None else {slow} if isinstance(slow, str) else set(slow)
-        if slow is not None and (stray := self.slow - set(self.methods)): raise ValueError(f"slow: no method {sorted(stray)[0]!r}. Expected a list of some of {', '.join(map(repr, self.methods))}")
+        if slow is not None and (stray := self.slow - set(self.methods)):
+            raise ValueError(
+                f"slow: no method {sorted(stray)[0]!r}. Expected a list of some of {', '.join(map(repr, self.methods))}"
+            )
         self.count, theirs = (len(question(m, self.sized(0, 0)[0]).logits) for m in (model, self.judge))
-        if theirs != self.count: raise ValueError(f"judge has {theirs} classes, model {self.count}: expected the same classes in the same order")
-        names = next((n for n in (class_names, getattr(model, "class_names", None), getattr(images, "class_names", None)) if n is not None), None)
-        if class_names is not None and len(names) != self.count: raise ValueError(f"class_names has {len(names)} names, the model has {self.count} classes: give one for each")
+        if theirs != self.count:
+            raise ValueError(
+                f"judge has {theirs} classes, model {self.count}: expected the same classes in the same order"
+            )
+        names = next(
+            (
+                n
+                for n in (
+                    class_names,
+                    getattr(model, "class_names", None),
+                    getattr(images, "class_names", None),
+                )
+                if n is not None
+            ),
+            None,
+        )
+        if class_names is not None and len(names) != self.count:
+            raise ValueError(
+                f"class_names has {len(names)} names, the model has {self.count} classes: give one for each"
+            )
         self.names = None if names is None or len(names) != self.count else [str(n) for n in names]
-        self._boxes, self._button, self._label = {}, W.Button(button_style="primary", layout=W.Layout(width="auto")), W.HTML()
-        for name in sorted(state, key=list(ComparerState.__dict__).index): setattr(self, name, state[name]) # rows before the focus among them
+        self._boxes, self._button, self._label = (
+            {},
+            W.Button(button_style="primary", layout=W.Layout(width="auto")),
+            W.HTML(),
+        )
+        for name in sorted(state, key=list(ComparerState.__dict__).index):
+            setattr(self, name, state[name])  # rows before the focus among them
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-016
 @patch
 @kept(size=4)
-def sized(self: ExplanationComparer, m: int, i: int) -> tuple: # (3, H, W), None
+def sized(self: ExplanationComparer, m: int, i: int) -> tuple:  # (3, H, W), None
     "Image `i` without its padding"
     x, mask = self.pictures.sized(i, self.models[m])
     return x if mask is None else x[:, ~mask.all(1)][:, :, ~mask.all(0)], None
 
+
 @patch
 @kept(size=64)
-def logits(self: ExplanationComparer, m: int, i: int) -> torch.Tensor: return question(self.models[m], self.sized(m, i)[0]).logits.cpu() # (C,)
+def logits(self: ExplanationComparer, m: int, i: int) -> torch.Tensor:
+    return question(self.models[m], self.sized(m, i)[0]).logits.cpu()  # (C,)
+
 
 @patch
-def rows(self: ExplanationComparer, many: int = 3) -> list: # of class indices
-    if self.classes is not None: return list(self.classes)
-    ranked, truth = self.logits(0, self.index).argsort(descending=True).tolist(), self.pictures.label(self.index)
+def rows(self: ExplanationComparer, many: int = 3) -> list:  # of class indices
+    if self.classes is not None:
+        return list(self.classes)
+    ranked, truth = (
+        self.logits(0, self.index).argsort(descending=True).tolist(),
+        self.pictures.label(self.index),
+    )
     return list(dict.fromkeys([ranked[0], *[truth] * (0 <= truth < self.count), *ranked]))[:many]
 
-@patch
-def columns(self: ExplanationComparer) -> list: return list(self.methods if self.shown is None else self.shown)
 
 @patch
-def focused(self: ExplanationComparer) -> int: return self.focus if self.focus in self.rows() else self.rows()[0]
+def columns(self: ExplanationComparer) -> list:
+    return list(self.methods if self.shown is None else self.shown)
+
+
+@patch
+def focused(self: ExplanationComparer) -> int:
+    return self.focus if self.focus in self.rows() else self.rows()[0]
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-019
 @patch
 @kept(size=32)
-def found(self: ExplanationComparer, i: int) -> dict: return {} # (method, class): map; (method, class, blank): (2 * (steps + 1), C) logits; or an exception
+def found(self: ExplanationComparer, i: int) -> dict:
+    return {}  # (method, class): map; (method, class, blank): (2 * (steps + 1), C) logits; or an exception
+
 
 @patch
 def seek(self: ExplanationComparer, name: str, c: int, *blank):
     "A map, or with `blank` the judge's logits, is asked for once; what goes wrong is kept in its place"
     found = self.found(self.index)
-    if blank and (name, c) not in found: self.seek(name, c)
-    if (name, c, *blank) in found or blank and isinstance(found[name, c], Exception): return
+    if blank and (name, c) not in found:
+        self.seek(name, c)
+    if (name, c, *blank) in found or blank and isinstance(found[name, c], Exception):
+        return
     self.counts["judged" if blank else name] += 1
     try:
         if blank:
-            with running(self.judge): found[(name, c, *blank)] = ask(self.judge, self.covered(self.first(name, c), *blank))
+            with running(self.judge):
+                found[(name, c, *blank)] = ask(self.judge, self.covered(self.first(name, c), *blank))
             return
         answer = self.methods[name](self.models[0], self.sized(0, self.index)[0], c)
-        for k in {c, *(answer.classes if isinstance(answer, Explanation) else ())}: found[name, k] = as_map(answer, k)
-    except Exception as e: found[(name, c, *blank)] = e.with_traceback(None)
+        for k in {c, *(answer.classes if isinstance(answer, Explanation) else ())}:
+            found[name, k] = as_map(answer, k)
+    except Exception as e:
+        found[(name, c, *blank)] = e.with_traceback(None)
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-021
 @patch
-def first(self: ExplanationComparer, name: str, c: int) -> torch.Tensor: # (2 * (steps + 1), 1, H, W) bool
+def first(self: ExplanationComparer, name: str, c: int) -> torch.Tensor:  # (2 * (steps + 1), 1, H, W) bool
     "The pixels shown: insertion's steps, then deletion's"
     size = self.sized(0, self.index)[0].shape[1:]
     first = first_pixels(pixel_order(self.found(self.index)[name, c], size), size, self.steps)
     return torch.cat([first, ~first])
 
-@patch
-@kept(size=4)
-def filling(self: ExplanationComparer, i: int, blank: str): x = self.sized(0, i)[0]; return hide(x, torch.zeros(1, 1, *x.shape[1:], dtype=torch.bool), blank)[0]
 
 @patch
-def covered(self: ExplanationComparer, shown: torch.Tensor, blank: str) -> torch.Tensor: # (B, 3, H, W)
+@kept(size=4)
+def filling(self: ExplanationComparer, i: int, blank: str):
+    x = self.sized(0, i)[0]
+    return hide(x, torch.zeros(1, 1, *x.shape[1:], dtype=torch.bool), blank)[0]
+
+
+@patch
+def covered(self: ExplanationComparer, shown: torch.Tensor, blank: str) -> torch.Tensor:  # (B, 3, H, W)
     "Copies of the image that show only some pixels, as `hide` makes them"
     x = self.sized(0, self.index)[0]
-    return hide(x, shown, blank) if blank == "inpaint" else torch.where(shown.to(x.device), x, self.filling(self.index, blank))
+    return (
+        hide(x, shown, blank)
+        if blank == "inpaint"
+        else torch.where(shown.to(x.device), x, self.filling(self.index, blank))
+    )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-023
 @patch
 def map_of(self: ExplanationComparer, name: str, c: int):
-    if name not in self.slow: self.seek(name, c)
+    if name not in self.slow:
+        self.seek(name, c)
     return self.found(self.index).get((name, c))
 
+
 @patch
-def curve(self: ExplanationComparer, name: str, c: int): # `Curves`, an exception or None
+def curve(self: ExplanationComparer, name: str, c: int):  # `Curves`, an exception or None
     found = self.found(self.index)
-    logits = found[name, c] if isinstance(found.get((name, c)), Exception) else found.get((name, c, self.blank))
-    return Curves(torch.linspace(0, 1, self.steps + 1), *UNITS[self.unit](logits, c).view(2, -1), self.unit) if torch.is_tensor(logits) else logits
+    logits = (
+        found[name, c] if isinstance(found.get((name, c)), Exception) else found.get((name, c, self.blank))
+    )
+    return (
+        Curves(torch.linspace(0, 1, self.steps + 1), *UNITS[self.unit](logits, c).view(2, -1), self.unit)
+        if torch.is_tensor(logits)
+        else logits
+    )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-026
 @patch
-def waiting(self: ExplanationComparer) -> tuple: # maps' keys, curves' keys
+def waiting(self: ExplanationComparer) -> tuple:  # maps' keys, curves' keys
     found, pairs = self.found(self.index), [(n, c) for c in self.rows() for n in self.columns()]
-    return [p for p in pairs if p not in found and p[0] in self.slow], [(*p, self.blank) for p in pairs if (*p, self.blank) not in found and not isinstance(found.get(p), Exception)]
+    return [p for p in pairs if p not in found and p[0] in self.slow], [
+        (*p, self.blank)
+        for p in pairs
+        if (*p, self.blank) not in found and not isinstance(found.get(p), Exception)
+    ]
+
 
 @patch
-def compute(self: ExplanationComparer, *keys): # as `waiting` has them; none: all
+def compute(self: ExplanationComparer, *keys):  # as `waiting` has them; none: all
     "The maps and curves that the view lacks"
     keys, last = keys or sum(self.waiting(), []), time.monotonic()
     try:
         for k, key in enumerate(keys):
-            with self.told(f"{k + 1} of {len(keys)}: {'curves' if len(key) == 3 else 'map'} of {key[0]}, {self.class_name(key[1])}"): self.seek(*key)
+            with self.told(
+                f"{k + 1} of {len(keys)}: {'curves' if len(key) == 3 else 'map'} of {key[0]}, {self.class_name(key[1])}"
+            ):
+                self.seek(*key)
             self.changes += 1
-            if time.monotonic() - last > 1: self.refresh(); last = time.monotonic()
-    finally: self._label.value = ""; self.refresh()
+            if time.monotonic() - last > 1:
+                self.refresh()
+                last = time.monotonic()
+    finally:
+        self._label.value = ""
+        self.refresh()
+
 
 @patch
-def state(self: ExplanationComparer): "And how often something was computed"; return (*Browser.state(self), self.changes)
+def state(self: ExplanationComparer):
+    "And how often something was computed"
+    return (*Browser.state(self), self.changes)
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-028
 @patch
@@ -203,304 +366,764 @@ def state(self: ExplanationComparer): "And how often something was computed"; re
 def told(self: ExplanationComparer, text: str):
     "Say what is under way, and how often a network was asked for it"
     asked = itertools.count(1)
-    def say(*_): self._label.value = html.escape(f"{short(text, 90)}, batch {next(asked)}")
-    hooks = [m.register_forward_pre_hook(say) for m in {self.models[0], self.judge} if isinstance(m, nn.Module)]
-    try: yield
+
+    def say(*_):
+        self._label.value = html.escape(f"{short(text, 90)}, batch {next(asked)}")
+
+    hooks = [
+        m.register_forward_pre_hook(say) for m in {self.models[0], self.judge} if isinstance(m, nn.Module)
+    ]
+    try:
+        yield
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-035
-TINTS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#8a7fd6", "#cc79a7", "#929292", "#b3a400") # Okabe and Ito's colours, those that can be seen on black and on white
+TINTS = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#d55e00",
+    "#8a7fd6",
+    "#cc79a7",
+    "#929292",
+    "#b3a400",
+)  # Okabe and Ito's colours, those that can be seen on black and on white
+
 
 @patch
-def colour(self: ExplanationComparer, name: str) -> str: return TINTS[list(self.methods).index(name) % len(TINTS)]
+def colour(self: ExplanationComparer, name: str) -> str:
+    return TINTS[list(self.methods).index(name) % len(TINTS)]
+
 
 def coarse(
-    map: torch.Tensor, # (h, w)
-) -> torch.Tensor: # (h, w), at most 48
+    map: torch.Tensor,  # (h, w)
+) -> torch.Tensor:  # (h, w), at most 48
     "A fine map averaged, to be shown; the curves use it as it is"
     return F.adaptive_avg_pool2d(map[None], [min(n, 48) for n in map.shape])[0]
 
+
 @patch
-def look_of(self: ExplanationComparer, name: str) -> tuple: # class -> full colour's value; are there negative values?
+def look_of(
+    self: ExplanationComparer, name: str
+) -> tuple:  # class -> full colour's value; are there negative values?
     "How a column is coloured"
     maps = {c: coarse(m) for c in self.rows() if torch.is_tensor(m := self.map_of(name, c))}
     each = {c: m.abs().max().item() for c, m in maps.items()}
-    return each if self.own_scale else dict.fromkeys(each, max(each.values(), default=0)), any((m < 0).any() for m in maps.values())
+    return each if self.own_scale else dict.fromkeys(each, max(each.values(), default=0)), any(
+        (m < 0).any() for m in maps.values()
+    )
+
 
 @patch
 @kept(size=512)
-def tinted(self: ExplanationComparer, i, name, c, map_id, limit, signed, opacity) -> str: return data_uri(tint(coarse(self.found(i)[name, c]), limit, signed, opacity))
+def tinted(self: ExplanationComparer, i, name, c, map_id, limit, signed, opacity) -> str:
+    return data_uri(tint(coarse(self.found(i)[name, c]), limit, signed, opacity))
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-038
 @patch
 def draw_map(self: ExplanationComparer, scene, x, y, width, height, name, c, look):
-    found, limit, at, title = self.map_of(name, c), look[0].get(c), f"{list(self.methods).index(name)} {c}", f"{name}, {short(self.class_name(c))}"
+    found, limit, at, title = (
+        self.map_of(name, c),
+        look[0].get(c),
+        f"{list(self.methods).index(name)} {c}",
+        f"{name}, {short(self.class_name(c))}",
+    )
     scene.picture(x, y, width, height, self.copy_of(self.index, 160, True))
     if torch.is_tensor(found):
-        scene.picture(x, y, width, height, self.tinted(self.index, name, c, id(found), limit, look[1], self.opacity))
+        scene.picture(
+            x, y, width, height, self.tinted(self.index, name, c, id(found), limit, look[1], self.opacity)
+        )
         return scene.panel(x, y, width, height, f"map {at}", {name: coarse(found)}, title)
-    failed, words = found is not None, "not computed yet: click for this map" if found is None else f"{type(found).__name__}: {found}"
-    scene.add("rect", x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1), fill="white", fill_opacity=.8)
-    for k, line in enumerate(textwrap.wrap(short(words, 400), max(8, int(width / 6.2)))[:max(1, int(height / 13))]): scene.text(x + 4, y + 14 + 13 * k, line, 11, fill="#b00020" if failed else "#333")
-    scene.panel(x, y, width, height, f"again {at}", {}, "\n".join([title, *textwrap.wrap(words, 80)[:12], *["click to try again"] * failed]))
+    failed, words = (
+        found is not None,
+        "not computed yet: click for this map" if found is None else f"{type(found).__name__}: {found}",
+    )
+    scene.add(
+        "rect",
+        x=round(x, 1),
+        y=round(y, 1),
+        width=round(width, 1),
+        height=round(height, 1),
+        fill="white",
+        fill_opacity=0.8,
+    )
+    for k, line in enumerate(
+        textwrap.wrap(short(words, 400), max(8, int(width / 6.2)))[: max(1, int(height / 13))]
+    ):
+        scene.text(x + 4, y + 14 + 13 * k, line, 11, fill="#b00020" if failed else "#333")
+    scene.panel(
+        x,
+        y,
+        width,
+        height,
+        f"again {at}",
+        {},
+        "\n".join([title, *textwrap.wrap(words, 80)[:12], *["click to try again"] * failed]),
+    )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-041
 @patch
-def draw_row(self: ExplanationComparer, scene, x, y, width, c, looks, size, shape) -> float: # how far down it reaches
+def draw_row(
+    self: ExplanationComparer, scene, x, y, width, c, looks, size, shape
+) -> float:  # how far down it reaches
     "A class: words, maps, areas"
-    logits, truth, on, (pw, ph) = self.logits(0, self.index), self.pictures.label(self.index), c == self.focused(), shape
-    if on: scene.add("rect", x=x - 8, y=y + 2, width=4, height=round(ph + 34, 1), fill="#1976d2")
-    said = f"{short(self.class_name(c), int(width / 7) - 40)} ({logits.softmax(0)[c]:.2f}), logit {logits[c]:+.2f}" + ", predicted" * (c == int(logits.argmax())) + ", true" * (c == truth)
+    logits, truth, on, (pw, ph) = (
+        self.logits(0, self.index),
+        self.pictures.label(self.index),
+        c == self.focused(),
+        shape,
+    )
+    if on:
+        scene.add("rect", x=x - 8, y=y + 2, width=4, height=round(ph + 34, 1), fill="#1976d2")
+    said = (
+        f"{short(self.class_name(c), int(width / 7) - 40)} ({logits.softmax(0)[c]:.2f}), logit {logits[c]:+.2f}"
+        + ", predicted" * (c == int(logits.argmax()))
+        + ", true" * (c == truth)
+    )
     scene.text(x, y + 14, said, 12, width - 24, font_weight="bold" if on else None, data_click=f"class {c}")
-    if len(self.rows()) > 1: scene.text(x + width - 14, y + 15, "×", 16, data_click=f"drop {c}", role="button", aria_label=f"leave out {self.class_name(c)}")
+    if len(self.rows()) > 1:
+        scene.text(
+            x + width - 14,
+            y + 15,
+            "×",
+            16,
+            data_click=f"drop {c}",
+            role="button",
+            aria_label=f"leave out {self.class_name(c)}",
+        )
     for k, name in enumerate(self.columns()):
         px, curve = x + k * size, self.curve(name, c)
         self.draw_map(scene, px, y + 20, pw, ph, name, c, looks[name])
-        if name == self.method and on: scene.add("rect", x=round(px, 1), y=y + 20, width=round(pw, 1), height=round(ph, 1), fill="none", stroke=self.colour(name), stroke_width=3, pointer_events="none")
-        if isinstance(curve, Curves): scene.text(px, y + 33 + ph, f"{curve.area('insertion'):.2f} / {curve.area('deletion'):.2f}", 11)
+        if name == self.method and on:
+            scene.add(
+                "rect",
+                x=round(px, 1),
+                y=y + 20,
+                width=round(pw, 1),
+                height=round(ph, 1),
+                fill="none",
+                stroke=self.colour(name),
+                stroke_width=3,
+                pointer_events="none",
+            )
+        if isinstance(curve, Curves):
+            scene.text(px, y + 33 + ph, f"{curve.area('insertion'):.2f} / {curve.area('deletion'):.2f}", 11)
     return y + ph + 42
 
+
 @patch
-def draw_grid(self: ExplanationComparer, scene, x, y, width) -> float: # how far down it reaches
+def draw_grid(self: ExplanationComparer, scene, x, y, width) -> float:  # how far down it reaches
     "Rows of classes, columns of methods"
-    (h, w), columns, looks = self.sized(0, self.index)[0].shape[1:], self.columns(), {name: self.look_of(name) for name in self.columns()}
+    (h, w), columns, looks = (
+        self.sized(0, self.index)[0].shape[1:],
+        self.columns(),
+        {name: self.look_of(name) for name in self.columns()},
+    )
     size = min(width / len(columns), 150)
     for k, name in enumerate(columns):
         scene.add("rect", x=round(x + k * size, 1), y=y + 3, width=9, height=9, fill=self.colour(name))
-        scene.text(x + k * size + 13, y + 12, name, 12, size - 20, font_weight="bold" if name == self.method else None, data_click=f"method {list(self.methods).index(name)}")
+        scene.text(
+            x + k * size + 13,
+            y + 12,
+            name,
+            12,
+            size - 20,
+            font_weight="bold" if name == self.method else None,
+            data_click=f"method {list(self.methods).index(name)}",
+        )
     y += 18
-    for c in self.rows(): y = self.draw_row(scene, x, y, width, c, looks, size, ((size - 8) * min(1, w / h), (size - 8) * min(1, h / w)))
-    notes = "Orange: for the class; blue: against it; green: a map without sign. " + ("Each map has its own scale." if self.own_scale else "Each column has its own scale, the same for all classes.")
-    if any(len(k) == 3 for k in self.found(self.index)): notes += f" Below a map: areas of insertion / deletion ({self.unit}); good is high / low."
-    for k, line in enumerate(textwrap.wrap(notes, int(width / 6))): scene.text(x, y + 10 + 15 * k, line, 11)
+    for c in self.rows():
+        y = self.draw_row(
+            scene, x, y, width, c, looks, size, ((size - 8) * min(1, w / h), (size - 8) * min(1, h / w))
+        )
+    notes = "Orange: for the class; blue: against it; green: a map without sign. " + (
+        "Each map has its own scale."
+        if self.own_scale
+        else "Each column has its own scale, the same for all classes."
+    )
+    if any(len(k) == 3 for k in self.found(self.index)):
+        notes += f" Below a map: areas of insertion / deletion ({self.unit}); good is high / low."
+    for k, line in enumerate(textwrap.wrap(notes, int(width / 6))):
+        scene.text(x, y + 10 + 15 * k, line, 11)
     return y + 20 + 15 * k
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-044
 @patch
 def draw_axes(self: ExplanationComparer, scene, x, y, width, height, curves, which, low, high):
     "One of the two sets of curves"
-    def at(k, v): return round(x + k / self.steps * width, 1), round(y + height - (v - low) / ((high - low) or 1) * height, 1)
-    def line(a, b, opacity): scene.add("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], stroke="currentColor", stroke_opacity=opacity, stroke_width=.8)
+
+    def at(k, v):
+        return round(x + k / self.steps * width, 1), round(
+            y + height - (v - low) / ((high - low) or 1) * height, 1
+        )
+
+    def line(a, b, opacity):
+        scene.add(
+            "line",
+            x1=a[0],
+            y1=a[1],
+            x2=b[0],
+            y2=b[1],
+            stroke="currentColor",
+            stroke_opacity=opacity,
+            stroke_width=0.8,
+        )
+
     scene.text(x, y - 8, f"{which}: share of pixels {'shown' if which == 'insertion' else 'hidden'}", 12)
-    for v in {low, high, max(0, low)}: line(at(0, v), at(self.steps, v), .3); scene.text(x - 4, at(0, v)[1] + 4, f"{v:.3g}", 11, text_anchor="end")
-    for share in 0, .5, 1: scene.text(x + share * width, y + height + 15, f"{share:.0%}", 11, text_anchor=("start", "middle", "end")[int(2 * share)])
-    for name in sorted(curves, key=lambda n: n == self.method): # what stands out lies on top
-        points = " ".join(f"{a},{b}" for a, b in (at(k, v) for k, v in enumerate(getattr(curves[name], which).tolist())))
-        scene.add("polyline", points=points, fill="none", stroke=self.colour(name), stroke_width=3 if name == self.method else 1.7, stroke_opacity=None if self.method in (None, name) else .35)
-    if self.seen and self.seen[0] == which: line(at(self.seen[1], low), at(self.seen[1], high), .9)
-    values = {"share of pixels": np.linspace(0, 1, self.steps + 1)[None]} | {n: getattr(v, which)[None] for n, v in curves.items()}
-    scene.panel(x - width / self.steps / 2, y, width + width / self.steps, height, which, values, f"{which}, {short(self.class_name(self.focused()))}: {self.unit}\nclick to see what the judge saw")
+    for v in {low, high, max(0, low)}:
+        line(at(0, v), at(self.steps, v), 0.3)
+        scene.text(x - 4, at(0, v)[1] + 4, f"{v:.3g}", 11, text_anchor="end")
+    for share in 0, 0.5, 1:
+        scene.text(
+            x + share * width,
+            y + height + 15,
+            f"{share:.0%}",
+            11,
+            text_anchor=("start", "middle", "end")[int(2 * share)],
+        )
+    for name in sorted(curves, key=lambda n: n == self.method):  # what stands out lies on top
+        points = " ".join(
+            f"{a},{b}" for a, b in (at(k, v) for k, v in enumerate(getattr(curves[name], which).tolist()))
+        )
+        scene.add(
+            "polyline",
+            points=points,
+            fill="none",
+            stroke=self.colour(name),
+            stroke_width=3 if name == self.method else 1.7,
+            stroke_opacity=None if self.method in (None, name) else 0.35,
+        )
+    if self.seen and self.seen[0] == which:
+        line(at(self.seen[1], low), at(self.seen[1], high), 0.9)
+    values = {"share of pixels": np.linspace(0, 1, self.steps + 1)[None]} | {
+        n: getattr(v, which)[None] for n, v in curves.items()
+    }
+    scene.panel(
+        x - width / self.steps / 2,
+        y,
+        width + width / self.steps,
+        height,
+        which,
+        values,
+        f"{which}, {short(self.class_name(self.focused()))}: {self.unit}\nclick to see what the judge saw",
+    )
+
 
 @patch
 def draw_areas(self: ExplanationComparer, scene, x, y, width, curves):
     "Areas by method; a click lets one stand out"
     scene.text(x, y, f"area of the {self.unit}", 12, font_weight="bold")
-    if width < 300: y += 18
+    if width < 300:
+        y += 18
     for end, which, best in (width - 66, "insertion", max), (width, "deletion", min):
         areas = {n: round(v.area(which).item(), 3) for n, v in curves.items()}
         scene.text(x + end, y, which + (" ↑" if best is max else " ↓"), 11, text_anchor="end")
         for k, name in enumerate(self.columns()):
-            words = f"{areas[name]:.3f}" if name in areas else "error" if self.curve(name, self.focused()) is not None else "–"
+            words = (
+                f"{areas[name]:.3f}"
+                if name in areas
+                else "error"
+                if self.curve(name, self.focused()) is not None
+                else "–"
+            )
             bold = "bold" if areas.get(name) == best(areas.values(), default=0) else None
-            scene.text(x + end, y + 20 + 18 * k, words, 12, text_anchor="end", font_weight=bold, fill="#d0402b" if words == "error" else "currentColor")
+            scene.text(
+                x + end,
+                y + 20 + 18 * k,
+                words,
+                12,
+                text_anchor="end",
+                font_weight=bold,
+                fill="#d0402b" if words == "error" else "currentColor",
+            )
     for k, name in enumerate(self.columns()):
         scene.add("rect", x=x, y=y + 14 + 18 * k, width=18, height=4, fill=self.colour(name))
-        scene.text(x + 26, y + 20 + 18 * k, name, 12, width - 130, font_weight="bold" if name == self.method else None, data_click=f"method {list(self.methods).index(name)}")
+        scene.text(
+            x + 26,
+            y + 20 + 18 * k,
+            name,
+            12,
+            width - 130,
+            font_weight="bold" if name == self.method else None,
+            data_click=f"method {list(self.methods).index(name)}",
+        )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-045
 @patch
-def draw_curves(self: ExplanationComparer, scene, x, y, width) -> float: # how far down they reach
+def draw_curves(self: ExplanationComparer, scene, x, y, width) -> float:  # how far down they reach
     "Curves and areas in a row, or in a column where that is narrow"
-    c, narrow, judge = self.focused(), width < 600, "the model itself" if self.judge is self.models[0] else "another network"
+    c, narrow, judge = (
+        self.focused(),
+        width < 600,
+        "the model itself" if self.judge is self.models[0] else "another network",
+    )
     asked = {n: v for n in self.columns() if (v := self.curve(n, c)) is not None}
     curves = {n: v for n, v in asked.items() if isinstance(v, Curves)}
-    y = self.draw_words(scene, x, y + 12, width, [(f"Curves of {short(self.class_name(c), 60)}", True), (f"Judge: {judge}, {type(self.judge).__name__}; hidden pixels: {self.blank}", False)])
+    y = self.draw_words(
+        scene,
+        x,
+        y + 12,
+        width,
+        [
+            (f"Curves of {short(self.class_name(c), 60)}", True),
+            (f"Judge: {judge}, {type(self.judge).__name__}; hidden pixels: {self.blank}", False),
+        ],
+    )
     ends = [v for q in curves.values() for v in (*q.insertion.tolist(), *q.deletion.tolist())]
     low, high = (0, 1) if self.unit == "probability" else (min(ends, default=0), max(ends, default=1))
     places = [(0, 0), (0, 180), (0, 350)] if narrow else [(0, 0), (310, 0), (646, 0)]
-    for which, (dx, dy) in zip(("insertion", "deletion"), places): self.draw_axes(scene, x + dx + 34, y + dy + 16, width - 44 if narrow else 250, 110 if narrow else 150, curves, which, low, high)
-    if not curves: scene.text(x + (width / 2 if narrow else 159), y + 75, "not computed yet: press “compute”", 12, text_anchor="middle")
+    for which, (dx, dy) in zip(("insertion", "deletion"), places):
+        self.draw_axes(
+            scene,
+            x + dx + 34,
+            y + dy + 16,
+            width - 44 if narrow else 250,
+            110 if narrow else 150,
+            curves,
+            which,
+            low,
+            high,
+        )
+    if not curves:
+        scene.text(
+            x + (width / 2 if narrow else 159),
+            y + 75,
+            "not computed yet: press “compute”",
+            12,
+            text_anchor="middle",
+        )
     self.draw_areas(scene, x + places[2][0], y + places[2][1] + 8, width - places[2][0], curves)
     y += places[2][1] + max(190 - 190 * narrow, 44 + 18 * len(self.columns()))
-    return self.draw_words(scene, x, y + 10, width, [(f"{n}: {type(v).__name__}: {v}", False) for n, v in asked.items() if n not in curves])
+    return self.draw_words(
+        scene,
+        x,
+        y + 10,
+        width,
+        [(f"{n}: {type(v).__name__}: {v}", False) for n, v in asked.items() if n not in curves],
+    )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-048
 @patch
 @kept(size=32)
 def seen_by_judge(self: ExplanationComparer, i, name, c, map_id, blank, which, step) -> str:
     k = step + (which == "deletion") * (self.steps + 1)
-    return data_uri(pixels(self.covered(self.first(name, c)[k:k + 1], blank)[0]))
+    return data_uri(pixels(self.covered(self.first(name, c)[k : k + 1], blank)[0]))
+
 
 @patch
-def draw_seen(self: ExplanationComparer, scene, x, y, width, shape) -> float: # how far down it reaches
+def draw_seen(self: ExplanationComparer, scene, x, y, width, shape) -> float:  # how far down it reaches
     "What the judge saw, and said"
-    (which, step), c, name = self.seen, self.focused(), self.method if self.method in self.columns() else self.columns()[0]
+    (which, step), c, name = (
+        self.seen,
+        self.focused(),
+        self.method if self.method in self.columns() else self.columns()[0],
+    )
     found, curve = self.map_of(name, c), self.curve(name, c)
-    if not torch.is_tensor(found): return self.draw_words(scene, x, y + 12, width, [(f"{name} has no map to order pixels by", False)])
+    if not torch.is_tensor(found):
+        return self.draw_words(scene, x, y + 12, width, [(f"{name} has no map to order pixels by", False)])
     scene.picture(x, y, *shape, self.seen_by_judge(self.index, name, c, id(found), self.blank, which, step))
-    said = f"{which} by {name}: {step / self.steps:.0%} {'shown' if which == 'insertion' else 'hidden'}" + (f", {self.unit} {getattr(curve, which)[step]:.3f}" if isinstance(curve, Curves) else "")
+    said = f"{which} by {name}: {step / self.steps:.0%} {'shown' if which == 'insertion' else 'hidden'}" + (
+        f", {self.unit} {getattr(curve, which)[step]:.3f}" if isinstance(curve, Curves) else ""
+    )
     return self.draw_words(scene, x, y + shape[1] + 16, width, [(said, False)])
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-050
 @patch
 def main_scene(self: ExplanationComparer, width: int = 960) -> Scene:
     "Image, grid and curves"
-    (h, w), p, truth, left, c = self.sized(0, self.index)[0].shape[1:], self.logits(0, self.index).softmax(0), self.pictures.label(self.index), 160, self.focused()
+    (h, w), p, truth, left, c = (
+        self.sized(0, self.index)[0].shape[1:],
+        self.logits(0, self.index).softmax(0),
+        self.pictures.label(self.index),
+        160,
+        self.focused(),
+    )
     top, shape = int(p.argmax()), (left * min(1, w / h), left * min(1, h / w))
-    areas = "; ".join(f"{n} {v.area('insertion'):.2f} and {v.area('deletion'):.2f}" for n in self.columns() if isinstance(v := self.curve(n, c), Curves))
-    scene = Scene(width, 0, f"{self.pictures.name(self.index)}, predicted {self.class_name(top)}: maps by {', '.join(self.columns())} for {', '.join(map(self.class_name, self.rows()))}. "
-                  + (f"Areas of insertion and deletion for {self.class_name(c)}: {areas}." if areas else "No curves yet."))
+    areas = "; ".join(
+        f"{n} {v.area('insertion'):.2f} and {v.area('deletion'):.2f}"
+        for n in self.columns()
+        if isinstance(v := self.curve(n, c), Curves)
+    )
+    scene = Scene(
+        width,
+        0,
+        f"{self.pictures.name(self.index)}, predicted {self.class_name(top)}: maps by {', '.join(self.columns())} for {', '.join(map(self.class_name, self.rows()))}. "
+        + (
+            f"Areas of insertion and deletion for {self.class_name(c)}: {areas}."
+            if areas
+            else "No curves yet."
+        ),
+    )
     scene.picture(0, 18, *shape, self.copy_of(self.index, 320))
-    said = [self.pictures.name(self.index), f"predicted: {self.class_name(top)} ({p[top]:.2f})"] + ([f"truth: {'the same' if truth == top else self.class_name(truth)}"] if 0 <= truth < self.count else [])
+    said = [self.pictures.name(self.index), f"predicted: {self.class_name(top)} ({p[top]:.2f})"] + (
+        [f"truth: {'the same' if truth == top else self.class_name(truth)}"]
+        if 0 <= truth < self.count
+        else []
+    )
     below = self.draw_words(scene, 0, shape[1] + 38, left, [(words, k == 0) for k, words in enumerate(said)])
-    if self.seen: below = self.draw_seen(scene, 0, below, left, shape)
-    beside = 240 if len(self.columns()) <= 4 else 0 # few columns leave room for the curves
+    if self.seen:
+        below = self.draw_seen(scene, 0, below, left, shape)
+    beside = 240 if len(self.columns()) <= 4 else 0  # few columns leave room for the curves
     low = max(below, self.draw_grid(scene, left + 24, 0, width - left - 24 - beside - 16 * bool(beside)))
-    scene.height = round(max(low, self.draw_curves(scene, width - 240, 0, 240) if beside else self.draw_curves(scene, 0, low + 6, width)) + 4)
+    scene.height = round(
+        max(
+            low,
+            self.draw_curves(scene, width - 240, 0, 240)
+            if beside
+            else self.draw_curves(scene, 0, low + 6, width),
+        )
+        + 4
+    )
     return scene
 
+
 @patch
-def scenes(self: ExplanationComparer): return dict(strip=self.strip, main=self.main_scene)
+def scenes(self: ExplanationComparer):
+    return dict(strip=self.strip, main=self.main_scene)
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-053
 @patch
 def click(self: ExplanationComparer, name, row=None, column=None):
     kind, *at = name.split()
     at = [int(n) for n in at]
-    if kind == "image": self.index = at[0]
-    if kind == "class": self.focus = at[0]
-    if kind == "drop": self.classes = [c for c in self.rows() if c != at[0]]
-    if kind in ("insertion", "deletion"): self.seen = None if self.seen == (kind, column) else (kind, column)
-    if kind == "method": method = list(self.methods)[at[0]]; self.method = None if method == self.method else method
+    if kind == "image":
+        self.index = at[0]
+    if kind == "class":
+        self.focus = at[0]
+    if kind == "drop":
+        self.classes = [c for c in self.rows() if c != at[0]]
+    if kind in ("insertion", "deletion"):
+        self.seen = None if self.seen == (kind, column) else (kind, column)
+    if kind == "method":
+        method = list(self.methods)[at[0]]
+        self.method = None if method == self.method else method
     if kind == "map":
-        with self.hold_trait_notifications(): self.focus, self.method = at[1], list(self.methods)[at[0]]
+        with self.hold_trait_notifications():
+            self.focus, self.method = at[1], list(self.methods)[at[0]]
     if kind == "again":
         key = list(self.methods)[at[0]], at[1]
         self.found(self.index).pop(key, None)
         self.compute(key)
 
+
 @patch
 def key(self: ExplanationComparer, name):
     "Left and right: images; up and down: classes"
     step = 1 if name in ("ArrowRight", "ArrowDown") else -1
-    if name in ("ArrowLeft", "ArrowRight"): self.index = min(max(self.index + step, 0), len(self.pictures) - 1)
-    else: rows = self.rows(); self.focus = rows[(rows.index(self.focused()) + step) % len(rows)]
+    if name in ("ArrowLeft", "ArrowRight"):
+        self.index = min(max(self.index + step, 0), len(self.pictures) - 1)
+    else:
+        rows = self.rows()
+        self.focus = rows[(rows.index(self.focused()) + step) % len(rows)]
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-056
 @patch
 def toggle(self: ExplanationComparer, name: str, on: bool):
     "Show a method's column, or do not"
     now = set(self.columns()) | {name} if on else set(self.columns()) - {name}
-    if not now: raise ValueError("the last method: tick another one first")
+    if not now:
+        raise ValueError("the last method: tick another one first")
     self.shown = None if now == set(self.methods) else [n for n in self.methods if n in now]
+
 
 @patch
 def add(self: ExplanationComparer, text: str):
     "A row for the class that `text` is part of"
-    if (c := self.find(text)) not in self.rows(): self.classes = [*self.rows(), c]
+    if (c := self.find(text)) not in self.rows():
+        self.classes = [*self.rows(), c]
     self.focus = c
+
 
 @patch
 def act(self: ExplanationComparer, f, *given):
     "Do what a control asks for, show what goes wrong"
-    if self._busy: return
+    if self._busy:
+        return
     with self.attempt():
-        with self.attempt(): f(*given)
+        with self.attempt():
+            f(*given)
         self.refresh()
+
 
 @patch
 def follow(self: ExplanationComparer):
     "As every browser; the button and the boxes follow too"
     Browser.follow(self)
-    for name, box in self._boxes.items(): box.value = name in self.columns()
-    with self.attempt(): # an image that can't be read must not keep the rest from being drawn
-        said = [f"{len(keys)} {what}{'s' * (len(keys) != 1)}" for keys, what in zip(self.waiting(), ("map", "curve")) if keys]
-        self._button.description, self._button.disabled = f"compute {' and '.join(said)}" if said else "all computed", not said
+    for name, box in self._boxes.items():
+        box.value = name in self.columns()
+    with self.attempt():  # an image that can't be read must not keep the rest from being drawn
+        said = [
+            f"{len(keys)} {what}{'s' * (len(keys) != 1)}"
+            for keys, what in zip(self.waiting(), ("map", "curve"))
+            if keys
+        ]
+        self._button.description, self._button.disabled = (
+            f"compute {' and '.join(said)}" if said else "all computed",
+            not said,
+        )
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-057
 @patch
 def tick(self: ExplanationComparer, name: str):
     "A box for a method"
-    box = W.Checkbox(description=short(name, 24), indent=False, layout=W.Layout(width="auto", margin="0 14px 0 0"))
+    box = W.Checkbox(
+        description=short(name, 24), indent=False, layout=W.Layout(width="auto", margin="0 14px 0 0")
+    )
     box.observe(lambda change: self.act(self.toggle, name, change["new"]), "value")
     box.add_class(f"intr-nb-method-{list(self.methods).index(name)}")
     return box
 
+
 @patch
 def finder(self: ExplanationComparer):
     "A field that adds a class, and is empty again"
-    box = W.Combobox(options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)], placeholder=f"add one of {self.count} classes", continuous_update=False, layout=W.Layout(width="14em"))
+    box = W.Combobox(
+        options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)],
+        placeholder=f"add one of {self.count} classes",
+        continuous_update=False,
+        layout=W.Layout(width="14em"),
+    )
+
     def choose(change):
-        if text := change["new"].strip(): box.value = ""; self.act(self.add, text)
+        if text := change["new"].strip():
+            box.value = ""
+            self.act(self.add, text)
+
     box.observe(choose, "value")
     box.add_class("intr-nb-add")
     return box
 
+
 @patch
 def build(self: ExplanationComparer):
-    n, b, likely = len(self.pictures), self.bind, W.Button(description="likely classes", tooltip="prediction, truth and the strongest others", layout=W.Layout(width="auto"))
-    def size(width, words=None): return dict(layout=W.Layout(width=width)) | ({} if words is None else dict(style=dict(description_width=words)))
+    n, b, likely = (
+        len(self.pictures),
+        self.bind,
+        W.Button(
+            description="likely classes",
+            tooltip="prediction, truth and the strongest others",
+            layout=W.Layout(width="auto"),
+        ),
+    )
+
+    def size(width, words=None):
+        return dict(layout=W.Layout(width=width)) | (
+            {} if words is None else dict(style=dict(description_width=words))
+        )
+
     self._boxes = {name: self.tick(name) for name in self.methods}
     self._button.on_click(lambda _: self.act(self.compute))
     self._button.add_class("intr-nb-compute")
     likely.on_click(lambda _: self.act(setattr, self, "classes", None))
     rows = [
-        [b(W.BoundedIntText(max=n - 1, description=f"image of {n}", **size("12em")), "index"), self.finder(), likely, self._button, self._label],
+        [
+            b(W.BoundedIntText(max=n - 1, description=f"image of {n}", **size("12em")), "index"),
+            self.finder(),
+            likely,
+            self._button,
+            self._label,
+        ],
         list(self._boxes.values()),
-        [b(W.Dropdown(description="hidden by", options=BLANKS, **size("13em", "5em")), "blank"), b(W.Dropdown(description="score", options=list(UNITS), **size("12em", "3.5em")), "unit"),
-         b(W.FloatSlider(max=1, step=.05, description="opacity", readout=False, **size("15em", "4em")), "opacity"), b(W.Checkbox(description="own scale for each map", indent=False, **size("14em")), "own_scale")]]
-    return [self.stage("strip"), *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows), self.stage("main")]
+        [
+            b(W.Dropdown(description="hidden by", options=BLANKS, **size("13em", "5em")), "blank"),
+            b(W.Dropdown(description="score", options=list(UNITS), **size("12em", "3.5em")), "unit"),
+            b(
+                W.FloatSlider(max=1, step=0.05, description="opacity", readout=False, **size("15em", "4em")),
+                "opacity",
+            ),
+            b(W.Checkbox(description="own scale for each map", indent=False, **size("14em")), "own_scale"),
+        ],
+    ]
+    return [
+        self.stage("strip"),
+        *(W.HBox(r, layout=W.Layout(flex_flow="row wrap", align_items="center")) for r in rows),
+        self.stage("main"),
+    ]
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-063
 @patch
-def notes(self: ExplanationComparer, c: int) -> list: # of annotations
+def notes(self: ExplanationComparer, c: int) -> list:  # of annotations
     "The twin's words: titles, and why a map is missing"
     n, said = len(self.columns()), []
-    def note(k, text, x, y, size=12, **more): said.append(dict(xref=f"x{k + 1 if k else ''} domain", yref=f"y{k + 1 if k else ''} domain", showarrow=False, text=text, x=x, y=y, font_size=size, **more))
+
+    def note(k, text, x, y, size=12, **more):
+        said.append(
+            dict(
+                xref=f"x{k + 1 if k else ''} domain",
+                yref=f"y{k + 1 if k else ''} domain",
+                showarrow=False,
+                text=text,
+                x=x,
+                y=y,
+                font_size=size,
+                **more,
+            )
+        )
+
     for k, name in enumerate(self.columns()):
         found = self.map_of(name, c)
-        note(k, plain(name, 16), .5, 1.02, yanchor="bottom")
-        if not torch.is_tensor(found): note(k, "<br>".join(plain(t) for t in textwrap.wrap("not computed" if found is None else f"{type(found).__name__}: {found}", 15)[:6]), .5, .5, 11)
-    for k, which in enumerate(("insertion", "deletion")): note(n + k, f"{which}: {self.unit}", 0, 1.02, xanchor="left", yanchor="bottom")
+        note(k, plain(name, 16), 0.5, 1.02, yanchor="bottom")
+        if not torch.is_tensor(found):
+            note(
+                k,
+                "<br>".join(
+                    plain(t)
+                    for t in textwrap.wrap(
+                        "not computed" if found is None else f"{type(found).__name__}: {found}", 15
+                    )[:6]
+                ),
+                0.5,
+                0.5,
+                11,
+            )
+    for k, which in enumerate(("insertion", "deletion")):
+        note(n + k, f"{which}: {self.unit}", 0, 1.02, xanchor="left", yanchor="bottom")
     return said
 
+
 @patch
-def page_of(self: ExplanationComparer, c: int, looks: dict) -> tuple: # changes of all traces, changes of the layout
+def page_of(
+    self: ExplanationComparer, c: int, looks: dict
+) -> tuple:  # changes of all traces, changes of the layout
     "All that the twin shows of class `c`"
-    traces, (h, w), curves = [], self.sized(0, self.index)[0].shape[1:], {name: self.curve(name, c) for name in self.columns()}
+    traces, (h, w), curves = (
+        [],
+        self.sized(0, self.index)[0].shape[1:],
+        {name: self.curve(name, c) for name in self.columns()},
+    )
     for name in self.columns():
         found, limit = self.map_of(name, c), looks[name][0].get(c) or 1
         z = coarse(found) if torch.is_tensor(found) else torch.zeros(1, 1)
-        traces.append(dict(z=lean(z.numpy(), limit), zmin=-limit if looks[name][1] else 0, zmax=limit, x0=w / z.shape[1] / 2, dx=w / z.shape[1], y0=h / z.shape[0] / 2, dy=h / z.shape[0]))
+        traces.append(
+            dict(
+                z=lean(z.numpy(), limit),
+                zmin=-limit if looks[name][1] else 0,
+                zmax=limit,
+                x0=w / z.shape[1] / 2,
+                dx=w / z.shape[1],
+                y0=h / z.shape[0] / 2,
+                dy=h / z.shape[0],
+            )
+        )
     for which in "insertion", "deletion":
         for name, v in curves.items():
-            words = f"{v.area('insertion'):.3f} / {v.area('deletion'):.3f}" if (known := isinstance(v, Curves)) else "not computed" if v is None else "error"
-            traces.append(dict(y=[round(y, 4) for y in getattr(v, which).tolist()] if known else [None], name=f"{plain(name, 24)}: {words}"))
+            words = (
+                f"{v.area('insertion'):.3f} / {v.area('deletion'):.3f}"
+                if (known := isinstance(v, Curves))
+                else "not computed"
+                if v is None
+                else "error"
+            )
+            traces.append(
+                dict(
+                    y=[round(y, 4) for y in getattr(v, which).tolist()] if known else [None],
+                    name=f"{plain(name, 24)}: {words}",
+                )
+            )
     title = f"{plain(self.pictures.name(self.index))}: {plain(self.class_name(c))}, probability {self.logits(0, self.index).softmax(0)[c]:.2f}<br>Judge: {'the model itself' if self.judge is self.models[0] else 'another network'}; hidden pixels: {self.blank}"
-    return {k: [t.get(k) for t in traces] for k in "z zmin zmax x0 dx y0 dy y name".split()}, {"annotations": self.notes(c), "title.text": title}
+    return {k: [t.get(k) for t in traces] for k in "z zmin zmax x0 dx y0 dy y name".split()}, {
+        "annotations": self.notes(c),
+        "title.text": title,
+    }
 
 # %% ../../nbs/browsers/07_method_browser.ipynb #12explanatio-064
 @patch
 def to_figure(self: ExplanationComparer):
     "The twin: a plotly figure with a menu of classes and one of methods"
     from plotly.subplots import make_subplots
+
     columns, rows, (h, w) = self.columns(), self.rows(), self.sized(0, self.index)[0].shape[1:]
     n, looks = len(columns), {name: self.look_of(name) for name in columns}
-    pages, grey = {c: self.page_of(c, looks) for c in rows}, dict(zeroline=False, gridcolor="rgba(128,128,128,.2)")
+    pages, grey = (
+        {c: self.page_of(c, looks) for c in rows},
+        dict(zeroline=False, gridcolor="rgba(128,128,128,.2)"),
+    )
     specs = [[{"colspan": 2}, None] * n, [{"colspan": n}, *[None] * (n - 1)] * 2]
-    figure = make_subplots(2, 2 * n, specs=specs, row_heights=[.42, .58], horizontal_spacing=.1 / n / 2, vertical_spacing=.16)
+    figure = make_subplots(
+        2, 2 * n, specs=specs, row_heights=[0.42, 0.58], horizontal_spacing=0.1 / n / 2, vertical_spacing=0.16
+    )
     first, layout = pages[self.focused()]
     own = [{k: v[j] for k, v in first.items() if v[j] is not None} for j in range(3 * n)]
-    def bright(method): return [1. if method in (None, name) else .25 for name in columns] * 2
+
+    def bright(method):
+        return [1.0 if method in (None, name) else 0.25 for name in columns] * 2
+
     for k, name in enumerate(columns):
-        figure.add_heatmap(row=1, col=2 * k + 1, colorscale=colorscale(looks[name][1], self.opacity), showscale=False, hovertemplate="%{z}<extra></extra>", **own[k])
-        figure.add_layout_image(source=self.copy_of(self.index, 160, True), row=1, col=2 * k + 1, x=0, y=0, sizex=w, sizey=h, sizing="stretch", layer="below")
+        figure.add_heatmap(
+            row=1,
+            col=2 * k + 1,
+            colorscale=colorscale(looks[name][1], self.opacity),
+            showscale=False,
+            hovertemplate="%{z}<extra></extra>",
+            **own[k],
+        )
+        figure.add_layout_image(
+            source=self.copy_of(self.index, 160, True),
+            row=1,
+            col=2 * k + 1,
+            x=0,
+            y=0,
+            sizex=w,
+            sizey=h,
+            sizing="stretch",
+            layer="below",
+        )
         figure.update_xaxes(visible=False, range=[0, w], constrain="domain", row=1, col=2 * k + 1)
-        figure.update_yaxes(visible=False, range=[h, 0], scaleanchor=f"x{k + 1 if k else ''}", constrain="domain", row=1, col=2 * k + 1)
-    for j in range(2 * n): figure.add_scatter(row=2, col=1 + j // n * n, x=np.linspace(0, 1, self.steps + 1).round(4).tolist(), mode="lines", line_color=self.colour(columns[j % n]), opacity=bright(self.method)[j], legendgroup=str(j % n), showlegend=j < n, **own[n + j])
-    for j, does in enumerate(("shown", "hidden")): figure.update_xaxes(title=f"share of pixels {does}", tickformat=".0%", domain=[.03 + .51 * j, .49 + .51 * j], row=2, col=1 + j * n, **grey).update_yaxes(range=[-.02, 1.02] if self.unit == "probability" else None, row=2, col=1 + j * n, **grey)
+        figure.update_yaxes(
+            visible=False,
+            range=[h, 0],
+            scaleanchor=f"x{k + 1 if k else ''}",
+            constrain="domain",
+            row=1,
+            col=2 * k + 1,
+        )
+    for j in range(2 * n):
+        figure.add_scatter(
+            row=2,
+            col=1 + j // n * n,
+            x=np.linspace(0, 1, self.steps + 1).round(4).tolist(),
+            mode="lines",
+            line_color=self.colour(columns[j % n]),
+            opacity=bright(self.method)[j],
+            legendgroup=str(j % n),
+            showlegend=j < n,
+            **own[n + j],
+        )
+    for j, does in enumerate(("shown", "hidden")):
+        figure.update_xaxes(
+            title=f"share of pixels {does}",
+            tickformat=".0%",
+            domain=[0.03 + 0.51 * j, 0.49 + 0.51 * j],
+            row=2,
+            col=1 + j * n,
+            **grey,
+        ).update_yaxes(
+            range=[-0.02, 1.02] if self.unit == "probability" else None, row=2, col=1 + j * n, **grey
+        )
     methods = {"all methods": None} | {f"method: {name}": name for name in columns}
-    menus = [menu({f"class: {self.class_name(c)}": page for c, page in pages.items()}, 0, y=1.2) | dict(active=rows.index(self.focused())),
-             menu({text: (dict(opacity=bright(m)), {}) for text, m in methods.items()}, .5, list(range(n, 3 * n)), y=1.2) | dict(active=list(methods.values()).index(self.method if self.method in columns else None))]
-    return twin(figure, menus, 700, layout["title.text"]).update_layout(annotations=layout["annotations"], margin=dict(t=150, b=150), title_y=.98, title_yanchor="top", legend=dict(orientation="h", y=-.18, entrywidth=.24, entrywidthmode="fraction", title=dict(text="area of insertion / deletion", side="top")))
+    menus = [
+        menu({f"class: {self.class_name(c)}": page for c, page in pages.items()}, 0, y=1.2)
+        | dict(active=rows.index(self.focused())),
+        menu(
+            {text: (dict(opacity=bright(m)), {}) for text, m in methods.items()},
+            0.5,
+            list(range(n, 3 * n)),
+            y=1.2,
+        )
+        | dict(active=list(methods.values()).index(self.method if self.method in columns else None)),
+    ]
+    return twin(figure, menus, 700, layout["title.text"]).update_layout(
+        annotations=layout["annotations"],
+        margin=dict(t=150, b=150),
+        title_y=0.98,
+        title_yanchor="top",
+        legend=dict(
+            orientation="h",
+            y=-0.18,
+            entrywidth=0.24,
+            entrywidthmode="fraction",
+            title=dict(text="area of insertion / deletion", side="top"),
+        ),
+    )

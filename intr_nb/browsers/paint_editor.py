@@ -6,22 +6,25 @@
 __all__ = ['along', 'stroke', 'PaintState', 'PaintBox']
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-003
-import dataclasses, json
+import dataclasses
+import json
 from pathlib import Path
+
 import numpy as np
-from ..data.birds import normalise
-from ..core.display import pixels
+
+from .browser import Browser, Scene, T, W, kept
 from .edit_browser import ChangeBrowser, change_figure, draw_lines
+from ..core.display import pixels
+from ..data.birds import normalise
 from ..experiments.edits import EDITS, Edit, edit, load_edits
 from ..explanations.explanation import patch
-from .browser import Browser, Scene, T, W, kept
 from ..models.checkpoints import write_files
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-009
 def along(
-    path, # list of (x, y)
-    step: float, # largest distance of two points
-) -> list: # of (x, y), with one decimal
+    path,  # list of (x, y)
+    step: float,  # largest distance of two points
+) -> list:  # of (x, y), with one decimal
     "The way as points that are no farther apart than `step`"
     points = np.array(path, float)
     lengths = np.r_[0, np.hypot(*np.diff(points, axis=0).T).cumsum()] if len(points) > 1 else np.zeros(1)
@@ -30,40 +33,55 @@ def along(
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-012
 def stroke(
-    how: str, # "recolour", "blur", "inpaint" or "copy"
-    path, # list of (x, y), shares of width and height
-    shape: tuple, # (H, W) of the picture
-    tool: str = "brush", # or "box": from the first point to the last
-    radius: float = 5., # of the brush, in pixels
-    soft: int = 1, # pixels over which it fades out
-    **settings, # as in `edit`
+    how: str,  # "recolour", "blur", "inpaint" or "copy"
+    path,  # list of (x, y), shares of width and height
+    shape: tuple,  # (H, W) of the picture
+    tool: str = "brush",  # or "box": from the first point to the last
+    radius: float = 5.0,  # of the brush, in pixels
+    soft: int = 1,  # pixels over which it fades out
+    **settings,  # as in `edit`
 ) -> Edit:
     "One stroke of the mouse as an `Edit`"
     points = [(x * shape[1], y * shape[0]) for x, y in path]
-    if tool == "brush": return edit(how, points=along(points, max(1, radius / 2)), radius=round(radius, 1), soft=soft, **settings)
+    if tool == "brush":
+        return edit(
+            how, points=along(points, max(1, radius / 2)), radius=round(radius, 1), soft=soft, **settings
+        )
     (x0, x1), (y0, y1) = (sorted((round(points[0][k]), round(points[-1][k]))) for k in (0, 1))
-    if x1 - x0 < 1 or y1 - y0 < 1: raise ValueError(f"the box from {x0}, {y0} to {x1}, {y1} is empty: draw from one corner to the opposite one")
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise ValueError(
+            f"the box from {x0}, {y0} to {x1}, {y1} is empty: draw from one corner to the opposite one"
+        )
     return edit(how, box=(x0, y0, x1, y1), soft=soft, **settings)
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-015
 class PaintState(ChangeBrowser):
     "What a user can choose while painting"
-    edits = T.Tuple(()).tag(view=True) # `Edit` records of the image in view
+
+    edits = T.Tuple(()).tag(view=True)  # `Edit` records of the image in view
     how = T.Enum(tuple(EDITS), "recolour").tag(view=True)
     tool = T.Enum(("brush", "box"), "brush").tag(view=True)
-    radius = T.Float(6., min=.5, max=200).tag(view=True) # of the brush, in hundredths of the picture's longer side
-    soft = T.Int(1, min=0, max=50) # pixels over which an edit fades out
-    colour = T.Unicode("#c9302a") # of `recolour`
-    sigma = T.Float(2., min=.2, max=30) # of `blur`, in hundredths of the longer side
-    source = T.Tuple(()).tag(view=True) # of `copy`: x and y from which to copy, shares of width and height; (): not chosen yet
+    radius = T.Float(6.0, min=0.5, max=200).tag(
+        view=True
+    )  # of the brush, in hundredths of the picture's longer side
+    soft = T.Int(1, min=0, max=50)  # pixels over which an edit fades out
+    colour = T.Unicode("#c9302a")  # of `recolour`
+    sigma = T.Float(2.0, min=0.2, max=30)  # of `blur`, in hundredths of the longer side
+    source = T.Tuple(()).tag(
+        view=True
+    )  # of `copy`: x and y from which to copy, shares of width and height; (): not chosen yet
 
     @T.validate("edits")
     def _edits(self, proposal):
-        if stray := [e for e in proposal["value"] if not isinstance(e, Edit)]: raise ValueError(f"edits holds a {type(stray[0]).__name__}: expected Edit records, as `edit` and `load_edits` make them")
+        if stray := [e for e in proposal["value"] if not isinstance(e, Edit)]:
+            raise ValueError(
+                f"edits holds a {type(stray[0]).__name__}: expected Edit records, as `edit` and `load_edits` make them"
+            )
         return tuple(proposal["value"])
 
     @T.observe("edits")
-    def _write(self, change): self.written = json.dumps([dataclasses.asdict(e) for e in self.edits], indent=1)
+    def _write(self, change):
+        self.written = json.dumps([dataclasses.asdict(e) for e in self.edits], indent=1)
 
     @T.observe("index")
     def _other_image(self, change):
@@ -73,59 +91,83 @@ class PaintState(ChangeBrowser):
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-016
 class PaintBox(PaintState):
     "Paint on a picture, and see what the model makes of it"
+
     hint = "Nothing is painted yet: drag over the picture."
+
     def __init__(self, model, images, **options):
-        self.done, self.undone, self.written = {}, (), "[]" # image -> (edits, those that were taken back); those; the edits as JSON
+        self.done, self.undone, self.written = (
+            {},
+            (),
+            "[]",
+        )  # image -> (edits, those that were taken back); those; the edits as JSON
         super().__init__(model, images, **options)
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-018
 @patch
-def edit_key(self: PaintBox): return self.written if self.edits else ""
+def edit_key(self: PaintBox):
+    return self.written if self.edits else ""
+
 
 @patch
 @kept(size=32)
-def picture(self: PaintBox, i: int, key) -> np.ndarray: # (H, W, 3) uint8
+def picture(self: PaintBox, i: int, key) -> np.ndarray:  # (H, W, 3) uint8
     "Image `i` as the model sees it, with the edits that `key` lists"
     edits = json.loads(key or "[]")
-    if not edits: return pixels(self.pictures.sized(i, self.models[0])[0])
+    if not edits:
+        return pixels(self.pictures.sized(i, self.models[0])[0])
     before = json.dumps(edits[:-1], indent=1) if edits[:-1] else ""
     return Edit(**edits[-1])(self.picture(i, before))
 
+
 @patch
-def seen(self: PaintBox, i, key): return normalise(self.picture(i, key)), self.pictures.sized(i, self.models[0])[1]
+def seen(self: PaintBox, i, key):
+    return normalise(self.picture(i, key)), self.pictures.sized(i, self.models[0])[1]
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-023
 @patch
 def settings(self: PaintBox, path) -> dict:
     "What the chosen edit needs to know"
     h, w = self.picture(self.index, "").shape[:2]
-    if self.how == "recolour": return dict(colour=self.colour)
-    if self.how == "blur": return dict(sigma=round(self.sigma * max(h, w) / 100, 2))
-    if self.how == "inpaint": return {}
-    if not self.source: raise ValueError("copy from where? Click on the place first, then paint")
+    if self.how == "recolour":
+        return dict(colour=self.colour)
+    if self.how == "blur":
+        return dict(sigma=round(self.sigma * max(h, w) / 100, 2))
+    if self.how == "inpaint":
+        return {}
+    if not self.source:
+        raise ValueError("copy from where? Click on the place first, then paint")
     return dict(shift=(round((self.source[0] - path[0][0]) * w), round((self.source[1] - path[0][1]) * h)))
+
 
 @patch
 def drag(self: PaintBox, name, path):
     "A stroke over the picture"
-    if self.how == "copy" and len({tuple(p) for p in path}) < 3: self.source = tuple(path[0]); return
+    if self.how == "copy" and len({tuple(p) for p in path}) < 3:
+        self.source = tuple(path[0])
+        return
     shape = self.picture(self.index, "").shape[:2]
-    new = stroke(self.how, path, shape, self.tool, self.radius * max(shape) / 100, self.soft, **self.settings(path))
+    new = stroke(
+        self.how, path, shape, self.tool, self.radius * max(shape) / 100, self.soft, **self.settings(path)
+    )
     key = json.dumps([dataclasses.asdict(e) for e in (*self.edits, new)], indent=1)
-    self.picture(self.index, key) # fails here, or not at all
+    self.picture(self.index, key)  # fails here, or not at all
     self.edits, self.undone = (*self.edits, new), ()
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-024
 @patch
 def undo(self: PaintBox):
-    if not self.edits: raise ValueError("nothing to undo")
+    if not self.edits:
+        raise ValueError("nothing to undo")
     self.undone, self.edits = (*self.undone, self.edits[-1]), self.edits[:-1]
+
 
 @patch
 def redo(self: PaintBox):
-    if not self.undone: raise ValueError("nothing to do again")
+    if not self.undone:
+        raise ValueError("nothing to do again")
     last, self.undone = self.undone[-1], self.undone[:-1]
     self.edits = (*self.edits, last)
+
 
 @patch
 def clear(self: PaintBox):
@@ -136,26 +178,34 @@ def clear(self: PaintBox):
 @patch
 def code(self: PaintBox) -> str:
     "A code cell that replays the edits"
+
     def call(e):
         more = dict(e.where, **e.settings, **({} if e.soft == 1 else dict(soft=e.soft)))
         return f"edit({e.how!r}, " + ", ".join(f"{k}={v!r}" for k, v in more.items()) + ")"
+
     listed = "".join(f"    {call(e)},\n" for e in self.edits)
-    return ("from intr_nb.core.display import pixels\nfrom intr_nb.experiments.edits import edit\nfrom intr_nb.models.hub import as_trained\nfrom intr_nb.experiments.counterfactuals import what_if\n\n"
-            f"picture = pixels(as_trained(model, image)) # image: {self.pictures.name(self.index)}\nedits = [\n{listed}]\nwhat_if(model, picture, edits)")
+    return (
+        "from intr_nb.core.display import pixels\nfrom intr_nb.experiments.edits import edit\nfrom intr_nb.models.hub import as_trained\nfrom intr_nb.experiments.counterfactuals import what_if\n\n"
+        f"picture = pixels(as_trained(model, image)) # image: {self.pictures.name(self.index)}\nedits = [\n{listed}]\nwhat_if(model, picture, edits)"
+    )
+
 
 @patch
 def save(self: PaintBox, path) -> Path:
     "As every browser; `.json`: the edits, for `load_edits`; `.py`: the code cell"
     path, texts = Path(path), {".json": lambda: self.written, ".py": self.code}
-    if path.suffix.lower() not in texts: return Browser.save(self, path)
+    if path.suffix.lower() not in texts:
+        return Browser.save(self, path)
     write_files({path: texts[path.suffix.lower()]().encode()})
     return path
+
 
 @patch
 def load(self: PaintBox, path):
     "Do what a record says to the image in view"
     edits, picture = load_edits(path), self.picture(self.index, "")
-    for e in edits: picture = e(picture) # fails here, or not at all
+    for e in edits:
+        picture = e(picture)  # fails here, or not at all
     self.edits, self.undone = tuple(edits), ()
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-033
@@ -164,8 +214,20 @@ def main_scene(self: PaintBox, width: int = 960, size: int = 400, small: int = 2
     key, said = self.edit_key(), self.words()
     h, w = self.picture(self.index, "").shape[:2]
     wide, high = min(1, w / h), min(1, h / w)
-    scene = Scene(width, 0, f"{self.pictures.name(self.index)}, painted on {len(self.edits)} times. " + ". ".join(t for t, _ in said))
-    scene.text(0, 14, f"paint here: {self.how}, {self.tool}" + (": first click where to copy from, then paint" if self.how == "copy" and not self.source else ""), 12, font_weight="bold")
+    scene = Scene(
+        width,
+        0,
+        f"{self.pictures.name(self.index)}, painted on {len(self.edits)} times. "
+        + ". ".join(t for t, _ in said),
+    )
+    scene.text(
+        0,
+        14,
+        f"paint here: {self.how}, {self.tool}"
+        + (": first click where to copy from, then paint" if self.how == "copy" and not self.source else ""),
+        12,
+        font_weight="bold",
+    )
     scene.picture(0, 22, size * wide, size * high, self.shown(self.index, key))
     scene.panel(0, 22, size * wide, size * high, "picture", {}, "drag to paint", drag=True)
     self.draw_tools(scene, 0, 22, size * wide, size * high)
@@ -175,7 +237,16 @@ def main_scene(self: PaintBox, width: int = 960, size: int = 400, small: int = 2
     scene.picture(x, 46 + small * high, 150 * wide, 150 * high, self.shown(self.index, ""))
     left = x + small * wide + 16
     y = self.draw_parts(scene, left, draw_lines(scene, left, 14, width - left, said) + 8, width - left)
-    y = draw_lines(scene, left, y + 12, width - left, [(f"{len(self.edits)} edit{'s' * (len(self.edits) != 1)}", True), *[(f"{k + 1}. {e.how}", False) for k, e in list(enumerate(self.edits))[-6:]]])
+    y = draw_lines(
+        scene,
+        left,
+        y + 12,
+        width - left,
+        [
+            (f"{len(self.edits)} edit{'s' * (len(self.edits) != 1)}", True),
+            *[(f"{k + 1}. {e.how}", False) for k, e in list(enumerate(self.edits))[-6:]],
+        ],
+    )
     bottom = max(22 + size * high, 46 + (small + 150) * high, y)
     scene.height = round(self.draw_scale(scene, self.draw_heads(scene, 0, bottom + 16, width) + 4, limit))
     return scene
@@ -185,46 +256,134 @@ def main_scene(self: PaintBox, width: int = 960, size: int = 400, small: int = 2
 def draw_tools(self: PaintBox, scene, x, y, width, height):
     "The brush in the corner, and the place to copy from"
     r = self.radius / 100 * max(width, height)
-    if self.tool == "brush": scene.add("circle", cx=round(x + width - 8 - r, 1), cy=round(y + height - 8 - r, 1), r=round(r, 1), fill=self.colour if self.how == "recolour" else "none", fill_opacity=.6, stroke="#fff", stroke_width=2, pointer_events="none")
-    if self.how != "copy" or not self.source: return
+    if self.tool == "brush":
+        scene.add(
+            "circle",
+            cx=round(x + width - 8 - r, 1),
+            cy=round(y + height - 8 - r, 1),
+            r=round(r, 1),
+            fill=self.colour if self.how == "recolour" else "none",
+            fill_opacity=0.6,
+            stroke="#fff",
+            stroke_width=2,
+            pointer_events="none",
+        )
+    if self.how != "copy" or not self.source:
+        return
     cx, cy = x + self.source[0] * width, y + self.source[1] * height
-    for colour, thick in ("#000", 4), ("#fff", 2): scene.add("path", d=f"M{cx - 8:.1f} {cy:.1f}h16M{cx:.1f} {cy - 8:.1f}v16", stroke=colour, stroke_width=thick, pointer_events="none")
+    for colour, thick in ("#000", 4), ("#fff", 2):
+        scene.add(
+            "path",
+            d=f"M{cx - 8:.1f} {cy:.1f}h16M{cx:.1f} {cy - 8:.1f}v16",
+            stroke=colour,
+            stroke_width=thick,
+            pointer_events="none",
+        )
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-037
 @patch
 def key(self: PaintBox, name):
-    if name in ("ArrowUp", "ArrowDown"): self.radius = round(min(max(self.radius * (1.25 if name == "ArrowUp" else .8), .5), 30), 1)
-    else: ChangeBrowser.key(self, name)
+    if name in ("ArrowUp", "ArrowDown"):
+        self.radius = round(min(max(self.radius * (1.25 if name == "ArrowUp" else 0.8), 0.5), 30), 1)
+    else:
+        ChangeBrowser.key(self, name)
+
 
 @patch
 def build(self: PaintBox):
     row, b = dict(flex_flow="row wrap", align_items="center"), self.bind
-    def slider(text, low, high, trait, when=None): return b(W.FloatSlider(description=text, min=low, max=high, step=.5, layout=W.Layout(width="17em"), style=dict(description_width="5em"), continuous_update=False), trait, None, when)
-    number = b(W.BoundedIntText(max=len(self.pictures) - 1, description=f"image, 0 to {len(self.pictures) - 1}", layout=W.Layout(width="13em"), style=dict(description_width="7.8em")), "index")
-    tools = [b(W.ToggleButtons(options=list(EDITS), style=dict(button_width="5.9em")), "how"), b(W.ToggleButtons(options=["brush", "box"], style=dict(button_width="4.6em")), "tool"),
-             self.button("Undo", self.undo), self.button("Redo", self.redo, icon="repeat"), self.button("Clear", self.clear, "the picture as it was", "trash")]
-    more = [slider("brush, %", .5, 30, "radius", lambda: self.tool == "brush"), b(W.ColorPicker(description="colour", layout=W.Layout(width="13em"), style=dict(description_width="4em")), "colour", None, lambda: self.how == "recolour"),
-            slider("blur, %", .5, 10, "sigma", lambda: self.how == "blur"), b(W.BoundedIntText(description="soft edge, pixels", max=50, layout=W.Layout(width="15em"), style=dict(description_width="9em")), "soft")]
+
+    def slider(text, low, high, trait, when=None):
+        return b(
+            W.FloatSlider(
+                description=text,
+                min=low,
+                max=high,
+                step=0.5,
+                layout=W.Layout(width="17em"),
+                style=dict(description_width="5em"),
+                continuous_update=False,
+            ),
+            trait,
+            None,
+            when,
+        )
+
+    number = b(
+        W.BoundedIntText(
+            max=len(self.pictures) - 1,
+            description=f"image, 0 to {len(self.pictures) - 1}",
+            layout=W.Layout(width="13em"),
+            style=dict(description_width="7.8em"),
+        ),
+        "index",
+    )
+    tools = [
+        b(W.ToggleButtons(options=list(EDITS), style=dict(button_width="5.9em")), "how"),
+        b(W.ToggleButtons(options=["brush", "box"], style=dict(button_width="4.6em")), "tool"),
+        self.button("Undo", self.undo),
+        self.button("Redo", self.redo, icon="repeat"),
+        self.button("Clear", self.clear, "the picture as it was", "trash"),
+    ]
+    more = [
+        slider("brush, %", 0.5, 30, "radius", lambda: self.tool == "brush"),
+        b(
+            W.ColorPicker(
+                description="colour", layout=W.Layout(width="13em"), style=dict(description_width="4em")
+            ),
+            "colour",
+            None,
+            lambda: self.how == "recolour",
+        ),
+        slider("blur, %", 0.5, 10, "sigma", lambda: self.how == "blur"),
+        b(
+            W.BoundedIntText(
+                description="soft edge, pixels",
+                max=50,
+                layout=W.Layout(width="15em"),
+                style=dict(description_width="9em"),
+            ),
+            "soft",
+        ),
+    ]
     record = W.Accordion([self.record_view()], selected_index=None)
     record.set_title(0, "Record: replay these edits")
-    return [self.stage("strip"), W.HBox([number, *tools], layout=W.Layout(**row)), W.HBox(more, layout=W.Layout(**row)), W.HBox(self.pair_controls(), layout=W.Layout(**row)), self.brush_width(), self.stage("main"), record]
+    return [
+        self.stage("strip"),
+        W.HBox([number, *tools], layout=W.Layout(**row)),
+        W.HBox(more, layout=W.Layout(**row)),
+        W.HBox(self.pair_controls(), layout=W.Layout(**row)),
+        self.brush_width(),
+        self.stage("main"),
+        record,
+    ]
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-039
 @patch
 def record_view(self: PaintBox):
     "Code and JSON, to be copied"
-    kind, text = W.ToggleButtons(options=["code cell", "JSON"], style=dict(button_width="7em")), W.Textarea(layout=W.Layout(width="98%", height="14em"))
+    kind, text = (
+        W.ToggleButtons(options=["code cell", "JSON"], style=dict(button_width="7em")),
+        W.Textarea(layout=W.Layout(width="98%", height="14em")),
+    )
     text.add_class("intr-nb-record")
-    def write(*_): text.value = self.code() if kind.value == "code cell" else self.written
+
+    def write(*_):
+        text.value = self.code() if kind.value == "code cell" else self.written
+
     kind.observe(write, "value")
     self.observe(write, ["edits", "index"])
     write()
     return W.VBox([kind, text])
 
+
 @patch
 def brush_width(self: PaintBox):
     style = W.HTML(layout=W.Layout(display="none"))
-    def write(*_): style.value = f"<style>.intr-nb-paint-{self.id} .intr-nb-stroke {{ stroke-width: {8 * self.radius if self.tool == 'brush' else 3:.1f}px }}</style>"
+
+    def write(*_):
+        style.value = f"<style>.intr-nb-paint-{self.id} .intr-nb-stroke {{ stroke-width: {8 * self.radius if self.tool == 'brush' else 3:.1f}px }}</style>"
+
     self.observe(write, ["radius", "tool"])
     self.stage("main").add_class(f"intr-nb-paint-{self.id}")
     write()
@@ -236,5 +395,6 @@ def to_figure(self: PaintBox):
     "The picture after each edit"
     frames, edits = {}, self.edits
     for n in range(len(edits), 0, -1) if edits else [0]:
-        with self.posed(edits=edits[:n], head=None, what="change"): frames[f"{n}. {edits[n - 1].how}" if n else "nothing painted"] = self.frame()
+        with self.posed(edits=edits[:n], head=None, what="change"):
+            frames[f"{n}. {edits[n - 1].how}" if n else "nothing painted"] = self.frame()
     return change_figure(frames, self.shown(self.index, ""), self.picture(self.index, "").shape[:2])

@@ -6,43 +6,50 @@
 __all__ = ['FOR', 'AGAINST', 'pixels', 'overlay', 'picture', 'table', 'card']
 
 # %% ../../nbs/core/01_display.ipynb #07-003
-import base64, html, io
-import numpy as np, torch
+import base64
+import html
+import io
+
+import numpy as np
+import torch
 from PIL import Image
-from ..data.birds import denormalise
+
 from .images import to_rgb
+from ..data.birds import denormalise
 
 # %% ../../nbs/core/01_display.ipynb #07-009
 def pixels(
-    image, # (3, H, W) normalised tensor; or a picture, which stays as it is
-) -> np.ndarray: # (H, W, 3) uint8
+    image,  # (3, H, W) normalised tensor; or a picture, which stays as it is
+) -> np.ndarray:  # (H, W, 3) uint8
     "The picture that `image` was made from"
-    if not isinstance(image, torch.Tensor): return to_rgb(image)
+    if not isinstance(image, torch.Tensor):
+        return to_rgb(image)
     return (denormalise(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
 
 # %% ../../nbs/core/01_display.ipynb #07-013
 FOR, AGAINST = (224, 84, 0), (30, 80, 200)
 
+
 def overlay(
-    image, # (3, H, W) normalised tensor, or a picture
-    values: torch.Tensor, # (h, w), signed
-    limit: float | None = None, # the value that gets full colour; None: the largest
-    size: int = 224, # pixels of the longer side
+    image,  # (3, H, W) normalised tensor, or a picture
+    values: torch.Tensor,  # (h, w), signed
+    limit: float | None = None,  # the value that gets full colour; None: the largest
+    size: int = 224,  # pixels of the longer side
 ) -> Image.Image:
     "`image` in grey under `values` in colour: orange for, blue against, clear where there is nothing"
     grey = Image.fromarray(pixels(image)).convert("L")
     shape = [max(1, round(n * size / max(grey.size))) for n in grey.size]
     v = values.detach().cpu().float() / (limit or values.abs().max().item() or 1)
     v = np.asarray(Image.fromarray(v.clamp(-1, 1).numpy()).resize(shape, Image.NEAREST))[..., None]
-    base = 100 + .6 * np.asarray(grey.resize(shape, Image.BICUBIC), np.float32)[..., None]
-    opacity = abs(v) ** .7 # makes weak evidence visible
+    base = 100 + 0.6 * np.asarray(grey.resize(shape, Image.BICUBIC), np.float32)[..., None]
+    opacity = abs(v) ** 0.7  # makes weak evidence visible
     mixed = base * (1 - opacity) + np.where(v > 0, FOR, AGAINST) * opacity
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 # %% ../../nbs/core/01_display.ipynb #07-019
 def picture(
-    image: Image.Image, # any size
-    alt: str, # what it shows, for those who can't see it
+    image: Image.Image,  # any size
+    alt: str,  # what it shows, for those who can't see it
 ) -> str:
     "An HTML image that needs no file"
     image.save(data := io.BytesIO(), "PNG")
@@ -50,23 +57,32 @@ def picture(
 
 # %% ../../nbs/core/01_display.ipynb #07-021
 def table(
-    head: list, # titles
-    rows: list, # lists of cells
+    head: list,  # titles
+    rows: list,  # lists of cells
 ) -> str:
     "An HTML table, every cell escaped"
-    def row(cells, tag): return "<tr>" + "".join(f'<{tag} style="text-align:right">{html.escape(str(c))}</{tag}>' for c in cells) + "</tr>"
+
+    def row(cells, tag):
+        return (
+            "<tr>"
+            + "".join(f'<{tag} style="text-align:right">{html.escape(str(c))}</{tag}>' for c in cells)
+            + "</tr>"
+        )
+
     return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in rows)}</table>"
 
 # %% ../../nbs/core/01_display.ipynb #07-024
 def card(
-    image: Image.Image | None, # the picture, if there is one
-    caption: str, # what it shows; also its alternative text
-    lines: list, # sentences
-    head: list = (), # titles of the table
-    rows: list = (), # its rows
+    image: Image.Image | None,  # the picture, if there is one
+    caption: str,  # what it shows; also its alternative text
+    lines: list,  # sentences
+    head: list = (),  # titles of the table
+    rows: list = (),  # its rows
 ) -> str:
     "HTML of one explanation; all text is escaped"
     left = f'{picture(image, caption)}<div><small>{html.escape(caption)}</small></div>' if image else ""
     right = "".join(f"<div>{html.escape(line)}</div>" for line in lines) + (table(head, rows) if rows else "")
-    return (f'<div style="display:flex;flex-wrap:wrap;gap:1em;max-width:50em"><div style="max-width:224px">{left}</div>'
-            f'<div style="flex:1;min-width:16em">{right}</div></div>')
+    return (
+        f'<div style="display:flex;flex-wrap:wrap;gap:1em;max-width:50em"><div style="max-width:224px">{left}</div>'
+        f'<div style="flex:1;min-width:16em">{right}</div></div>'
+    )

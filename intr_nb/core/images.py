@@ -7,76 +7,114 @@ __all__ = ['to_rgb', 'to_bytes', 'to_tensor', 'Batch', 'pad_batch']
 
 # %% ../../nbs/core/00_images.ipynb #a758c5f1
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
+
 from ..data.birds import normalise
 
 # %% ../../nbs/core/00_images.ipynb #8f6fba7a
 def to_rgb(
-    image, # PIL image or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, or float in 0 to 1
-): # (H, W, 3) uint8
+    image,  # PIL image or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, or float in 0 to 1
+):  # (H, W, 3) uint8
     "Any picture as 8-bit RGB; a ValueError says what can't be read and why."
     if isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)
-        clear = "transparency" in image.info and image.mode in ("1", "L", "RGB") # one colour of a PNG stands for nothing
-        if clear or image.mode in ("P", "PA", "LA", "RGBa"): image = image.convert("RGBA")
-        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"): image = image.convert("RGB")
+        clear = "transparency" in image.info and image.mode in (
+            "1",
+            "L",
+            "RGB",
+        )  # one colour of a PNG stands for nothing
+        if clear or image.mode in ("P", "PA", "LA", "RGBa"):
+            image = image.convert("RGBA")
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+            image = image.convert("RGB")
         image = np.asarray(image.convert("L") if image.mode == "1" else image)
     a = np.asarray(image)
-    if a.ndim == 2: a = a[..., None]
-    if a.ndim != 3 or a.shape[-1] not in (1, 3, 4): raise ValueError(f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor (3, H, W) needs no conversion")
-    if min(a.shape[:2]) < 8: raise ValueError(f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; is it a thumbnail, or an empty crop?")
+    if a.ndim == 2:
+        a = a[..., None]
+    if a.ndim != 3 or a.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor (3, H, W) needs no conversion"
+        )
+    if min(a.shape[:2]) < 8:
+        raise ValueError(
+            f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; is it a thumbnail, or an empty crop?"
+        )
     a = to_bytes(a)
-    if a.shape[-1] == 1: a = a.repeat(3, -1)
-    if a.shape[-1] == 4: alpha = a[..., 3:] / 255; a = (a[..., :3] * alpha + 255 * (1 - alpha) + .5).astype(np.uint8)
+    if a.shape[-1] == 1:
+        a = a.repeat(3, -1)
+    if a.shape[-1] == 4:
+        alpha = a[..., 3:] / 255
+        a = (a[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     return a
 
 # %% ../../nbs/core/00_images.ipynb #17403edd
 def to_bytes(a):
     "uint8 from uint8, bool, 16 bits (also as PIL's 32-bit integers) or floats in 0 to 1."
-    if a.dtype == np.uint8: return a
-    if a.dtype == bool: return a.astype(np.uint8) * 255
+    if a.dtype == np.uint8:
+        return a
+    if a.dtype == bool:
+        return a.astype(np.uint8) * 255
     if a.dtype.kind == "f":
-        if not np.isfinite(a).all(): raise ValueError("picture with NaN or infinity: expected finite values from 0 to 1; look at how it was made")
-        if a.min() < 0 or a.max() > 1: raise ValueError(f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; divide by its maximum, or pass uint8")
-        return (a * 255 + .5).astype(np.uint8)
-    if a.dtype.kind in "iu" and a.min() >= 0 and a.max() < 65536: return (a / 257 + .5).astype(np.uint8)
-    raise ValueError(f"picture of {a.dtype} with values {a.min()} to {a.max()}: expected 8 bits, 16 bits, or floats from 0 to 1")
+        if not np.isfinite(a).all():
+            raise ValueError(
+                "picture with NaN or infinity: expected finite values from 0 to 1; look at how it was made"
+            )
+        if a.min() < 0 or a.max() > 1:
+            raise ValueError(
+                f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; divide by its maximum, or pass uint8"
+            )
+        return (a * 255 + 0.5).astype(np.uint8)
+    if a.dtype.kind in "iu" and a.min() >= 0 and a.max() < 65536:
+        return (a / 257 + 0.5).astype(np.uint8)
+    raise ValueError(
+        f"picture of {a.dtype} with values {a.min()} to {a.max()}: expected 8 bits, 16 bits, or floats from 0 to 1"
+    )
 
 # %% ../../nbs/core/00_images.ipynb #355b8df4
 def to_tensor(
-    image, # what `to_rgb` takes, or a (3, H, W) float tensor, which is returned as it is
-    size=None, # pixels of the square it is resized to; None keeps the size
-): # (3, H, W) float32, normalised
+    image,  # what `to_rgb` takes, or a (3, H, W) float tensor, which is returned as it is
+    size=None,  # pixels of the square it is resized to; None keeps the size
+):  # (3, H, W) float32, normalised
     "One picture as the tensor that models take."
     if torch.is_tensor(image):
         if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-            raise ValueError(f"tensor of shape {tuple(image.shape)} and {image.dtype}: expected one normalised picture (3, H, W) of floats; for a batch, take one: images[0]")
+            raise ValueError(
+                f"tensor of shape {tuple(image.shape)} and {image.dtype}: expected one normalised picture (3, H, W) of floats; for a batch, take one: images[0]"
+            )
         return image
     pixels = to_rgb(image)
-    if size is not None: pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
+    if size is not None:
+        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
     return normalise(pixels)
 
 # %% ../../nbs/core/00_images.ipynb #ac9451ec
 @dataclass
 class Batch:
     "Images of one size, with a mask that is True on padding."
-    images: torch.Tensor # (B, 3, H, W)
-    mask: torch.Tensor # (B, H, W) bool, or None: no padding
-    labels: torch.Tensor = None # (B,) or None
 
-    def pin_memory(self): return Batch(*(None if t is None else t.pin_memory() for t in (self.images, self.mask, self.labels))) # a DataLoader asks for it
+    images: torch.Tensor  # (B, 3, H, W)
+    mask: torch.Tensor  # (B, H, W) bool, or None: no padding
+    labels: torch.Tensor = None  # (B,) or None
+
+    def pin_memory(self):
+        return Batch(
+            *(None if t is None else t.pin_memory() for t in (self.images, self.mask, self.labels))
+        )  # a DataLoader asks for it
+
 
 def pad_batch(
-    images, # list of (3, h, w) tensors
-    labels=None, # list of ints
-    multiple=1, # height and width are rounded up to a multiple of this
-): # `Batch`
+    images,  # list of (3, h, w) tensors
+    labels=None,  # list of ints
+    multiple=1,  # height and width are rounded up to a multiple of this
+):  # `Batch`
     "Pad pictures at the right and bottom to the largest height and width."
     h, w = (-(-max(i.shape[d] for i in images) // multiple) * multiple for d in (1, 2))
     padded = torch.stack([F.pad(i, (0, w - i.shape[2], 0, h - i.shape[1])) for i in images])
     mask = torch.ones(len(images), h, w, dtype=torch.bool)
-    for m, i in zip(mask, images): m[:i.shape[1], :i.shape[2]] = False
+    for m, i in zip(mask, images):
+        m[: i.shape[1], : i.shape[2]] = False
     return Batch(padded, mask, None if labels is None else torch.as_tensor(labels))

@@ -6,21 +6,30 @@
 __all__ = ['STYLE', 'to_html', 'Report']
 
 # %% ../../nbs/core/02_report.ipynb #3dc02976
-import base64, html, io, os, tempfile
+import base64
+import html
+import io
+import os
+import tempfile
 from pathlib import Path
+
 from PIL import Image
 
 # %% ../../nbs/core/02_report.ipynb #4cbed72f
 def to_html(
-    item, # Figure, PIL image, an object with `_repr_html_`, or text
-    alt="", # what a picture shows, in words
-): # HTML text
+    item,  # Figure, PIL image, an object with `_repr_html_`, or text
+    alt="",  # what a picture shows, in words
+):  # HTML text
     "One item of a page."
     data = io.BytesIO()
-    if hasattr(item, "savefig"): item.savefig(data, format="png", dpi=110)
-    elif isinstance(item, Image.Image): item.save(data, "PNG")
-    elif hasattr(item, "_repr_html_"): return f"<div>{item._repr_html_()}</div>"
-    else: return f"<p>{html.escape(str(item))}</p>"
+    if hasattr(item, "savefig"):
+        item.savefig(data, format="png", dpi=110)
+    elif isinstance(item, Image.Image):
+        item.save(data, "PNG")
+    elif hasattr(item, "_repr_html_"):
+        return f"<div>{item._repr_html_()}</div>"
+    else:
+        return f"<p>{html.escape(str(item))}</p>"
     return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
 
 # %% ../../nbs/core/02_report.ipynb #bd466466
@@ -31,31 +40,47 @@ h2{margin-top:2.2rem;border-bottom:2px solid #8886}p{max-width:45rem}"""
 # %% ../../nbs/core/02_report.ipynb #68deb7f0
 class Report:
     "A page under construction: sections of a heading and items."
-    def __init__(self, title): self.title, self.sections = title, []
-    def add(self,
-        heading, # of the section
-        *items, # what `to_html` takes
-        alt="", # what the pictures among them show
+
+    def __init__(self, title):
+        self.title, self.sections = title, []
+
+    def add(
+        self,
+        heading,  # of the section
+        *items,  # what `to_html` takes
+        alt="",  # what the pictures among them show
     ):
         "A section at the end; returns the report."
-        self.sections.append(f"<section><h2>{html.escape(heading)}</h2>{''.join(to_html(i, alt or heading) for i in items)}</section>")
+        self.sections.append(
+            f"<section><h2>{html.escape(heading)}</h2>{''.join(to_html(i, alt or heading) for i in items)}</section>"
+        )
         return self
+
     def __str__(self):
         title = html.escape(self.title)
-        return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-                f"<style>{STYLE}</style></head><body><h1>{title}</h1>{''.join(self.sections)}</body></html>")
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+            f"<style>{STYLE}</style></head><body><h1>{title}</h1>{''.join(self.sections)}</body></html>"
+        )
+
     def save(self, path):
         "Write the page to `path`, whole or not at all; returns the absolute path."
         path = Path(path).absolute()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        except OSError as e: raise OSError(f"can't write the report to {path}: {e.strerror}; choose a folder that you may write to") from e
+        except OSError as e:
+            raise OSError(
+                f"can't write the report to {path}: {e.strerror}; choose a folder that you may write to"
+            ) from e
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as f: f.write(str(self))
+            with os.fdopen(handle, "w", encoding="utf-8") as f:
+                f.write(str(self))
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except OSError as e:
             Path(temporary).unlink(missing_ok=True)
-            raise OSError(f"can't write the report to {path}: {e.strerror}; what was there is unchanged") from e
+            raise OSError(
+                f"can't write the report to {path}: {e.strerror}; what was there is unchanged"
+            ) from e
         return path

@@ -11,9 +11,15 @@ __all__ = ['ATTRIBUTES', 'COLOURS', 'GENERA', 'ADJECTIVE', 'BODY', 'BELLY', 'BRE
            'Bird', 'Aviary', 'normalise', 'denormalise', 'progress_bar', 'draw', 'to_hf']
 
 # %% ../../nbs/data/00_birds.ipynb #189f3b8c
-import base64, functools, html, io, math, random
+import base64
+import functools
+import html
+import io
+import math
+import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from PIL import Image
@@ -34,41 +40,89 @@ ATTRIBUTES = {
 }
 
 # %% ../../nbs/data/00_birds.ipynb #6484ee00
-COLOURS = {"black": "#25211f", "white": "#f4f0e6", "red": "#c9302a", "orange": "#e57a22", "yellow": "#ecc22f", "green": "#4f8f3c",
-           "blue": "#2c6fbb", "brown": "#8b5a33", "grey": "#8c9299", "rose": "#e08aa0"}
+COLOURS = {
+    "black": "#25211f",
+    "white": "#f4f0e6",
+    "red": "#c9302a",
+    "orange": "#e57a22",
+    "yellow": "#ecc22f",
+    "green": "#4f8f3c",
+    "blue": "#2c6fbb",
+    "brown": "#8b5a33",
+    "grey": "#8c9299",
+    "rose": "#e08aa0",
+}
+
 
 def check_attribute(attribute, value=None):
     "Raise a ValueError that lists what there is, unless `attribute` (and `value`) exist."
-    if attribute not in ATTRIBUTES: raise ValueError(f"unknown attribute {attribute!r}: expected one of {', '.join(ATTRIBUTES)}")
+    if attribute not in ATTRIBUTES:
+        raise ValueError(f"unknown attribute {attribute!r}: expected one of {', '.join(ATTRIBUTES)}")
     if value is not None and value not in ATTRIBUTES[attribute]:
-        raise ValueError(f"{attribute} can't be {value!r}: expected one of {', '.join(ATTRIBUTES[attribute])}")
+        raise ValueError(
+            f"{attribute} can't be {value!r}: expected one of {', '.join(ATTRIBUTES[attribute])}"
+        )
 
 # %% ../../nbs/data/00_birds.ipynb #1c1743f1
 @dataclass(frozen=True)
 class Species:
     "A name and one value for every attribute."
-    name: str # shown to people; may hold any text
-    attributes: dict # attribute -> value, a value for each key of `ATTRIBUTES`
+
+    name: str  # shown to people; may hold any text
+    attributes: dict  # attribute -> value, a value for each key of `ATTRIBUTES`
+
     def __post_init__(self):
-        if missing := [a for a in ATTRIBUTES if a not in self.attributes]: raise ValueError(f"species {self.name!r} has no value for {', '.join(missing)}")
-        for a, v in self.attributes.items(): check_attribute(a, v)
+        if missing := [a for a in ATTRIBUTES if a not in self.attributes]:
+            raise ValueError(f"species {self.name!r} has no value for {', '.join(missing)}")
+        for a, v in self.attributes.items():
+            check_attribute(a, v)
+
     def swap(self, attribute, value):
         "The same species with one attribute exchanged."
         check_attribute(attribute, value)
         return Species(f"{self.name} with {attribute} {value}", {**self.attributes, attribute: value})
+
     def differences(self, other):
         "The attributes in which two species differ; twins differ in one."
         return [a for a in ATTRIBUTES if self.attributes[a] != other.attributes[a]]
 
 # %% ../../nbs/data/00_birds.ipynb #fc3bfdf8
-GENERA = { # values in the order of ATTRIBUTES, then the two changes
-    "finch": (("black", "none", "cone", "white", "brown", "brown", "bars", "plain", "yellow", "forked", "white"), ("crown", "red"), ("tail_band", "yellow")),
-    "barbet": (("red", "white", "dagger", "black", "green", "black", "plain", "streaked", "white", "square", "none"), ("eye_ring", "yellow"), ("breast", "band")),
-    "shrike": (("yellow", "none", "hook", "red", "grey", "blue", "patch", "plain", "orange", "fan", "white"), ("wing", "black"), ("belly", "yellow")),
-    "sunbird": (("white", "red", "sickle", "yellow", "blue", "green", "spots", "band", "rose", "pointed", "none"), ("wing_pattern", "bars"), ("throat", "red")),
+GENERA = {  # values in the order of ATTRIBUTES, then the two changes
+    "finch": (
+        ("black", "none", "cone", "white", "brown", "brown", "bars", "plain", "yellow", "forked", "white"),
+        ("crown", "red"),
+        ("tail_band", "yellow"),
+    ),
+    "barbet": (
+        ("red", "white", "dagger", "black", "green", "black", "plain", "streaked", "white", "square", "none"),
+        ("eye_ring", "yellow"),
+        ("breast", "band"),
+    ),
+    "shrike": (
+        ("yellow", "none", "hook", "red", "grey", "blue", "patch", "plain", "orange", "fan", "white"),
+        ("wing", "black"),
+        ("belly", "yellow"),
+    ),
+    "sunbird": (
+        ("white", "red", "sickle", "yellow", "blue", "green", "spots", "band", "rose", "pointed", "none"),
+        ("wing_pattern", "bars"),
+        ("throat", "red"),
+    ),
 }
-ADJECTIVE = {"crown": "{}-crowned", "eye_ring": "{}-eyed", "beak": "{}-billed", "throat": "{}-throated", "back": "{}-backed", "wing": "{}-winged",
-             "wing_pattern": "{}-winged", "breast": "{}-breasted", "belly": "{}-bellied", "tail": "{}-tailed", "tail_band": "{}-banded"}
+ADJECTIVE = {
+    "crown": "{}-crowned",
+    "eye_ring": "{}-eyed",
+    "beak": "{}-billed",
+    "throat": "{}-throated",
+    "back": "{}-backed",
+    "wing": "{}-winged",
+    "wing_pattern": "{}-winged",
+    "breast": "{}-breasted",
+    "belly": "{}-bellied",
+    "tail": "{}-tailed",
+    "tail_band": "{}-banded",
+}
+
 
 def genus(name, base, *changes):
     "The four species of a genus: `base` and its changes in two attributes, one at a time and together."
@@ -81,20 +135,28 @@ def genus(name, base, *changes):
 
 # %% ../../nbs/data/00_birds.ipynb #9d35547c
 def make_species(
-    num_species=16, # a multiple of 4
-    seed=0, # of the genera past the first four
-): # list of `Species`
+    num_species=16,  # a multiple of 4
+    seed=0,  # of the genera past the first four
+):  # list of `Species`
     "The first four genera are `GENERA`; further ones are drawn, four species each."
-    if num_species < 4 or num_species % 4: raise ValueError(f"num_species is {num_species}: expected a multiple of 4 (species come in genera of four), 4 or more")
+    if num_species < 4 or num_species % 4:
+        raise ValueError(
+            f"num_species is {num_species}: expected a multiple of 4 (species come in genera of four), 4 or more"
+        )
     r = random.Random(seed)
     found = [(name, dict(zip(ATTRIBUTES, values)), changes) for name, (values, *changes) in GENERA.items()]
     while len(found) < num_species // 4:
         base = {a: r.choice(values) for a, values in ATTRIBUTES.items()}
-        changes = [(a, r.choice([v for v in ATTRIBUTES[a] if v != base[a]])) for a in r.sample(list(ATTRIBUTES), 2)]
-        def apart(other, varied): return sum(base[a] != other[a] for a in ATTRIBUTES if a not in varied) >= 3
+        changes = [
+            (a, r.choice([v for v in ATTRIBUTES[a] if v != base[a]])) for a in r.sample(list(ATTRIBUTES), 2)
+        ]
+
+        def apart(other, varied):
+            return sum(base[a] != other[a] for a in ATTRIBUTES if a not in varied) >= 3
+
         if all(apart(other, {c[0] for c in (*changes, *others)}) for _, other, others in found):
             found.append((f"warbler {len(found) - 3}", base, changes))
-    return [s for name, base, changes in found[:num_species // 4] for s in genus(name, base, *changes)]
+    return [s for name, base, changes in found[: num_species // 4] for s in genus(name, base, *changes)]
 
 # %% ../../nbs/data/00_birds.ipynb #3eb3aa3b
 def twins(species):
@@ -102,7 +164,8 @@ def twins(species):
     pairs = {i: [] for i in range(len(species))}
     for i, a in enumerate(species):
         for j, b in enumerate(species):
-            if len(d := a.differences(b)) == 1: pairs[i].append((j, d[0]))
+            if len(d := a.differences(b)) == 1:
+                pairs[i].append((j, d[0]))
     return pairs
 
 # %% ../../nbs/data/00_birds.ipynb #f709ef87
@@ -121,31 +184,65 @@ FEATHERS = "M58 45C46 50 36 58 24 69M60 50C50 58 40 64 28 69.5M61 55C53 62 46 65
 SCALLOPS = "M68 63q-2 3-5 2M62 67q-2 3-5 2M56 69q-2 3-5 1.5M50 70q-2 3-5 1.5M44 70q-2 3-5 1M66 58.5q-2 3-5 2M52 74q-2 2.5-5 1M58 73q-2 2.5-5 1.5"
 
 # %% ../../nbs/data/00_birds.ipynb #a9702837
-def dots(*centres, r=2.4): return "".join(f"M{x + r} {y}a{r} {r} 0 1 1 {-2 * r} 0a{r} {r} 0 1 1 {2 * r} 0Z" for x, y in centres)
+def dots(*centres, r=2.4):
+    return "".join(f"M{x + r} {y}a{r} {r} 0 1 1 {-2 * r} 0a{r} {r} 0 1 1 {2 * r} 0Z" for x, y in centres)
+
 
 SHAPES = {
-    "beak": {"cone": "M77.5 25.5L88.5 31.5L77 34.5Z", "dagger": "M78 27.8L97.5 31.2L77.5 33Z",
-             "hook": "M77.5 26C85 25.5 89.5 29 88.3 37.5C86.5 34 83 33.6 77 34Z", "sickle": "M78 26.8C87 25.5 94 31 96 41C91 34.5 85 33 77.3 33Z"},
-    "tail": {"square": "M14 75L8 80.5L15 88L21.5 81.5Z", "forked": "M14 75L-3 87L12.3 82.3L7.5 98L21.5 81.5Z",
-             "pointed": "M14 75L-1 95.5L21.5 81.5Z", "fan": "M16 71L-3 80C-3 90 4 97.5 13.5 98.5L25 80Z"},
-    "wing_pattern": {"plain": "", "bars": "M57.5 47L50 60.5L46.8 61.8L53.8 45.6ZM50 47.3L42.5 62.5L40.2 59.8L45.8 50Z",
-                     "patch": "M55.5 47C48 45.5 42.5 52 43.5 57.5C48 61 57 58 58 51.5C58 49 57 47.6 55.5 47Z",
-                     "spots": dots((55.8, 48.5), (49.5, 55), (48, 48.3), (43.1, 58.3), (55.5, 56))},
-    "breast": {"plain": "", "band": "M74.9 50C75 53 74.6 55.5 74 57.5C68.5 62 62 62 57.2 58.5C57 57 57 56 57.2 54.8C63 57.5 70 56 74.9 50Z",
-               "streaked": "M72.8 50.5l-1.6 5l1.4-.2ZM69.3 52.6l-1.8 5.6l1.8-.2ZM65.6 54.2l-1.9 5.6l1.9-.2ZM61.9 55.5l-1.6 5l1.7-.2Z"
-                           "M71.2 57.4l-2 4.6l1.8-.2ZM67.2 59.6l-1.8 4l1.7-.2Z"},
+    "beak": {
+        "cone": "M77.5 25.5L88.5 31.5L77 34.5Z",
+        "dagger": "M78 27.8L97.5 31.2L77.5 33Z",
+        "hook": "M77.5 26C85 25.5 89.5 29 88.3 37.5C86.5 34 83 33.6 77 34Z",
+        "sickle": "M78 26.8C87 25.5 94 31 96 41C91 34.5 85 33 77.3 33Z",
+    },
+    "tail": {
+        "square": "M14 75L8 80.5L15 88L21.5 81.5Z",
+        "forked": "M14 75L-3 87L12.3 82.3L7.5 98L21.5 81.5Z",
+        "pointed": "M14 75L-1 95.5L21.5 81.5Z",
+        "fan": "M16 71L-3 80C-3 90 4 97.5 13.5 98.5L25 80Z",
+    },
+    "wing_pattern": {
+        "plain": "",
+        "bars": "M57.5 47L50 60.5L46.8 61.8L53.8 45.6ZM50 47.3L42.5 62.5L40.2 59.8L45.8 50Z",
+        "patch": "M55.5 47C48 45.5 42.5 52 43.5 57.5C48 61 57 58 58 51.5C58 49 57 47.6 55.5 47Z",
+        "spots": dots((55.8, 48.5), (49.5, 55), (48, 48.3), (43.1, 58.3), (55.5, 56)),
+    },
+    "breast": {
+        "plain": "",
+        "band": "M74.9 50C75 53 74.6 55.5 74 57.5C68.5 62 62 62 57.2 58.5C57 57 57 56 57.2 54.8C63 57.5 70 56 74.9 50Z",
+        "streaked": "M72.8 50.5l-1.6 5l1.4-.2ZM69.3 52.6l-1.8 5.6l1.8-.2ZM65.6 54.2l-1.9 5.6l1.9-.2ZM61.9 55.5l-1.6 5l1.7-.2Z"
+        "M71.2 57.4l-2 4.6l1.8-.2ZM67.2 59.6l-1.8 4l1.7-.2Z",
+    },
 }
 EYE = (71.3, 28.3)
 
 # %% ../../nbs/data/00_birds.ipynb #e5cb1c4d
 LEVELS = {
-    "easy":    dict(turn=5,  tilt=5,  scale=(.86, .94), berries=0,  leaves=0, light=.05),
-    "default": dict(turn=12, tilt=12, scale=(.74, .94), berries=6,  leaves=2, light=.22),
-    "hard":    dict(turn=25, tilt=18, scale=(.58, .94), berries=12, leaves=4, light=.38),
-} # degrees; share of the canvas; the most that there may be; strength of the light
+    "easy": dict(turn=5, tilt=5, scale=(0.86, 0.94), berries=0, leaves=0, light=0.05),
+    "default": dict(turn=12, tilt=12, scale=(0.74, 0.94), berries=6, leaves=2, light=0.22),
+    "hard": dict(turn=25, tilt=18, scale=(0.58, 0.94), berries=12, leaves=4, light=0.38),
+}  # degrees; share of the canvas; the most that there may be; strength of the light
 
 # %% ../../nbs/data/00_birds.ipynb #753e6b5d
-ANCHORS = ((60, 21), (72, 20), EYE, (82, 30), (93, 32), (70, 40), (42, 45), (32, 53), (35, 62), (51, 54), (68, 57), (45, 72), (58, 71), (7, 86), (14, 90), (21, 74))
+ANCHORS = (
+    (60, 21),
+    (72, 20),
+    EYE,
+    (82, 30),
+    (93, 32),
+    (70, 40),
+    (42, 45),
+    (32, 53),
+    (35, 62),
+    (51, 54),
+    (68, 57),
+    (45, 72),
+    (58, 71),
+    (7, 86),
+    (14, 90),
+    (21, 74),
+)
+
 
 def place(scene, x, y):
     "Canvas position of the bird's point (x, y); the small turns of head and tail are left out."
@@ -153,57 +250,99 @@ def place(scene, x, y):
     c, s = math.cos(math.radians(scene["turn"])), math.sin(math.radians(scene["turn"]))
     return scene["x"] + x * c - y * s, scene["y"] + x * s + y * c
 
+
 def hides(leaf, x, y):
     "Whether a leaf (x, y, length, angle, hue) covers a point."
     lx, ly, length, angle, _ = leaf
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     along, across = (x - lx) * c + (y - ly) * s, (y - ly) * c - (x - lx) * s
-    return (along / (length + 2)) ** 2 + (across / (.42 * length + 2)) ** 2 < 1
+    return (along / (length + 2)) ** 2 + (across / (0.42 * length + 2)) ** 2 < 1
 
 # %% ../../nbs/data/00_birds.ipynb #3e139063
 def make_scene(seed, index, level="default"):
     "All that varies in picture number `index` but the species: a dict of numbers, the same on every machine."
-    if level not in LEVELS: raise ValueError(f"unknown level {level!r}: expected one of {', '.join(LEVELS)}")
+    if level not in LEVELS:
+        raise ValueError(f"unknown level {level!r}: expected one of {', '.join(LEVELS)}")
     most, r = LEVELS[level], np.random.RandomState([seed, index])
-    def u(a, b): return float(r.uniform(a, b))
-    s = dict(flip=1 if r.rand() < .5 else -1, scale=u(*most["scale"]), turn=u(-most["turn"], most["turn"]), tilt=u(-most["tilt"], most["tilt"]),
-             tail=u(-most["tilt"], most["tilt"]), wing=u(-most["tilt"], most["tilt"]) / 3, squash=u(.94, 1.06))
+
+    def u(a, b):
+        return float(r.uniform(a, b))
+
+    s = dict(
+        flip=1 if r.rand() < 0.5 else -1,
+        scale=u(*most["scale"]),
+        turn=u(-most["turn"], most["turn"]),
+        tilt=u(-most["tilt"], most["tilt"]),
+        tail=u(-most["tilt"], most["tilt"]),
+        wing=u(-most["tilt"], most["tilt"]) / 3,
+        squash=u(0.94, 1.06),
+    )
     room = 50 * (1 - s["scale"]) + 3
-    s.update(x=50 + u(-room, room), y=50 + u(-room, room), background=int(r.randint(256)), branch=(u(-9, 9), u(2.2, 4)), sun=u(0, 1),
-             light=(u(-most["light"], most["light"]), u(0, 1)))
+    s.update(
+        x=50 + u(-room, room),
+        y=50 + u(-room, room),
+        background=int(r.randint(256)),
+        branch=(u(-9, 9), u(2.2, 4)),
+        sun=u(0, 1),
+        light=(u(-most["light"], most["light"]), u(0, 1)),
+    )
     colours = list(COLOURS.values())
-    s["berries"] = [(u(0, 100), u(0, 100), u(2, 5), u(.5, 1), u(0, 180), colours[r.randint(len(colours))]) for _ in range(r.randint(most["berries"] + 1))]
-    tries = [(u(5, 95), u(5, 95), u(10, 17), u(0, 180), u(0, 1)) for _ in range(8 * r.randint(most["leaves"] + 1))]
+    s["berries"] = [
+        (u(0, 100), u(0, 100), u(2, 5), u(0.5, 1), u(0, 180), colours[r.randint(len(colours))])
+        for _ in range(r.randint(most["berries"] + 1))
+    ]
+    tries = [
+        (u(5, 95), u(5, 95), u(10, 17), u(0, 180), u(0, 1)) for _ in range(8 * r.randint(most["leaves"] + 1))
+    ]
     anchors = [place(s, *p) for p in ANCHORS]
-    s["leaves"] = [leaf for leaf in tries if not any(hides(leaf, *p) for p in anchors)][:len(tries) // 8]
+    s["leaves"] = [leaf for leaf in tries if not any(hides(leaf, *p) for p in anchors)][: len(tries) // 8]
     return s
 
 # %% ../../nbs/data/00_birds.ipynb #fa6f3aa5
-def path(d, fill, more=""): return f'<path d="{d}" fill="{fill}"{more}/>' if d else ""
+def path(d, fill, more=""):
+    return f'<path d="{d}" fill="{fill}"{more}/>' if d else ""
+
 
 def mix(a, b, t):
     "The colour at `t` between two hex colours."
-    a, b = ([int(h[i:i + 2], 16) for i in (1, 3, 5)] for h in (a, b))
+    a, b = ([int(h[i : i + 2], 16) for i in (1, 3, 5)] for h in (a, b))
     return "#" + "".join(f"{round(p + (q - p) * t):02x}" for p, q in zip(a, b))
+
 
 def frames(s):
     "SVG groups that bird, tail, wing and head are drawn in."
     move = f'translate({s["x"]:.2f} {s["y"]:.2f}) rotate({s["turn"]:.2f}) scale({s["flip"] * s["scale"]:.4f} {s["scale"] * s["squash"]:.4f}) translate(-50 -52)'
-    turns = (f'rotate({s["tail"]:.2f} 30 60)', f'rotate({s["wing"]:.2f} 58 46)', f'rotate({s["tilt"]:.2f} 64 38)')
+    turns = (
+        f'rotate({s["tail"]:.2f} 30 60)',
+        f'rotate({s["wing"]:.2f} 58 46)',
+        f'rotate({s["tilt"]:.2f} 64 38)',
+    )
     return [f'<g transform="{t}">' for t in (move, *turns)]
 
-def svg(body, size, more=""): return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" width="{size}" height="{size}"{more}>{body}</svg>'
+
+def svg(body, size, more=""):
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" width="{size}" height="{size}"{more}>{body}</svg>'
 
 # %% ../../nbs/data/00_birds.ipynb #93b5d98b
 def draw_background(number):
     "SVG elements of background `number`."
     r = random.Random(number)
-    def gradient(id, colour, opacity): return (f'<radialGradient id="{id}"><stop offset=".3" stop-color="{colour}" stop-opacity="{opacity}"/>'
-                                               f'<stop offset="1" stop-color="{colour}" stop-opacity="0"/></radialGradient>')
+
+    def gradient(id, colour, opacity):
+        return (
+            f'<radialGradient id="{id}"><stop offset=".3" stop-color="{colour}" stop-opacity="{opacity}"/>'
+            f'<stop offset="1" stop-color="{colour}" stop-opacity="0"/></radialGradient>'
+        )
+
     top, bottom = mix("#bcd3e0", "#8fae7f", r.random()), mix("#5d7d52", "#d9cda6", r.random())
-    blurs = "".join(f'<circle cx="{r.uniform(0, 100):.1f}" cy="{r.uniform(0, 100):.1f}" r="{r.uniform(12, 32):.1f}" fill="url(#{r.choice(("lit", "dark"))})"/>' for _ in range(5))
-    return (f'<defs><linearGradient id="sky" x2="{r.random():.2f}" y2="1"><stop stop-color="{top}"/><stop offset="1" stop-color="{bottom}"/></linearGradient>'
-            f'{gradient("lit", "#fff", .5)}{gradient("dark", "#1c2b18", .6)}</defs><rect width="100" height="100" fill="url(#sky)"/>{blurs}')
+    blurs = "".join(
+        f'<circle cx="{r.uniform(0, 100):.1f}" cy="{r.uniform(0, 100):.1f}" r="{r.uniform(12, 32):.1f}" fill="url(#{r.choice(("lit", "dark"))})"/>'
+        for _ in range(5)
+    )
+    return (
+        f'<defs><linearGradient id="sky" x2="{r.random():.2f}" y2="1"><stop stop-color="{top}"/><stop offset="1" stop-color="{bottom}"/></linearGradient>'
+        f'{gradient("lit", "#fff", 0.5)}{gradient("dark", "#1c2b18", 0.6)}</defs><rect width="100" height="100" fill="url(#sky)"/>{blurs}'
+    )
 
 # %% ../../nbs/data/00_birds.ipynb #bdccc685
 def draw_bird(species, s):
@@ -212,62 +351,147 @@ def draw_bird(species, s):
     colour = {k: COLOURS.get(v) for k, v in a.items()}
     shade = path(BODY, "url(#shade)"), path(HEAD, "url(#shade)")
     line = ' stroke="#1a0f08" stroke-opacity="{}" stroke-width="{}"'
-    bx, by = place(s, 52, 88); slope, width = s["branch"]
+    bx, by = place(s, 52, 88)
+    slope, width = s["branch"]
     parts = [
-        *(f'<ellipse transform="translate({x:.1f} {y:.1f}) rotate({t:.0f})" rx="{r:.2f}" ry="{r * e:.2f}" fill="{c}"/>' for x, y, r, e, t, c in s["berries"]),
-        path(f"M{bx - 110:.1f} {by + slope * 1.5:.1f}Q{bx:.1f} {by - 1:.1f} {bx + 110:.1f} {by - slope * 1.5:.1f}", "none", f' stroke="#5f4630" stroke-width="{width:.1f}"'),
-        bird, path(LEGS, "none", ' stroke="#3b322c" stroke-width="1.6"'),
-        tail, path(TAIL_BASE, "#5a4c42"), path(SHAPES["tail"][a["tail"]], "#5a4c42"), path(colour["tail_band"] and TAIL_BAND, colour["tail_band"]), "</g>",
-        path(BODY, colour["back"]), path(BELLY, colour["belly"]), path(SHAPES["breast"][a["breast"]], "#3a2c22"), path(SCALLOPS, "none", line.format(.28, .8)),
-        wing, path(WING, colour["wing"]), path(FEATHERS, "none", line.format(.4, .9)), path(SHAPES["wing_pattern"][a["wing_pattern"]], "#f6efdc"), "</g>", shade[0],
-        head, path(HEAD, colour["back"]), path(THROAT, colour["throat"]), path(CROWN, colour["crown"]), shade[1],
-        path(colour["eye_ring"] and dots(EYE, r=4), colour["eye_ring"]), path(dots(EYE, r=2.2), "#120d0b"), path(dots((72, 27.5), r=.7), "#fff"),
-        path(SHAPES["beak"][a["beak"]], "#3d3733"), "</g></g>",
-        *(draw_leaf(leaf, mix("#3f6b2c", "#a8b04a", leaf[4])) for leaf in s["leaves"]), draw_light(s)]
+        *(
+            f'<ellipse transform="translate({x:.1f} {y:.1f}) rotate({t:.0f})" rx="{r:.2f}" ry="{r * e:.2f}" fill="{c}"/>'
+            for x, y, r, e, t, c in s["berries"]
+        ),
+        path(
+            f"M{bx - 110:.1f} {by + slope * 1.5:.1f}Q{bx:.1f} {by - 1:.1f} {bx + 110:.1f} {by - slope * 1.5:.1f}",
+            "none",
+            f' stroke="#5f4630" stroke-width="{width:.1f}"',
+        ),
+        bird,
+        path(LEGS, "none", ' stroke="#3b322c" stroke-width="1.6"'),
+        tail,
+        path(TAIL_BASE, "#5a4c42"),
+        path(SHAPES["tail"][a["tail"]], "#5a4c42"),
+        path(colour["tail_band"] and TAIL_BAND, colour["tail_band"]),
+        "</g>",
+        path(BODY, colour["back"]),
+        path(BELLY, colour["belly"]),
+        path(SHAPES["breast"][a["breast"]], "#3a2c22"),
+        path(SCALLOPS, "none", line.format(0.28, 0.8)),
+        wing,
+        path(WING, colour["wing"]),
+        path(FEATHERS, "none", line.format(0.4, 0.9)),
+        path(SHAPES["wing_pattern"][a["wing_pattern"]], "#f6efdc"),
+        "</g>",
+        shade[0],
+        head,
+        path(HEAD, colour["back"]),
+        path(THROAT, colour["throat"]),
+        path(CROWN, colour["crown"]),
+        shade[1],
+        path(colour["eye_ring"] and dots(EYE, r=4), colour["eye_ring"]),
+        path(dots(EYE, r=2.2), "#120d0b"),
+        path(dots((72, 27.5), r=0.7), "#fff"),
+        path(SHAPES["beak"][a["beak"]], "#3d3733"),
+        "</g></g>",
+        *(draw_leaf(leaf, mix("#3f6b2c", "#a8b04a", leaf[4])) for leaf in s["leaves"]),
+        draw_light(s),
+    ]
     return "".join(parts)
 
 # %% ../../nbs/data/00_birds.ipynb #476d87be
 def draw_leaf(leaf, fill):
     x, y, length, angle, _ = leaf
-    return path(f"M{-length:.2f} 0Q0 {-.8 * length:.2f} {length:.2f} 0Q0 {.8 * length:.2f} {-length:.2f} 0Z", fill, f' transform="translate({x:.2f} {y:.2f}) rotate({angle:.2f})"')
+    return path(
+        f"M{-length:.2f} 0Q0 {-0.8 * length:.2f} {length:.2f} 0Q0 {0.8 * length:.2f} {-length:.2f} 0Z",
+        fill,
+        f' transform="translate({x:.2f} {y:.2f}) rotate({angle:.2f})"',
+    )
+
 
 def draw_light(s):
     strength, warm = s["light"]
     colour = ("#eef4ff", "#fff3d8") if strength > 0 else ("#0a1020", "#20140a")
-    return f'<rect width="100" height="100" fill="{colour[warm > .5]}" fill-opacity="{abs(strength):.3f}"/>'
+    return f'<rect width="100" height="100" fill="{colour[warm > 0.5]}" fill-opacity="{abs(strength):.3f}"/>'
 
-def shading(sun): 
+
+def shading(sun):
     "The gradient that rounds the bird; the light comes from a little left or right."
-    return (f'<defs><linearGradient id="shade" x1="{.3 + .4 * sun:.2f}" y1="0" x2="{.7 - .4 * sun:.2f}" y2="1"><stop stop-color="#fff" stop-opacity=".22"/>'
-            '<stop offset=".45" stop-color="#fff" stop-opacity="0"/><stop offset="1" stop-color="#100818" stop-opacity=".38"/></linearGradient></defs>')
+    return (
+        f'<defs><linearGradient id="shade" x1="{0.3 + 0.4 * sun:.2f}" y1="0" x2="{0.7 - 0.4 * sun:.2f}" y2="1"><stop stop-color="#fff" stop-opacity=".22"/>'
+        '<stop offset=".45" stop-color="#fff" stop-opacity="0"/><stop offset="1" stop-color="#100818" stop-opacity=".38"/></linearGradient></defs>'
+    )
 
 # %% ../../nbs/data/00_birds.ipynb #0de8702e
 def raster(text):
     "SVG text -> (size, size, 4) uint8, straight alpha."
-    try: import resvg_py
-    except ImportError as e: raise ImportError('drawing birds needs the renderer resvg-py: pip install "intr_nb[labs]"') from e
-    return np.asarray(Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, skip_system_fonts=True)))).convert("RGBA"))
+    try:
+        import resvg_py
+    except ImportError as e:
+        raise ImportError('drawing birds needs the renderer resvg-py: pip install "intr_nb[labs]"') from e
+    return np.asarray(
+        Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, skip_system_fonts=True)))).convert(
+            "RGBA"
+        )
+    )
+
 
 @functools.lru_cache(1024)
-def background(number, size): return raster(svg(draw_background(number), size))[..., :3].astype(np.float32)
+def background(number, size):
+    return raster(svg(draw_background(number), size))[..., :3].astype(np.float32)
+
 
 def render(species, scene, size):
     "The picture of `species` in `scene`: (size, size, 3) uint8."
     bird = raster(svg(shading(scene["sun"]) + draw_bird(species, scene), size))
     alpha = bird[..., 3:] * np.float32(1 / 255)
-    return (bird[..., :3] * alpha + background(scene["background"], size) * (1 - alpha) + .5).astype(np.uint8)
+    return (bird[..., :3] * alpha + background(scene["background"], size) * (1 - alpha) + 0.5).astype(
+        np.uint8
+    )
 
 # %% ../../nbs/data/00_birds.ipynb #c0c7373c
-SHOWS_IN = {"back": ("back", "eye_ring"), "wing": ("wing", "wing_pattern"), "belly": ("belly", "breast")} # the ground of another attribute
+SHOWS_IN = {
+    "back": ("back", "eye_ring"),
+    "wing": ("wing", "wing_pattern"),
+    "belly": ("belly", "breast"),
+}  # the ground of another attribute
+
 
 def draw_areas(s, size):
     "SVG in which each attribute's area has its own red value: 16 times its number, counted from 1."
-    (bird, tail, wing, head), red = frames(s), {a: f"#{16 * (i + 1):02x}0000" for i, a in enumerate(ATTRIBUTES)}
-    def area(a, *ds): return "".join(path(d, red[a], f' stroke="{red[a]}"') for d in ds if d)
-    parts = [bird, tail, path(TAIL_BASE, "#000"), area("tail", *SHAPES["tail"].values()), area("tail_band", TAIL_BAND), "</g>", area("back", BODY), area("belly", BELLY),
-             area("breast", BREAST), wing, area("wing", WING), area("wing_pattern", COVERTS), "</g>", head, area("back", HEAD), area("throat", THROAT),
-             area("crown", CROWN), area("eye_ring", dots(EYE, r=4)), area("beak", *SHAPES["beak"].values()), "</g></g>", *(draw_leaf(leaf, "#000") for leaf in s["leaves"])]
-    return svg(f'<g stroke-width="{100 / size / s["scale"]:.2f}">{"".join(parts)}</g>', size, ' shape-rendering="crispEdges"')
+    (bird, tail, wing, head), red = (
+        frames(s),
+        {a: f"#{16 * (i + 1):02x}0000" for i, a in enumerate(ATTRIBUTES)},
+    )
+
+    def area(a, *ds):
+        return "".join(path(d, red[a], f' stroke="{red[a]}"') for d in ds if d)
+
+    parts = [
+        bird,
+        tail,
+        path(TAIL_BASE, "#000"),
+        area("tail", *SHAPES["tail"].values()),
+        area("tail_band", TAIL_BAND),
+        "</g>",
+        area("back", BODY),
+        area("belly", BELLY),
+        area("breast", BREAST),
+        wing,
+        area("wing", WING),
+        area("wing_pattern", COVERTS),
+        "</g>",
+        head,
+        area("back", HEAD),
+        area("throat", THROAT),
+        area("crown", CROWN),
+        area("eye_ring", dots(EYE, r=4)),
+        area("beak", *SHAPES["beak"].values()),
+        "</g></g>",
+        *(draw_leaf(leaf, "#000") for leaf in s["leaves"]),
+    ]
+    return svg(
+        f'<g stroke-width="{100 / size / s["scale"]:.2f}">{"".join(parts)}</g>',
+        size,
+        ' shape-rendering="crispEdges"',
+    )
+
 
 def attribute_masks(scene, size):
     "Attribute -> (size, size) bool: where it shows in this scene, whichever value it has, and no leaf covers it."
@@ -279,71 +503,110 @@ def attribute_masks(scene, size):
 def gallery(images, columns=8, gap=2):
     "Pictures of one size -> one PIL image, row by row."
     images = [np.asarray(i) for i in images]
-    h, w = images[0].shape[:2]; rows = -(-len(images) // columns); columns = min(columns, len(images))
+    h, w = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    columns = min(columns, len(images))
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
-    for n, image in enumerate(images): sheet[n // columns * (h + gap):, n % columns * (w + gap):][:h, :w] = image
+    for n, image in enumerate(images):
+        sheet[n // columns * (h + gap) :, n % columns * (w + gap) :][:h, :w] = image
     return Image.fromarray(sheet)
 
 # %% ../../nbs/data/00_birds.ipynb #b06bec65
 @dataclass
 class Bird:
     "One species in one scene."
+
     species: Species
-    scene: dict # from `make_scene`
-    size: int = 96 # pixels, 64 to 512
+    scene: dict  # from `make_scene`
+    size: int = 96  # pixels, 64 to 512
+
     def __post_init__(self):
-        if not 64 <= self.size <= 512: raise ValueError(f"size is {self.size}: expected 64 to 512 pixels")
+        if not 64 <= self.size <= 512:
+            raise ValueError(f"size is {self.size}: expected 64 to 512 pixels")
+
     @functools.cached_property
-    def image(self): "(size, size, 3) uint8"; return render(self.species, self.scene, self.size)
+    def image(self):
+        "(size, size, 3) uint8"
+        return render(self.species, self.scene, self.size)
+
     @functools.cached_property
-    def masks(self): "attribute -> (size, size) bool"; return attribute_masks(self.scene, self.size)
+    def masks(self):
+        "attribute -> (size, size) bool"
+        return attribute_masks(self.scene, self.size)
+
     def swap(self, attribute, value):
         "The counterfactual: the very same scene with one attribute exchanged."
         return Bird(self.species.swap(attribute, value), self.scene, self.size)
+
     def svg(self, size=512):
         "The picture as SVG text, for a projector."
-        return svg(draw_background(self.scene["background"]) + shading(self.scene["sun"]) + draw_bird(self.species, self.scene), size)
+        return svg(
+            draw_background(self.scene["background"])
+            + shading(self.scene["sun"])
+            + draw_bird(self.species, self.scene),
+            size,
+        )
+
     def areas(self):
         "The masks as one picture, a colour each."
         hues = np.random.RandomState(5).randint(70, 250, (len(ATTRIBUTES), 3)).astype(np.uint8)
         picture = (self.image // 5 + 20).astype(np.uint8)
-        for hue, mask in zip(hues, self.masks.values()): picture[mask] = hue
+        for hue, mask in zip(hues, self.masks.values()):
+            picture[mask] = hue
         return picture
+
     def _repr_html_(self):
-        data = io.BytesIO(); gallery([self.image, self.areas()]).save(data, "PNG")
+        data = io.BytesIO()
+        gallery([self.image, self.areas()]).save(data, "PNG")
         listed = ", ".join(f"{html.escape(a)} {html.escape(v)}" for a, v in self.species.attributes.items())
-        return (f'<img alt="{html.escape(self.species.name, quote=True)}, and where its attributes are" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
-                f"<div><b>{html.escape(self.species.name)}</b>: {listed}</div>")
+        return (
+            f'<img alt="{html.escape(self.species.name, quote=True)}, and where its attributes are" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+            f"<div><b>{html.escape(self.species.name)}</b>: {listed}</div>"
+        )
 
 # %% ../../nbs/data/00_birds.ipynb #27799fd5
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) # ImageNet's, as pretrained backbones expect
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretrained backbones expect
+
 
 class Aviary(torch.utils.data.Dataset):
     "`n` drawn birds: `(image (3, size, size) float32 normalised, label)`; the same for the same seed on every machine."
-    def __init__(self,
-        n, # how many birds
-        size=96, # pixels, 64 to 512
-        species=16, # how many species, or a list of `Species`
-        seed=0, # of the scenes: another seed gives other birds
-        level="default", # how much scenes vary: a key of `LEVELS`
+
+    def __init__(
+        self,
+        n,  # how many birds
+        size=96,  # pixels, 64 to 512
+        species=16,  # how many species, or a list of `Species`
+        seed=0,  # of the scenes: another seed gives other birds
+        level="default",  # how much scenes vary: a key of `LEVELS`
     ):
         self.n, self.size, self.seed, self.level = n, size, seed, level
         self.species = make_species(species) if isinstance(species, int) else list(species)
         self.class_names = [s.name for s in self.species]
         self.bird(0)
-    def __len__(self): return self.n
-    def label(self, i): return i % len(self.species)
+
+    def __len__(self):
+        return self.n
+
+    def label(self, i):
+        return i % len(self.species)
+
     def bird(self, i):
         "Bird number `i`, with its masks and counterfactuals."
-        if not 0 <= i < self.n: raise IndexError(f"bird {i}: this aviary has {self.n}, numbered from 0")
+        if not 0 <= i < self.n:
+            raise IndexError(f"bird {i}: this aviary has {self.n}, numbered from 0")
         return Bird(self.species[self.label(i)], make_scene(self.seed, i, self.level), self.size)
-    def __getitem__(self, i): return normalise(self.bird(i).image), self.label(i)
+
+    def __getitem__(self, i):
+        return normalise(self.bird(i).image), self.label(i)
+
 
 def normalise(image):
     "uint8 pixels, (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, with ImageNet's mean and standard deviation removed."
-    if not torch.is_tensor(image): image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if not torch.is_tensor(image):
+        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
     return (image.float() / 255 - mean) / std
+
 
 def denormalise(images):
     "(..., 3, H, W) normalised -> (..., 3, H, W) float in 0 to 1, to be looked at."
@@ -353,9 +616,12 @@ def denormalise(images):
 # %% ../../nbs/data/00_birds.ipynb #f97ee442
 def progress_bar(*args, **kwargs):
     "tqdm's progress bar, or an ImportError that says what to install."
-    try: from tqdm import tqdm
-    except ImportError as e: raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]"') from e
+    try:
+        from tqdm import tqdm
+    except ImportError as e:
+        raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]"') from e
     return tqdm(*args, **kwargs)
+
 
 def draw(aviary, progress=True):
     "All birds of an `Aviary`, drawn once: a `TensorDataset` of images (n, 3, size, size) uint8 and labels (n,)."
@@ -363,18 +629,30 @@ def draw(aviary, progress=True):
         images = pool.map(lambda i: aviary.bird(i).image, range(len(aviary)))
         images = list(progress_bar(images, "drawing", len(aviary), unit="bird", disable=not progress))
     labels = torch.tensor([aviary.label(i) for i in range(len(aviary))])
-    return torch.utils.data.TensorDataset(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels)
+    return torch.utils.data.TensorDataset(
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels
+    )
 
 # %% ../../nbs/data/00_birds.ipynb #5f47a0e7
 def to_hf(aviary):
     "An `Aviary` as a `datasets.Dataset`: `image`, `label`, and per attribute its value (`crown`) and mask (`crown_mask`)."
-    try: import datasets
-    except ImportError as e: raise ImportError('to_hf needs the datasets library: pip install "intr_nb[labs]"') from e
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=aviary.class_names)}
-                                 | {a: datasets.Value("string") for a in ATTRIBUTES} | {f"{a}_mask": datasets.Image() for a in ATTRIBUTES})
+    try:
+        import datasets
+    except ImportError as e:
+        raise ImportError('to_hf needs the datasets library: pip install "intr_nb[labs]"') from e
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=aviary.class_names)}
+        | {a: datasets.Value("string") for a in ATTRIBUTES}
+        | {f"{a}_mask": datasets.Image() for a in ATTRIBUTES}
+    )
+
     def rows():
         for i in range(len(aviary)):
             b = aviary.bird(i)
-            yield ({"image": Image.fromarray(b.image), "label": aviary.label(i)} | b.species.attributes
-                   | {f"{a}_mask": Image.fromarray(m) for a, m in b.masks.items()})
+            yield (
+                {"image": Image.fromarray(b.image), "label": aviary.label(i)}
+                | b.species.attributes
+                | {f"{a}_mask": Image.fromarray(m) for a, m in b.masks.items()}
+            )
+
     return datasets.Dataset.from_list(list(rows()), features=features)

@@ -7,39 +7,51 @@ __all__ = ['id_table', 'id_values', 'cub_extras', 'read_cub', 'read_cub100']
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-003
 from pathlib import Path
+
 import numpy as np
+
 from .dataset_cards import CARDS, divide, find_home, read_csv
 from .photos import Photos
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-010
 def id_table(
-    path: Path, # a file of lines such as "1 001.Black_footed_Albatross"
-) -> dict: # number -> text
+    path: Path,  # a file of lines such as "1 001.Black_footed_Albatross"
+) -> dict:  # number -> text
     "A list of numbered lines"
     table = {}
     for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         number, _, text = line.strip().partition(" ")
-        if not line.strip(): continue
-        if not number.isdigit() or not text.strip(): raise ValueError(f"{path.name}, line {n}: {line!r}: expected a number, a blank and a text. Is the file whole? Unpack the archive again")
+        if not line.strip():
+            continue
+        if not number.isdigit() or not text.strip():
+            raise ValueError(
+                f"{path.name}, line {n}: {line!r}: expected a number, a blank and a text. Is the file whole? Unpack the archive again"
+            )
         table[int(number)] = text.strip()
     return table
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-017
 def id_values(
-    path: Path, # a file of lines "image thing value value ..."
-    images: dict, # number of an image -> row
-    things: dict | None, # number of a part or attribute -> column; None: lines "image value value ..."
-    width: int, # how many values
-) -> np.ndarray: # (images, things, width)
+    path: Path,  # a file of lines "image thing value value ..."
+    images: dict,  # number of an image -> row
+    things: dict | None,  # number of a part or attribute -> column; None: lines "image value value ..."
+    width: int,  # how many values
+) -> np.ndarray:  # (images, things, width)
     "A table of values, by number of the image and of the thing"
-    if not path.stat().st_size: raise ValueError(f"{path.name} is empty. Unpack the archive again")
-    try: table = np.loadtxt(path, usecols=range(width + (1 if things is None else 2)), ndmin=2)
-    except ValueError as e: raise ValueError(f"{path.name}: {e}. Is the file whole? Unpack the archive again") from None
-    if things is None: things, table = {0: 0}, np.insert(table, 1, 0, axis=1)
+    if not path.stat().st_size:
+        raise ValueError(f"{path.name} is empty. Unpack the archive again")
+    try:
+        table = np.loadtxt(path, usecols=range(width + (1 if things is None else 2)), ndmin=2)
+    except ValueError as e:
+        raise ValueError(f"{path.name}: {e}. Is the file whole? Unpack the archive again") from None
+    if things is None:
+        things, table = {0: 0}, np.insert(table, 1, 0, axis=1)
+
     def place(ids, numbers):
         lookup = np.full(int(max(max(ids), numbers.max())) + 1, -1)
         lookup[list(ids)] = list(ids.values())
         return lookup[numbers.astype(int)]
+
     row, column = place(images, table[:, 0]), place(things, table[:, 1])
     out, known = np.zeros((len(images), len(things), width), np.float32), (row >= 0) & (column >= 0)
     out[row[known], column[known]] = table[known, 2:]
@@ -47,49 +59,101 @@ def id_values(
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-021
 def cub_extras(
-    home: Path, # CUB_200_2011/
-    row: dict, # number of an image -> row
-): # dict of `Photos`' arguments, notes on what is missing
+    home: Path,  # CUB_200_2011/
+    row: dict,  # number of an image -> row
+):  # dict of `Photos`' arguments, notes on what is missing
     "Points, boxes and attributes of CUB"
-    names = next((f for f in (home / "attributes/attributes.txt", home / "attributes.txt", home.parent / "attributes.txt") if f.exists()), home / "attributes/attributes.txt")
-    parts, boxes, values = home / "parts/part_locs.txt", home / "bounding_boxes.txt", home / "attributes/image_attribute_labels.txt"
+    names = next(
+        (
+            f
+            for f in (
+                home / "attributes/attributes.txt",
+                home / "attributes.txt",
+                home.parent / "attributes.txt",
+            )
+            if f.exists()
+        ),
+        home / "attributes/attributes.txt",
+    )
+    parts, boxes, values = (
+        home / "parts/part_locs.txt",
+        home / "bounding_boxes.txt",
+        home / "attributes/image_attribute_labels.txt",
+    )
     more, needed = {}, (parts, home / "parts/parts.txt", boxes, values, names)
     for what, file, listed, width in ("point", parts, needed[1], 3), ("attribute", values, names, 2):
-        if not (file.exists() and listed.exists()): continue
+        if not (file.exists() and listed.exists()):
+            continue
         things = id_table(listed)
-        more |= {f"{what}s": id_values(file, row, {n: i for i, n in enumerate(things)}, width), f"{what}_names": list(things.values())}
+        more |= {
+            f"{what}s": id_values(file, row, {n: i for i, n in enumerate(things)}, width),
+            f"{what}_names": list(things.values()),
+        }
     if boxes.exists():
         b = id_values(boxes, row, None, 4)[:, 0]
         more["boxes"] = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1)
-    return more, [f"no {f.relative_to(home).as_posix()}: the photographs come without what it says" for f in needed if not f.exists()]
+    return more, [
+        f"no {f.relative_to(home).as_posix()}: the photographs come without what it says"
+        for f in needed
+        if not f.exists()
+    ]
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-024
 def read_cub(
-    root: str | Path, # holds CUB_200_2011/, or is it
-) -> tuple[dict, list]: # "train", "test" -> `Photos`; notes
+    root: str | Path,  # holds CUB_200_2011/, or is it
+) -> tuple[dict, list]:  # "train", "test" -> `Photos`; notes
     "CUB-200-2011 with points, boxes and attributes where their files are"
-    home = find_home(CARDS["cub"], root, ["CUB_200_2011", ""], ["images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt", "images"])
-    files, classes, label, split = (id_table(home / f"{n}.txt") for n in ("images", "classes", "image_class_labels", "train_test_split"))
+    home = find_home(
+        CARDS["cub"],
+        root,
+        ["CUB_200_2011", ""],
+        ["images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt", "images"],
+    )
+    files, classes, label, split = (
+        id_table(home / f"{n}.txt") for n in ("images", "classes", "image_class_labels", "train_test_split")
+    )
     for name, table in ("image_class_labels.txt", label), ("train_test_split.txt", split):
-        if lacking := sorted(set(files) - set(table)): raise ValueError(f"{name} lacks image {lacking[0]} of images.txt (and {len(lacking) - 1} others). Unpack the archive again")
-    if strange := sorted({c for c in label.values() if not c.isdigit() or int(c) not in classes}): raise ValueError(f"image_class_labels.txt has class {strange[0]}, which classes.txt lacks. Unpack the archive again")
+        if lacking := sorted(set(files) - set(table)):
+            raise ValueError(
+                f"{name} lacks image {lacking[0]} of images.txt (and {len(lacking) - 1} others). Unpack the archive again"
+            )
+    if strange := sorted({c for c in label.values() if not c.isdigit() or int(c) not in classes}):
+        raise ValueError(
+            f"image_class_labels.txt has class {strange[0]}, which classes.txt lacks. Unpack the archive again"
+        )
     row, column = ({number: i for i, number in enumerate(sorted(table))} for table in (files, classes))
     more, notes = cub_extras(home, row)
-    photos = Photos([f"images/{files[i]}" for i in row], [column[int(label[i])] for i in row], [classes[c].partition(".")[2].replace("_", " ") for c in column], root=str(home), **more)
+    photos = Photos(
+        [f"images/{files[i]}" for i in row],
+        [column[int(label[i])] for i in row],
+        [classes[c].partition(".")[2].replace("_", " ") for c in column],
+        root=str(home),
+        **more,
+    )
     return divide(photos, ["train" if split[i] == "1" else "test" for i in row]), notes
 
 # %% ../../nbs/data/05_cub.ipynb #01cub-031
 def read_cub100(
-    root: str | Path, # holds annotations.csv
-) -> tuple[dict, list]: # "train", "test" -> `Photos`; notes
+    root: str | Path,  # holds annotations.csv
+) -> tuple[dict, list]:  # "train", "test" -> `Photos`; notes
     "The CUB-100 crops with their part points"
-    home = find_home(CARDS["cub100"], root, ["cub100", ""], ["annotations.csv", "parts.csv", "part_names.txt", "images"])
+    home = find_home(
+        CARDS["cub100"], root, ["cub100", ""], ["annotations.csv", "parts.csv", "part_names.txt", "images"]
+    )
     rows, parts = read_csv(home / "annotations.csv"), id_table(home / "part_names.txt")
     row, column = {r["path"]: i for i, r in enumerate(rows)}, {p: i for i, p in enumerate(parts)}
     points = np.zeros((len(rows), len(parts), 3), np.float32)
     for p in read_csv(home / "parts.csv"):
-        if p["path"] in row and p["visible"] == p["inside"] == "1": points[row[p["path"]], column[int(p["part_id"])]] = float(p["x"]), float(p["y"]), 1
+        if p["path"] in row and p["visible"] == p["inside"] == "1":
+            points[row[p["path"]], column[int(p["part_id"])]] = float(p["x"]), float(p["y"]), 1
     names = {int(r["class_id"]): r["class_name"].replace("_", " ") for r in rows}
     numbers = {c: i for i, c in enumerate(sorted(names))}
-    photos = Photos([f"images/{r['path']}" for r in rows], [numbers[int(r["class_id"])] for r in rows], [names[c] for c in numbers], root=str(home), points=points, point_names=list(parts.values()))
+    photos = Photos(
+        [f"images/{r['path']}" for r in rows],
+        [numbers[int(r["class_id"])] for r in rows],
+        [names[c] for c in numbers],
+        root=str(home),
+        points=points,
+        point_names=list(parts.values()),
+    )
     return divide(photos, [r["split"] for r in rows]), []

@@ -6,196 +6,338 @@
 __all__ = ['CARDS', 'DatasetCard', 'dataset_card', 'find_home', 'gather', 'divide', 'present', 'read_csv', 'Counts', 'count']
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-003
-import csv, html
+import csv
+import html
 from dataclasses import dataclass
 from pathlib import Path
+
 from .photos import Photos
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-006
 @dataclass(frozen=True, repr=False)
 class DatasetCard:
     "What a data set holds, on what terms, how to get it, and where to put it"
-    key: str # what `load_finegrained` calls it
-    name: str # what its makers call it
-    train: int # photographs to train on, by Table 3 of the paper
-    test: int # photographs to test on
-    classes: int # species, breeds, models or variants
-    terms: str # licence or terms of use
-    source: str # where it is published
-    get: str # how to get it
-    layout: str # what then lies in the folder
-    note: str = "" # what to know before using it
-    published: int | None = None # training photographs by the set's own page, where the paper has another number
 
-    def rows(self): # pairs of a heading and a text
+    key: str  # what `load_finegrained` calls it
+    name: str  # what its makers call it
+    train: int  # photographs to train on, by Table 3 of the paper
+    test: int  # photographs to test on
+    classes: int  # species, breeds, models or variants
+    terms: str  # licence or terms of use
+    source: str  # where it is published
+    get: str  # how to get it
+    layout: str  # what then lies in the folder
+    note: str = ""  # what to know before using it
+    published: int | None = (
+        None  # training photographs by the set's own page, where the paper has another number
+    )
+
+    def rows(self):  # pairs of a heading and a text
         "The card's lines"
         counts = f"{self.train:,} training and {self.test:,} test photographs of {self.classes} classes"
-        return [("counts", counts), ("terms", self.terms), ("source", self.source), ("how to get it", self.get), ("where to put it", self.layout)] + [("note", self.note)] * bool(self.note)
-    def __repr__(self): return "\n".join([f"{self.name} ({self.key})", *(f"  {k}: {v}" for k, v in self.rows())])
+        return [
+            ("counts", counts),
+            ("terms", self.terms),
+            ("source", self.source),
+            ("how to get it", self.get),
+            ("where to put it", self.layout),
+        ] + [("note", self.note)] * bool(self.note)
+
+    def __repr__(self):
+        return "\n".join([f"{self.name} ({self.key})", *(f"  {k}: {v}" for k, v in self.rows())])
+
     def _repr_html_(self):
-        lines = "".join(f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(k)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in self.rows())
+        lines = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(k)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
+            for k, v in self.rows()
+        )
         return f"<table><caption><b>{html.escape(self.name)}</b> (<code>{html.escape(self.key)}</code>)</caption>{lines}</table>"
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-008
-CARDS = {card.key: card for card in [
-    DatasetCard("bird", "Birds-525", 84635, 2625, 525,
-        "published as CC0, but its photographs were collected by web search: who owns them is not known",
-        "Kaggle, gpiosenka/100-bird-species (taken down by its author in 2025)",
-        "download=True reads the copy yashikota/birds-525-species-image-classification on the Hugging Face hub; an archive from Kaggle is read as well",
-        "train/<SPECIES>/*.jpg, valid/<SPECIES>/*.jpg, test/<SPECIES>/*.jpg (and birds.csv)",
-        "2,625 more photographs are for validation. PARAKETT AUKLET is spelled with two blanks in train, and becomes one class here"),
-    DatasetCard("cub", "CUB-200-2011", 5994, 5794, 200,
-        "non-commercial research and education; the photographs belong to those who took them",
-        "https://www.vision.caltech.edu/datasets/cub_200_2011/",
-        "download=True, or unpack CUB_200_2011.tgz (1.1 GB)",
-        "CUB_200_2011/ with images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, images/ (and bounding_boxes.txt, parts/, attributes/)",
-        "comes with 15 part points, a box and 312 attributes a photograph"),
-    DatasetCard("cub100", "CUB-100 crops", 2999, 2903, 100,
-        "as CUB-200-2011: non-commercial research and education; don't pass the photographs on",
-        "a subset of CUB-200-2011: 100 species, cut to the bird's box and resized to 227 x 227",
-        "ask whoever teaches with it: it is not published by CUB's makers",
-        "annotations.csv, parts.csv, part_names.txt, images/<Class_name>/*.jpg",
-        "not a set of the paper: say \"CUB-100 crops\" beside every figure. Aspect ratios are lost"),
-    DatasetCard("bf", "Cambridge butterflies (Heliconiine Butterfly Collection Records)", 4697, 275, 65,
-        "CC BY 4.0 (cite the Zenodo records that the pictures come from)",
-        "https://zenodo.org/record/3477412",
-        "the paper's own split: download=True, or unpack butterfly.zip of imageomics/Cambridge_butterfly (Hugging Face hub). Another selection by the rule of appendix D: the collection's CSV and its pictures",
-        "train/<species>/ and val/<species>/, or a .csv of the records and the pictures anywhere below the folder",
-        "a specimen is photographed from above and from below: a selection by appendix D keeps its pictures on one side of the split"),
-    DatasetCard("fish", "iNaturalist 2021, ray-finned fishes", 45162, 1830, 183,
-        "non-commercial research and education, pictures may not be passed on; each has the licence that its photographer chose",
-        "https://github.com/visipedia/inat_comp/tree/master/2021",
-        "download=True fetches all 10,000 species (the training archive alone has 224 GB, the validation archive 8.4 GB); only the folders *_Animalia_Chordata_Actinopterygii_* are read, the others may be deleted",
-        "2021_train/ and 2021_valid/ (torchvision's names) or train/ and val/ (the archives'), with a folder a species",
-        "test is the competition's validation set: 10 photographs a species. Its page counts 45,166 training photographs, the paper 45,162", published=45166),
-]}
+CARDS = {
+    card.key: card
+    for card in [
+        DatasetCard(
+            "bird",
+            "Birds-525",
+            84635,
+            2625,
+            525,
+            "published as CC0, but its photographs were collected by web search: who owns them is not known",
+            "Kaggle, gpiosenka/100-bird-species (taken down by its author in 2025)",
+            "download=True reads the copy yashikota/birds-525-species-image-classification on the Hugging Face hub; an archive from Kaggle is read as well",
+            "train/<SPECIES>/*.jpg, valid/<SPECIES>/*.jpg, test/<SPECIES>/*.jpg (and birds.csv)",
+            "2,625 more photographs are for validation. PARAKETT AUKLET is spelled with two blanks in train, and becomes one class here",
+        ),
+        DatasetCard(
+            "cub",
+            "CUB-200-2011",
+            5994,
+            5794,
+            200,
+            "non-commercial research and education; the photographs belong to those who took them",
+            "https://www.vision.caltech.edu/datasets/cub_200_2011/",
+            "download=True, or unpack CUB_200_2011.tgz (1.1 GB)",
+            "CUB_200_2011/ with images.txt, classes.txt, image_class_labels.txt, train_test_split.txt, images/ (and bounding_boxes.txt, parts/, attributes/)",
+            "comes with 15 part points, a box and 312 attributes a photograph",
+        ),
+        DatasetCard(
+            "cub100",
+            "CUB-100 crops",
+            2999,
+            2903,
+            100,
+            "as CUB-200-2011: non-commercial research and education; don't pass the photographs on",
+            "a subset of CUB-200-2011: 100 species, cut to the bird's box and resized to 227 x 227",
+            "ask whoever teaches with it: it is not published by CUB's makers",
+            "annotations.csv, parts.csv, part_names.txt, images/<Class_name>/*.jpg",
+            "not a set of the paper: say \"CUB-100 crops\" beside every figure. Aspect ratios are lost",
+        ),
+        DatasetCard(
+            "bf",
+            "Cambridge butterflies (Heliconiine Butterfly Collection Records)",
+            4697,
+            275,
+            65,
+            "CC BY 4.0 (cite the Zenodo records that the pictures come from)",
+            "https://zenodo.org/record/3477412",
+            "the paper's own split: download=True, or unpack butterfly.zip of imageomics/Cambridge_butterfly (Hugging Face hub). Another selection by the rule of appendix D: the collection's CSV and its pictures",
+            "train/<species>/ and val/<species>/, or a .csv of the records and the pictures anywhere below the folder",
+            "a specimen is photographed from above and from below: a selection by appendix D keeps its pictures on one side of the split",
+        ),
+        DatasetCard(
+            "fish",
+            "iNaturalist 2021, ray-finned fishes",
+            45162,
+            1830,
+            183,
+            "non-commercial research and education, pictures may not be passed on; each has the licence that its photographer chose",
+            "https://github.com/visipedia/inat_comp/tree/master/2021",
+            "download=True fetches all 10,000 species (the training archive alone has 224 GB, the validation archive 8.4 GB); only the folders *_Animalia_Chordata_Actinopterygii_* are read, the others may be deleted",
+            "2021_train/ and 2021_valid/ (torchvision's names) or train/ and val/ (the archives'), with a folder a species",
+            "test is the competition's validation set: 10 photographs a species. Its page counts 45,166 training photographs, the paper 45,162",
+            published=45166,
+        ),
+    ]
+}
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-010
-CARDS |= {card.key: card for card in [
-    DatasetCard("dog", "Stanford Dogs", 12000, 8580, 120,
-        "non-commercial research and education (pictures from ImageNet)",
-        "http://vision.stanford.edu/aditya86/ImageNetDogs/",
-        "download=True, or unpack images.tar and lists.tar (reading the lists needs scipy)",
-        "stanford_dogs/ with Images/<breed>/*.jpg, train_list.mat, test_list.mat"),
-    DatasetCard("pet", "Oxford-IIIT Pet", 3680, 3669, 37,
-        "CC BY-SA 4.0",
-        "https://www.robots.ox.ac.uk/~vgg/data/pets/",
-        "download=True, or unpack images.tar.gz and annotations.tar.gz",
-        "oxford-iiit-pet/ with images/, annotations/trainval.txt, annotations/test.txt"),
-    DatasetCard("car", "Stanford Cars", 8144, 8041, 196,
-        "made for research; the page that stated its terms is offline",
-        "https://ai.stanford.edu/~jkrause/cars/car_dataset.html (offline)",
-        "download=True reads the copy tanganke/stanford_cars on the Hugging Face hub; the original archives are read as well (needs scipy)",
-        "stanford_cars/ with cars_train/, cars_test/, devkit/, cars_test_annos_withlabels.mat",
-        "archives from Kaggle often have cars_train/cars_train/: move the photographs up one folder"),
-    DatasetCard("craft", "FGVC-Aircraft, 100 variants", 3334, 3333, 100,
-        "non-commercial research, by courtesy of the photographers",
-        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-        "download=True, or unpack fgvc-aircraft-2013b.tar.gz (2.6 GB)",
-        "fgvc-aircraft-2013b/ with data/images/ and data/images_variant_train.txt, _val.txt, _test.txt",
-        "the paper trains on the split train alone; the 3,333 photographs of val are for validation. A banner at the foot of each photograph names its owner"),
-]}
+CARDS |= {
+    card.key: card
+    for card in [
+        DatasetCard(
+            "dog",
+            "Stanford Dogs",
+            12000,
+            8580,
+            120,
+            "non-commercial research and education (pictures from ImageNet)",
+            "http://vision.stanford.edu/aditya86/ImageNetDogs/",
+            "download=True, or unpack images.tar and lists.tar (reading the lists needs scipy)",
+            "stanford_dogs/ with Images/<breed>/*.jpg, train_list.mat, test_list.mat",
+        ),
+        DatasetCard(
+            "pet",
+            "Oxford-IIIT Pet",
+            3680,
+            3669,
+            37,
+            "CC BY-SA 4.0",
+            "https://www.robots.ox.ac.uk/~vgg/data/pets/",
+            "download=True, or unpack images.tar.gz and annotations.tar.gz",
+            "oxford-iiit-pet/ with images/, annotations/trainval.txt, annotations/test.txt",
+        ),
+        DatasetCard(
+            "car",
+            "Stanford Cars",
+            8144,
+            8041,
+            196,
+            "made for research; the page that stated its terms is offline",
+            "https://ai.stanford.edu/~jkrause/cars/car_dataset.html (offline)",
+            "download=True reads the copy tanganke/stanford_cars on the Hugging Face hub; the original archives are read as well (needs scipy)",
+            "stanford_cars/ with cars_train/, cars_test/, devkit/, cars_test_annos_withlabels.mat",
+            "archives from Kaggle often have cars_train/cars_train/: move the photographs up one folder",
+        ),
+        DatasetCard(
+            "craft",
+            "FGVC-Aircraft, 100 variants",
+            3334,
+            3333,
+            100,
+            "non-commercial research, by courtesy of the photographers",
+            "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+            "download=True, or unpack fgvc-aircraft-2013b.tar.gz (2.6 GB)",
+            "fgvc-aircraft-2013b/ with data/images/ and data/images_variant_train.txt, _val.txt, _test.txt",
+            "the paper trains on the split train alone; the 3,333 photographs of val are for validation. A banner at the foot of each photograph names its owner",
+        ),
+    ]
+}
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-011
 def dataset_card(
-    key: str, # bird, cub, bf, fish, dog, pet, car, craft or cub100
+    key: str,  # bird, cub, bf, fish, dog, pet, car, craft or cub100
 ) -> DatasetCard:
     "The card of a data set"
-    if key not in CARDS: raise ValueError(f"no data set is called {key!r}: expected one of {', '.join(CARDS)}. For your own photographs: intr_nb.data.photos.ImageFolders")
+    if key not in CARDS:
+        raise ValueError(
+            f"no data set is called {key!r}: expected one of {', '.join(CARDS)}. For your own photographs: intr_nb.data.photos.ImageFolders"
+        )
     return CARDS[key]
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-020
 def find_home(
-    card: DatasetCard, # which data set
-    root: str | Path, # the user's folder
-    names: list, # what the folder of the data set may be called; "" is `root` itself
-    needs: list, # files or folders that must lie in it
+    card: DatasetCard,  # which data set
+    root: str | Path,  # the user's folder
+    names: list,  # what the folder of the data set may be called; "" is `root` itself
+    needs: list,  # files or folders that must lie in it
 ) -> Path:
     "The data set's folder: one of `names` in `root`, or `root`"
     root = Path(root).expanduser()
     homes = [root / n for n in names]
     for home in homes:
-        if all((home / n).exists() for n in needs): return home.resolve()
-    if not root.is_dir(): found = "there is no such folder"
+        if all((home / n).exists() for n in needs):
+            return home.resolve()
+    if not root.is_dir():
+        found = "there is no such folder"
     else:
         home = next((h for h in homes if h.is_dir()), root)
         found = f"{str(home)!r} lacks {', '.join(n for n in needs if not (home / n).exists())}"
-    raise FileNotFoundError(f"no {card.name} in {str(root)!r}: {found}. To get it: {card.get}. Expected in that folder: {card.layout}. Terms: {card.terms}")
+    raise FileNotFoundError(
+        f"no {card.name} in {str(root)!r}: {found}. To get it: {card.get}. Expected in that folder: {card.layout}. Terms: {card.terms}"
+    )
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-023
 def gather(
-    home: Path, # the data set's folder
-    parts: dict, # "train", "valid", "test" -> (paths, labels)
-    class_names: list, # a name a class
-) -> dict: # "train", "valid", "test" -> `Photos`
+    home: Path,  # the data set's folder
+    parts: dict,  # "train", "valid", "test" -> (paths, labels)
+    class_names: list,  # a name a class
+) -> dict:  # "train", "valid", "test" -> `Photos`
     "`Photos` of each part"
-    return {part: Photos([Path(f).relative_to(home).as_posix() for f in files], list(labels), class_names, root=str(home)) for part, (files, labels) in parts.items()}
+    return {
+        part: Photos(
+            [Path(f).relative_to(home).as_posix() for f in files], list(labels), class_names, root=str(home)
+        )
+        for part, (files, labels) in parts.items()
+    }
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-026
 def divide(
-    photos: Photos, # all of a data set
-    parts: list, # "train", "valid" or "test", one a photograph
-) -> dict: # "train", "valid", "test" -> `Photos`
+    photos: Photos,  # all of a data set
+    parts: list,  # "train", "valid" or "test", one a photograph
+) -> dict:  # "train", "valid", "test" -> `Photos`
     "`Photos` of each part"
-    return {part: photos.subset([i for i, p in enumerate(parts) if p == part]) for part in ("train", "valid", "test") if part in parts}
+    return {
+        part: photos.subset([i for i, p in enumerate(parts) if p == part])
+        for part in ("train", "valid", "test")
+        if part in parts
+    }
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-029
 def present(
-    photos: Photos, # as listed
-) -> list: # of bool
+    photos: Photos,  # as listed
+) -> list:  # of bool
     "Which photographs are on disk"
-    if photos.opener: return [True] * len(photos)
+    if photos.opener:
+        return [True] * len(photos)
     paths = [Path(photos.name(i)) for i in range(len(photos))]
-    there = {folder: {f.name for f in folder.iterdir()} if folder.is_dir() else set() for folder in {p.parent for p in paths}}
+    there = {
+        folder: {f.name for f in folder.iterdir()} if folder.is_dir() else set()
+        for folder in {p.parent for p in paths}
+    }
     return [p.name in there[p.parent] for p in paths]
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-032
 def read_csv(
-    path: Path, # a table with a header
-) -> list: # a dict a row
+    path: Path,  # a table with a header
+) -> list:  # a dict a row
     "A CSV file"
-    with path.open(newline="", encoding="utf-8-sig") as f: return list(csv.DictReader(f))
+    with path.open(newline="", encoding="utf-8-sig") as f:
+        return list(csv.DictReader(f))
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-035
 @dataclass(repr=False)
 class Counts:
     "What was found of a data set, against its card"
-    card: DatasetCard # what to expect
-    found: dict # "train" and "test" -> photographs on disk
-    classes: int # classes with a training photograph on disk
-    missing: list # names of photographs that are listed, but not on disk
-    notes: list # what else a user should know
+
+    card: DatasetCard  # what to expect
+    found: dict  # "train" and "test" -> photographs on disk
+    classes: int  # classes with a training photograph on disk
+    missing: list  # names of photographs that are listed, but not on disk
+    notes: list  # what else a user should know
 
     @property
     def complete(self):
         "Whether all is there, by the paper's count or by the set's own page"
-        return self.found["train"] in (self.card.train, self.card.published) and (self.found["test"], self.classes) == (self.card.test, self.card.classes)
-    def rows(self): # (what, found, expected)
+        return self.found["train"] in (self.card.train, self.card.published) and (
+            self.found["test"],
+            self.classes,
+        ) == (self.card.test, self.card.classes)
+
+    def rows(self):  # (what, found, expected)
         "What was counted"
-        return [("training photographs", self.found["train"], self.card.train), ("test photographs", self.found["test"], self.card.test), ("classes", self.classes, self.card.classes)]
-    def lines(self): # list of str
+        return [
+            ("training photographs", self.found["train"], self.card.train),
+            ("test photographs", self.found["test"], self.card.test),
+            ("classes", self.classes, self.card.classes),
+        ]
+
+    def lines(self):  # list of str
         "What differs, what is missing, and the notes"
-        differs = [f"{found:,} {'of ' if found < expected else 'where there should be '}{expected:,} {what}" for what, found, expected in self.rows() if found != expected and not self.complete]
-        names = ", ".join(self.missing[:3]) + (f" and {len(self.missing) - 3:,} more" if len(self.missing) > 3 else "")
+        differs = [
+            f"{found:,} {'of ' if found < expected else 'where there should be '}{expected:,} {what}"
+            for what, found, expected in self.rows()
+            if found != expected and not self.complete
+        ]
+        names = ", ".join(self.missing[:3]) + (
+            f" and {len(self.missing) - 3:,} more" if len(self.missing) > 3 else ""
+        )
         return differs + [f"missing: {names}"] * bool(self.missing) + self.notes
-    def __repr__(self): return "\n".join([f"{self.card.name}: " + ("complete, as its card says" if self.complete else "not what its card says"), *(f"  {l}" for l in self.lines())])
+
+    def __repr__(self):
+        return "\n".join(
+            [
+                f"{self.card.name}: "
+                + ("complete, as its card says" if self.complete else "not what its card says"),
+                *(f"  {l}" for l in self.lines()),
+            ]
+        )
+
     def _repr_html_(self):
-        table = "".join(f"<tr><td style='text-align:left'>{what}</td><td>{found:,}</td><td>{expected:,}</td></tr>" for what, found, expected in self.rows())
+        table = "".join(
+            f"<tr><td style='text-align:left'>{what}</td><td>{found:,}</td><td>{expected:,}</td></tr>"
+            for what, found, expected in self.rows()
+        )
         said = "".join(f"<li>{html.escape(l)}</li>" for l in self.lines())
         return f"<table><caption><b>{html.escape(self.card.name)}</b></caption><tr><th></th><th>found</th><th>expected</th></tr>{table}</table><ul>{said}</ul>"
 
 # %% ../../nbs/data/04_dataset_cards.ipynb #01datasetcar-038
 def count(
-    key: str, # which data set
-    photos: dict, # "train", "valid", "test" -> `Photos`, as listed
-    notes: list = (), # what else a user should know
-) -> tuple[dict, Counts]: # the photographs that are on disk, and the counts
+    key: str,  # which data set
+    photos: dict,  # "train", "valid", "test" -> `Photos`, as listed
+    notes: list = (),  # what else a user should know
+) -> tuple[dict, Counts]:  # the photographs that are on disk, and the counts
     "Leave out what is not on disk, and compare the rest with the card"
     here = {part: present(p) for part, p in photos.items()}
-    there = {part: p if all(here[part]) else p.subset([i for i, h in enumerate(here[part]) if h]) for part, p in photos.items()}
+    there = {
+        part: p if all(here[part]) else p.subset([i for i, h in enumerate(here[part]) if h])
+        for part, p in photos.items()
+    }
     missing = [photos[part].files[i] for part in here for i, h in enumerate(here[part]) if not h]
     card = dataset_card(key)
     if not len(there["train"]) or not len(there["test"]):
-        why = "".join(f"; {w}" for w in [f"{len(missing):,} are listed, but not there, such as {name}" for name in missing[:1]] + list(notes))
-        raise FileNotFoundError(f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{why}. Expected there: {card.layout}")
-    return there, Counts(card, {part: len(p) for part, p in there.items()}, len(set(there["train"].labels)), missing, list(notes))
+        why = "".join(
+            f"; {w}"
+            for w in [f"{len(missing):,} are listed, but not there, such as {name}" for name in missing[:1]]
+            + list(notes)
+        )
+        raise FileNotFoundError(
+            f"{card.name}: {len(there['train']):,} training and {len(there['test']):,} test photographs below {str(photos['train'].root)!r}{why}. Expected there: {card.layout}"
+        )
+    return there, Counts(
+        card,
+        {part: len(p) for part, p in there.items()},
+        len(set(there["train"].labels)),
+        missing,
+        list(notes),
+    )

@@ -11,260 +11,427 @@ __all__ = ['PICTURES', 'COLUMNS', 'CALTECH', 'STANFORD', 'HUB', 'READERS', 'torc
 import warnings
 from collections import Counter
 from pathlib import Path
+
 import numpy as np
 import torchvision.datasets as tv
+
 from .cub import read_cub, read_cub100
 from .dataset_cards import CARDS, count, dataset_card, find_home, gather, read_csv
 from .photos import ImageFolders, Photos
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-009
 def torchvision_home(
-    key: str, # which data set
-    root: str | Path, # holds the folder `name`, or is it
-    name: str, # what torchvision calls the folder
-    needs: list, # files that must lie in it
+    key: str,  # which data set
+    root: str | Path,  # holds the folder `name`, or is it
+    name: str,  # what torchvision calls the folder
+    needs: list,  # files that must lie in it
 ) -> Path:
     "The folder that torchvision will read"
     home = find_home(CARDS[key], root, [name, ""], needs).resolve()
-    if home.name != name: raise FileNotFoundError(f"{str(home)!r} holds {CARDS[key].name}, but torchvision reads it from a folder called {name!r} only: rename it")
+    if home.name != name:
+        raise FileNotFoundError(
+            f"{str(home)!r} holds {CARDS[key].name}, but torchvision reads it from a folder called {name!r} only: rename it"
+        )
     return home
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-012
 def read_pet(
-    root: str | Path, # holds oxford-iiit-pet/, or is it
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds oxford-iiit-pet/, or is it
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "Oxford-IIIT Pet: trainval and test"
-    home = torchvision_home("pet", root, "oxford-iiit-pet", ["images", "annotations/trainval.txt", "annotations/test.txt"])
+    home = torchvision_home(
+        "pet", root, "oxford-iiit-pet", ["images", "annotations/trainval.txt", "annotations/test.txt"]
+    )
     sets = {"train": tv.OxfordIIITPet(home.parent, "trainval"), "test": tv.OxfordIIITPet(home.parent, "test")}
     return gather(home, {s: (d._images, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-016
 def read_craft(
-    root: str | Path, # holds fgvc-aircraft-2013b/, or is it
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds fgvc-aircraft-2013b/, or is it
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "FGVC-Aircraft by variant: train, val and test"
-    home = torchvision_home("craft", root, "fgvc-aircraft-2013b", ["data/images", "data/variants.txt", *(f"data/images_variant_{s}.txt" for s in ("train", "val", "test"))])
-    sets = {s: tv.FGVCAircraft(home.parent, t, "variant") for s, t in (("train", "train"), ("valid", "val"), ("test", "test"))}
+    home = torchvision_home(
+        "craft",
+        root,
+        "fgvc-aircraft-2013b",
+        [
+            "data/images",
+            "data/variants.txt",
+            *(f"data/images_variant_{s}.txt" for s in ("train", "val", "test")),
+        ],
+    )
+    sets = {
+        s: tv.FGVCAircraft(home.parent, t, "variant")
+        for s, t in (("train", "train"), ("valid", "val"), ("test", "test"))
+    }
     return gather(home, {s: (d._image_files, d._labels) for s, d in sets.items()}, sets["train"].classes), []
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-020
 def load_mat(
-    path: Path, # a .mat file
-) -> dict: # name -> array
+    path: Path,  # a .mat file
+) -> dict:  # name -> array
     "What a MATLAB file holds"
-    try: from scipy.io import loadmat
-    except ImportError as e: raise ImportError(f"{path.name} is a MATLAB file: to read it, pip install scipy") from e
+    try:
+        from scipy.io import loadmat
+    except ImportError as e:
+        raise ImportError(f"{path.name} is a MATLAB file: to read it, pip install scipy") from e
     return loadmat(path, squeeze_me=True)
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-021
 def read_car(
-    root: str | Path, # holds stanford_cars/, or is it
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds stanford_cars/, or is it
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "Stanford Cars: train and test"
-    home = torchvision_home("car", root, "stanford_cars", ["devkit/cars_meta.mat", "devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test"])
+    home = torchvision_home(
+        "car",
+        root,
+        "stanford_cars",
+        [
+            "devkit/cars_meta.mat",
+            "devkit/cars_train_annos.mat",
+            "cars_test_annos_withlabels.mat",
+            "cars_train",
+            "cars_test",
+        ],
+    )
     load_mat(home / "devkit/cars_meta.mat")
     sets = {s: tv.StanfordCars(home.parent, s) for s in ("train", "test")}
     return gather(home, {s: tuple(zip(*d._samples)) for s, d in sets.items()}, sets["train"].classes), []
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-026
 def read_dog(
-    root: str | Path, # holds Images/ and train_list.mat (or lists/train_list.mat), itself or in stanford_dogs/
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str
+    | Path,  # holds Images/ and train_list.mat (or lists/train_list.mat), itself or in stanford_dogs/
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "Stanford Dogs, split as its lists say"
     home = find_home(CARDS["dog"], root, ["stanford_dogs", "StanfordDogs", ""], ["Images"])
     lists = home / "lists" if (home / "lists").is_dir() else home
     find_home(CARDS["dog"], lists, [""], ["train_list.mat", "test_list.mat"])
     tables = {s: load_mat(lists / f"{s}_list.mat") for s in ("train", "test")}
-    parts = {s: ([home / "Images" / str(f) for f in np.atleast_1d(t["file_list"])], [int(l) - 1 for l in np.atleast_1d(t["labels"])]) for s, t in tables.items()}
-    breeds = {l: f.parent.name.partition("-")[2].replace("_", " ") for files, labels in parts.values() for f, l in zip(files, labels)}
+    parts = {
+        s: (
+            [home / "Images" / str(f) for f in np.atleast_1d(t["file_list"])],
+            [int(l) - 1 for l in np.atleast_1d(t["labels"])],
+        )
+        for s, t in tables.items()
+    }
+    breeds = {
+        l: f.parent.name.partition("-")[2].replace("_", " ")
+        for files, labels in parts.values()
+        for f, l in zip(files, labels)
+    }
     return gather(home, parts, [breeds.get(l, f"breed {l + 1}") for l in range(max(breeds) + 1)]), []
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-030
 PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
+
 def class_folders(
-    home: Path, # the data set's folder
-    parts: dict, # "train", "valid", "test" -> the folder's name
-    keep=lambda name: True, # name of a class's folder -> whether to read it
-    rename=lambda name: name, # name of a class's folder -> class
-) -> dict: # "train", "valid", "test" -> `Photos`
+    home: Path,  # the data set's folder
+    parts: dict,  # "train", "valid", "test" -> the folder's name
+    keep=lambda name: True,  # name of a class's folder -> whether to read it
+    rename=lambda name: name,  # name of a class's folder -> class
+) -> dict:  # "train", "valid", "test" -> `Photos`
     "A folder for each part, and in it a folder a class"
-    folders = {part: sorted(d for d in (home / name).iterdir() if d.is_dir() and keep(d.name)) for part, name in parts.items()}
+    folders = {
+        part: sorted(d for d in (home / name).iterdir() if d.is_dir() and keep(d.name))
+        for part, name in parts.items()
+    }
     names = sorted({rename(d.name) for ds in folders.values() for d in ds})
     number = {n: i for i, n in enumerate(names)}
-    rows = {part: [(f, number[rename(d.name)]) for d in ds for f in sorted(d.iterdir()) if f.suffix.lower() in PICTURES] for part, ds in folders.items()}
+    rows = {
+        part: [
+            (f, number[rename(d.name)])
+            for d in ds
+            for f in sorted(d.iterdir())
+            if f.suffix.lower() in PICTURES
+        ]
+        for part, ds in folders.items()
+    }
     return gather(home, {part: ([f for f, _ in r], [l for _, l in r]) for part, r in rows.items()}, names)
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-032
 def read_fish(
-    root: str | Path, # holds 2021_train/ and 2021_valid/, or train/ and val/
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds 2021_train/ and 2021_valid/, or train/ and val/
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "The ray-finned fishes of iNaturalist 2021: train, and val to test"
-    pairs = [("2021_train", "2021_valid"), ("train", "val"), ("2021_train_mini", "2021_valid"), ("train_mini", "val")]
+    pairs = [
+        ("2021_train", "2021_valid"),
+        ("train", "val"),
+        ("2021_train_mini", "2021_valid"),
+        ("train_mini", "val"),
+    ]
     root = Path(root).expanduser()
     train, test = next((p for p in pairs if all((root / f).is_dir() for f in p)), pairs[0])
     home = find_home(CARDS["fish"], root, [""], [train, test])
-    photos = class_folders(home, {"train": train, "test": test}, keep=lambda name: name.split("_")[1:4] == ["Animalia", "Chordata", "Actinopterygii"])
-    for p in photos.values(): p.class_names = [" ".join(n.split("_")[6:]) for n in p.class_names]
-    return photos, [f"{train} is the small training set, with 50 photographs a species; the paper trained on the full one"] * ("mini" in train)
+    photos = class_folders(
+        home,
+        {"train": train, "test": test},
+        keep=lambda name: name.split("_")[1:4] == ["Animalia", "Chordata", "Actinopterygii"],
+    )
+    for p in photos.values():
+        p.class_names = [" ".join(n.split("_")[6:]) for n in p.class_names]
+    return photos, [
+        f"{train} is the small training set, with 50 photographs a species; the paper trained on the full one"
+    ] * ("mini" in train)
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-035
 def read_bird(
-    root: str | Path, # holds train/, valid/ and test/
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds train/, valid/ and test/
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "Birds-525 with its own validation part"
-    def one_blank(name): return " ".join(name.split())
+
+    def one_blank(name):
+        return " ".join(name.split())
+
     home = find_home(CARDS["bird"], root, ["", "100-bird-species"], ["train", "valid", "test"])
     photos = class_folders(home, {s: s for s in ("train", "valid", "test")}, rename=one_blank)
     names = photos["train"].class_names
     known, extra = {one_blank(f) for p in photos.values() for f in p.files}, {part: [] for part in photos}
     for row in read_csv(home / "birds.csv") if (home / "birds.csv").exists() else []:
         part, name, file = (["", "", ""] + (row.get("filepaths") or "").replace("\\", "/").split("/"))[-3:]
-        if one_blank(f"{part}/{name}/{file}") not in known and part in photos and one_blank(name) in names: extra[part].append((f"{part}/{name}/{file}", names.index(one_blank(name))))
-    return {part: Photos(p.files + [f for f, _ in extra[part]], p.labels + [l for _, l in extra[part]], names, root=str(home)) for part, p in photos.items()}, []
+        if one_blank(f"{part}/{name}/{file}") not in known and part in photos and one_blank(name) in names:
+            extra[part].append((f"{part}/{name}/{file}", names.index(one_blank(name))))
+    return {
+        part: Photos(
+            p.files + [f for f, _ in extra[part]],
+            p.labels + [l for _, l in extra[part]],
+            names,
+            root=str(home),
+        )
+        for part, p in photos.items()
+    }, []
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-039
 def select_classes(
-    labels: list, # class of each image
-    specimens: list | None = None, # specimen of each image: its images stay on one side of the split; None: all differ
-    B: int = 20, # fewest images of a class
-    K: int = 3, # fewest test images of a class
-    M: int | None = None, # most training images of a class; None: 5 (B - K)
-    seed: int = 0, # of the draw
-) -> tuple[list, list]: # places of the training and of the test images
+    labels: list,  # class of each image
+    specimens: list
+    | None = None,  # specimen of each image: its images stay on one side of the split; None: all differ
+    B: int = 20,  # fewest images of a class
+    K: int = 3,  # fewest test images of a class
+    M: int | None = None,  # most training images of a class; None: 5 (B - K)
+    seed: int = 0,  # of the draw
+) -> tuple[list, list]:  # places of the training and of the test images
     "The selection of appendix D"
     M, rng, train, test = 5 * (B - K) if M is None else M, np.random.default_rng(seed), [], []
     specimens = list(range(len(labels))) if specimens is None else specimens
     for name, n in sorted(Counter(labels).items()):
         groups = {}
-        for i in (i for i, l in enumerate(labels) if l == name): groups.setdefault(specimens[i], []).append(i)
+        for i in (i for i, l in enumerate(labels) if l == name):
+            groups.setdefault(specimens[i], []).append(i)
         order = [list(groups.values())[g] for g in rng.permutation(len(groups))]
         apart = next((k for k in range(1, len(order)) if sum(map(len, order[:k])) >= K), None)
-        if n < B or apart is None: continue
+        if n < B or apart is None:
+            continue
         test += sum(order[:apart], [])
         train += sum(order[apart:], [])[:M]
     return sorted(train), sorted(test)
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-045
 def species_of(
-    taxon: str, # as in the records
-) -> str | None: # genus and species
+    taxon: str,  # as in the records
+) -> str | None:  # genus and species
     "The species that a taxonomic name states, or None"
     words = taxon.replace("_", " ").split()
     crossed = any(w.lower() in ("x", "×", "cross", "hybrid") for w in words)
-    return None if crossed or len(words) < 2 or not words[1].isalpha() or words[1] in ("sp", "spp", "ssp") else " ".join(words[:2])
+    return (
+        None
+        if crossed or len(words) < 2 or not words[1].isalpha() or words[1] in ("sp", "spp", "ssp")
+        else " ".join(words[:2])
+    )
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-047
-COLUMNS = {"species": ("species", "taxonomic_name", "taxon"), "file": ("filepath", "filename", "image_name", "image"), "specimen": ("camid", "cam_id", "specimen")}
+COLUMNS = {
+    "species": ("species", "taxonomic_name", "taxon"),
+    "file": ("filepath", "filename", "image_name", "image"),
+    "specimen": ("camid", "cam_id", "specimen"),
+}
+
 
 def read_records(
-    root: Path, # holds the collection's .csv, and its pictures somewhere below
-) -> tuple[list, list]: # (path, species, specimen) of each picture on disk; notes
+    root: Path,  # holds the collection's .csv, and its pictures somewhere below
+) -> tuple[list, list]:  # (path, species, specimen) of each picture on disk; notes
     "Records whose picture is on disk and whose species is named"
     on_disk, twice = {}, set()
     for p in sorted(p for p in root.rglob("*") if p.suffix.lower() in PICTURES):
-        if p.name.lower() in on_disk: twice.add(p.name.lower())
+        if p.name.lower() in on_disk:
+            twice.add(p.name.lower())
         on_disk[p.name.lower()] = on_disk[p.relative_to(root).as_posix().lower()] = p
     out, left, tables = {}, Counter(), sorted(root.glob("*.csv"))
     for table in tables:
         for row in read_csv(table):
             row = {k.strip().lower().replace(" ", "_"): (v or "").strip() for k, v in row.items() if k}
-            value = {what: next((row[c] for c in columns if row.get(c)), None) for what, columns in COLUMNS.items()}
+            value = {
+                what: next((row[c] for c in columns if row.get(c)), None) for what, columns in COLUMNS.items()
+            }
             if not any(c in row for c in COLUMNS["species"]) or not any(c in row for c in COLUMNS["file"]):
-                raise ValueError(f"{table.name} has the columns {', '.join(row)}: expected one of {COLUMNS['species']} and one of {COLUMNS['file']}")
-            path, species = (value["file"] or "").replace("\\", "/").lower(), species_of(value["species"] or "")
+                raise ValueError(
+                    f"{table.name} has the columns {', '.join(row)}: expected one of {COLUMNS['species']} and one of {COLUMNS['file']}"
+                )
+            path, species = (
+                (value["file"] or "").replace("\\", "/").lower(),
+                species_of(value["species"] or ""),
+            )
             name = path if path in on_disk else path.rsplit("/", 1)[-1]
-            if name not in on_disk: left["whose picture is not there, or is of no kind that is read (such as .CR2)"] += 1
-            elif name in twice: left["whose picture's name stands in two folders"] += 1
-            elif species is None: left["without a species (crosses, or no name)"] += 1
-            else: out[on_disk[name]] = (on_disk[name], species, value["specimen"] or name)
+            if name not in on_disk:
+                left["whose picture is not there, or is of no kind that is read (such as .CR2)"] += 1
+            elif name in twice:
+                left["whose picture's name stands in two folders"] += 1
+            elif species is None:
+                left["without a species (crosses, or no name)"] += 1
+            else:
+                out[on_disk[name]] = (on_disk[name], species, value["specimen"] or name)
     return list(out.values()), [f"{n:,} records {why} were left out" for why, n in left.items()]
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-049
 def read_bf(
-    root: str | Path, # holds train/ and val/, or the collection's .csv and pictures
-    seed: int = 0, # of the selection from a .csv
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    root: str | Path,  # holds train/ and val/, or the collection's .csv and pictures
+    seed: int = 0,  # of the selection from a .csv
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "Cambridge butterflies: the authors' split, or appendix D's selection from the collection"
     root = Path(root).expanduser()
     for home in (root, *root.glob("*/"), *root.glob("*/*/")):
         test = next((t for t in ("val", "test") if (home / t).is_dir()), None)
-        if test and (home / "train").is_dir(): return class_folders(home, {"train": "train", "test": test}), []
-    if not list(root.glob("*.csv")): find_home(CARDS["bf"], root, [""], ["train", "val"])
+        if test and (home / "train").is_dir():
+            return class_folders(home, {"train": "train", "test": test}), []
+    if not list(root.glob("*.csv")):
+        find_home(CARDS["bf"], root, [""], ["train", "val"])
     rows, notes = read_records(root)
-    train, test = select_classes([species for _, species, _ in rows], [specimen for _, _, specimen in rows], seed=seed)
+    train, test = select_classes(
+        [species for _, species, _ in rows], [specimen for _, _, specimen in rows], seed=seed
+    )
     names = sorted({rows[i][1] for i in train})
-    parts = {s: ([rows[i][0] for i in places], [names.index(rows[i][1]) for i in places]) for s, places in (("train", train), ("test", test))}
-    return gather(root, parts, names), notes + [f"selected by appendix D (B = 20, K = 3, seed {seed}) from {len(rows):,} pictures; the paper's own selection is butterfly.zip"]
+    parts = {
+        s: ([rows[i][0] for i in places], [names.index(rows[i][1]) for i in places])
+        for s, places in (("train", train), ("test", test))
+    }
+    return gather(root, parts, names), notes + [
+        f"selected by appendix D (B = 20, K = 3, seed {seed}) from {len(rows):,} pictures; the paper's own selection is butterfly.zip"
+    ]
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-053
 def read_hub(
-    data, # dict of `datasets.Dataset` with the columns image and label, such as a `DatasetDict`
-) -> tuple[dict, list]: # "train", "valid", "test" -> `Photos`; notes
+    data,  # dict of `datasets.Dataset` with the columns image and label, such as a `DatasetDict`
+) -> tuple[dict, list]:  # "train", "valid", "test" -> `Photos`; notes
     "A copy of a data set on the hub"
-    photos = ImageFolders.from_dataset({part: d for part, d in data.items() if part in ("train", "validation", "valid", "val", "test")}, valid=0).parts()
-    if not {"train", "test"} <= set(photos): raise ValueError(f"this dict has the parts {', '.join(data)}: expected train and test")
+    photos = ImageFolders.from_dataset(
+        {part: d for part, d in data.items() if part in ("train", "validation", "valid", "val", "test")},
+        valid=0,
+    ).parts()
+    if not {"train", "test"} <= set(photos):
+        raise ValueError(f"this dict has the parts {', '.join(data)}: expected train and test")
     spelled = [" ".join(n.split()) for n in photos["train"].class_names]
     names = list(dict.fromkeys(spelled))
-    for p in photos.values(): p.labels, p.class_names = [names.index(spelled[l]) for l in p.labels], names
+    for p in photos.values():
+        p.labels, p.class_names = [names.index(spelled[l]) for l in p.labels], names
     return photos, ["read from a copy on the hub: without points and boxes"]
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-057
-CALTECH, STANFORD = "https://data.caltech.edu/records/65de6-vp158/files/", "http://vision.stanford.edu/aditya86/ImageNetDogs/"
+CALTECH, STANFORD = (
+    "https://data.caltech.edu/records/65de6-vp158/files/",
+    "http://vision.stanford.edu/aditya86/ImageNetDogs/",
+)
 HUB = {"bird": "yashikota/birds-525-species-image-classification", "car": "tanganke/stanford_cars"}
 
+
 def fetch(
-    key: str, # which data set
-    root: Path, # where it goes
-): # `root`, or a `datasets.DatasetDict`
+    key: str,  # which data set
+    root: Path,  # where it goes
+):  # `root`, or a `datasets.DatasetDict`
     "Download a data set"
-    if key == "pet": tv.OxfordIIITPet(root, download=True)
-    elif key == "craft": tv.FGVCAircraft(root, download=True)
+    if key == "pet":
+        tv.OxfordIIITPet(root, download=True)
+    elif key == "craft":
+        tv.FGVCAircraft(root, download=True)
     elif key == "fish":
-        for version in ("2021_valid", "2021_train"): tv.INaturalist(root, version, download=True)
-    elif key == "cub": tv.utils.download_and_extract_archive(CALTECH + "CUB_200_2011.tgz", root, md5="97eceeb196236b17998738112f37df78")
+        for version in ("2021_valid", "2021_train"):
+            tv.INaturalist(root, version, download=True)
+    elif key == "cub":
+        tv.utils.download_and_extract_archive(
+            CALTECH + "CUB_200_2011.tgz", root, md5="97eceeb196236b17998738112f37df78"
+        )
     elif key == "dog":
-        for file in ("images.tar", "lists.tar"): tv.utils.download_and_extract_archive(STANFORD + file, root / "stanford_dogs")
+        for file in ("images.tar", "lists.tar"):
+            tv.utils.download_and_extract_archive(STANFORD + file, root / "stanford_dogs")
     elif key in (*HUB, "bf"):
-        try: import datasets, huggingface_hub
-        except ImportError as e: raise ImportError(f'downloading {CARDS[key].name} needs the datasets library: pip install "intr_nb[labs]"') from e
-        if key in HUB: return datasets.load_dataset(HUB[key], cache_dir=str(root))
-        tv.utils.extract_archive(huggingface_hub.hf_hub_download("imageomics/Cambridge_butterfly", "butterfly.zip", repo_type="dataset", local_dir=root), str(root))
-    else: raise ValueError(f"{CARDS[key].name} can't be downloaded from here: {CARDS[key].get}")
+        try:
+            import datasets
+            import huggingface_hub
+        except ImportError as e:
+            raise ImportError(
+                f'downloading {CARDS[key].name} needs the datasets library: pip install "intr_nb[labs]"'
+            ) from e
+        if key in HUB:
+            return datasets.load_dataset(HUB[key], cache_dir=str(root))
+        tv.utils.extract_archive(
+            huggingface_hub.hf_hub_download(
+                "imageomics/Cambridge_butterfly", "butterfly.zip", repo_type="dataset", local_dir=root
+            ),
+            str(root),
+        )
+    else:
+        raise ValueError(f"{CARDS[key].name} can't be downloaded from here: {CARDS[key].get}")
     return root
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-059
 class FineGrained(ImageFolders):
     "A data set of the paper: what `ImageFolders` has, the `card`, and `counts` of what was found"
+
     card = counts = None
-    def __repr__(self): return "\n".join([str(self.counts), *(f"  {part}: {p}" for part, p in self.parts().items())])
-    def _repr_html_(self): return self.counts._repr_html_()
+
+    def __repr__(self):
+        return "\n".join([str(self.counts), *(f"  {part}: {p}" for part, p in self.parts().items())])
+
+    def _repr_html_(self):
+        return self.counts._repr_html_()
 
 # %% ../../nbs/data/06_finegrained.ipynb #01finegraine-061
-READERS = dict(bird=read_bird, cub=read_cub, bf=read_bf, fish=read_fish, dog=read_dog, pet=read_pet, car=read_car, craft=read_craft, cub100=read_cub100)
+READERS = dict(
+    bird=read_bird,
+    cub=read_cub,
+    bf=read_bf,
+    fish=read_fish,
+    dog=read_dog,
+    pet=read_pet,
+    car=read_car,
+    craft=read_craft,
+    cub100=read_cub100,
+)
+
 
 def load_finegrained(
-    key: str, # bird, cub, bf, fish, dog, pet, car, craft or cub100
-    root, # folder that holds it (`dataset_card(key)` says how), or a `datasets.DatasetDict` from the hub
-    transforms: tuple | None = None, # for training, for evaluation; None: `square_transforms(224)`
-    valid: float | None = None, # share of the training photographs; None: the set's own validation part, if it has one; 0: none
-    seed: int = 0, # of the share, and of the butterflies' selection
-    download: bool = False, # fetch what is not there
-    on_error: str = "raise", # at a photograph that can't be read; "skip" opens all of them now and leaves those out
+    key: str,  # bird, cub, bf, fish, dog, pet, car, craft or cub100
+    root,  # folder that holds it (`dataset_card(key)` says how), or a `datasets.DatasetDict` from the hub
+    transforms: tuple | None = None,  # for training, for evaluation; None: `square_transforms(224)`
+    valid: float
+    | None = None,  # share of the training photographs; None: the set's own validation part, if it has one; 0: none
+    seed: int = 0,  # of the share, and of the butterflies' selection
+    download: bool = False,  # fetch what is not there
+    on_error: str = "raise",  # at a photograph that can't be read; "skip" opens all of them now and leaves those out
 ) -> FineGrained:
     "A data set of the paper, from the folder that its makers ship"
     card, more = dataset_card(key), {"seed": seed} if key == "bf" else {}
-    if valid is not None and not 0 <= valid < 1: raise ValueError(f"valid={valid!r}: expected a share of the training photographs from 0 to below 1, or None for the set's own validation part")
-    if hasattr(root, "items"): photos, notes = read_hub(root)
+    if valid is not None and not 0 <= valid < 1:
+        raise ValueError(
+            f"valid={valid!r}: expected a share of the training photographs from 0 to below 1, or None for the set's own validation part"
+        )
+    if hasattr(root, "items"):
+        photos, notes = read_hub(root)
     else:
-        try: photos, notes = READERS[key](root, **more)
+        try:
+            photos, notes = READERS[key](root, **more)
         except FileNotFoundError:
-            if not download: raise
+            if not download:
+                raise
             got = fetch(key, Path(root).expanduser())
             photos, notes = read_hub(got) if hasattr(got, "items") else READERS[key](got, **more)
     photos, counts = count(key, photos, notes)
-    if valid is not None: photos.pop("valid", None)
-    data = FineGrained.from_photos(photos, transforms=transforms, valid=valid or 0, seed=seed, on_error=on_error, notes=counts.lines())
+    if valid is not None:
+        photos.pop("valid", None)
+    data = FineGrained.from_photos(
+        photos, transforms=transforms, valid=valid or 0, seed=seed, on_error=on_error, notes=counts.lines()
+    )
     data.card, data.counts = card, counts
-    if not counts.complete: warnings.warn(f"{key}: {'; '.join(counts.lines())}", stacklevel=2)
+    if not counts.complete:
+        warnings.warn(f"{key}: {'; '.join(counts.lines())}", stacklevel=2)
     return data

@@ -8,93 +8,155 @@ __all__ = ['pick', 'below', 'read_photo', 'reason', 'Photos', 'check_lengths', '
            'without_unreadable', 'fault', 'make_report']
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-003
-import copy, difflib, functools, hashlib, html, os
+import copy
+import difflib
+import functools
+import hashlib
+import html
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
-from .birds import progress_bar
+
 from ..core.images import to_rgb, to_tensor
+from .birds import progress_bar
 from .readers import few, plain, read_csv, read_dataset, read_folders
 from .transforms import carry, pipeline, square_transforms
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-010
 def pick(
-    names: list, # a name for each photograph, the same on every machine
-    labels: list, # a label for each
-    share: float, # of every class, 0 or more, less than 1
-    seed: int = 0, # another seed picks others
-) -> set: # of places in `names`
+    names: list,  # a name for each photograph, the same on every machine
+    labels: list,  # a label for each
+    share: float,  # of every class, 0 or more, less than 1
+    seed: int = 0,  # another seed picks others
+) -> set:  # of places in `names`
     "A share of every class, at least one of two photographs and never all of them"
-    if not 0 <= share < 1: raise ValueError(f"share is {share}: expected 0 or more and less than 1, such as 0.2 for a fifth of every class")
+    if not 0 <= share < 1:
+        raise ValueError(
+            f"share is {share}: expected 0 or more and less than 1, such as 0.2 for a fifth of every class"
+        )
     classes = {}
-    for i, label in enumerate(labels): classes.setdefault(label, []).append(i)
-    def chance(i): return hashlib.blake2b(f"{seed}/{plain(names[i])}".encode("utf-8", "surrogateescape")).digest()
-    def count(n): return min(max(round(n * share), 1), n - 1) if share else 0
-    return {i for places in classes.values() for i in sorted(places, key=chance)[:count(len(places))]}
+    for i, label in enumerate(labels):
+        classes.setdefault(label, []).append(i)
+
+    def chance(i):
+        return hashlib.blake2b(f"{seed}/{plain(names[i])}".encode("utf-8", "surrogateescape")).digest()
+
+    def count(n):
+        return min(max(round(n * share), 1), n - 1) if share else 0
+
+    return {i for places in classes.values() for i in sorted(places, key=chance)[: count(len(places))]}
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-011
 def below(
-    files, # list of str
-): # list of str
+    files,  # list of str
+):  # list of str
     "Whole paths from the folder that they share, so that it doesn't matter where that lies"
-    if not files or not all(map(os.path.isabs, files)): return files
+    if not files or not all(map(os.path.isabs, files)):
+        return files
     return [os.path.relpath(f, os.path.commonpath([os.path.dirname(f) for f in files])) for f in files]
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-016
 def read_photo(
-    name, # path, or a name for messages
-    opener=None, # function without arguments that gives the picture; None: the file is opened
-): # (H, W, 3) uint8
+    name,  # path, or a name for messages
+    opener=None,  # function without arguments that gives the picture; None: the file is opened
+):  # (H, W, 3) uint8
     "A photograph's pixels"
     try:
-        if opener is not None: return to_rgb(opener())
-        with Image.open(name) as picture: return to_rgb(picture)
-    except Exception as e: raise ValueError(f"can't read {str(name)!r}: {reason(e)}. Mend it, remove it, or leave such files out with on_error=\"skip\"") from e
+        if opener is not None:
+            return to_rgb(opener())
+        with Image.open(name) as picture:
+            return to_rgb(picture)
+    except Exception as e:
+        raise ValueError(
+            f"can't read {str(name)!r}: {reason(e)}. Mend it, remove it, or leave such files out with on_error=\"skip\""
+        ) from e
+
 
 def reason(
-    e, # exception
-): # str
+    e,  # exception
+):  # str
     "What a reader's exception means"
-    if isinstance(e, Image.UnidentifiedImageError): return "not an image, or of a kind that Pillow doesn't know"
-    if isinstance(e, FileNotFoundError): return "no such file"
-    if "truncated" in str(e): return f"the file ends too early, copy it again ({e})"
+    if isinstance(e, Image.UnidentifiedImageError):
+        return "not an image, or of a kind that Pillow doesn't know"
+    if isinstance(e, FileNotFoundError):
+        return "no such file"
+    if "truncated" in str(e):
+        return f"the file ends too early, copy it again ({e})"
     return str(e) or type(e).__name__
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-022
 class Photos(torch.utils.data.Dataset):
     "Labelled photographs, opened when they are asked for"
-    def __init__(self,
-        files, # list of paths
-        labels, # list of int, places in `class_names`
-        class_names, # list of str
-        transform=None, # PIL picture -> tensor; None: `to_tensor`, in its own size
-        *, root=None, # folder that the paths start from
-        points=None, # (n, P, 3): x, y, visible, in pixels of the upright picture
-        point_names=None, # P names
-        boxes=None, # (n, 4): x0, y0, x1, y1, in pixels of the upright picture
-        attributes=None, # (n, A) numbers
-        attribute_names=None, # A names
-        opener=None, # place in `files` -> picture; `files` are only names then
+
+    def __init__(
+        self,
+        files,  # list of paths
+        labels,  # list of int, places in `class_names`
+        class_names,  # list of str
+        transform=None,  # PIL picture -> tensor; None: `to_tensor`, in its own size
+        *,
+        root=None,  # folder that the paths start from
+        points=None,  # (n, P, 3): x, y, visible, in pixels of the upright picture
+        point_names=None,  # P names
+        boxes=None,  # (n, 4): x0, y0, x1, y1, in pixels of the upright picture
+        attributes=None,  # (n, A) numbers
+        attribute_names=None,  # A names
+        opener=None,  # place in `files` -> picture; `files` are only names then
     ):
-        self.files, self.labels, self.class_names = [str(f) for f in files], [int(l) for l in labels], [str(c) for c in class_names]
-        self.transform, self.root, self.opener, self.rows = transform, root, opener, list(range(len(self.files)))
-        self.points, self.boxes, self.attributes = (None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes))
-        self.point_names, self.attribute_names = point_names, attribute_names; check_lengths(self)
-    def __len__(self): return len(self.files)
-    def __repr__(self): return f"Photos: {len(self)} of {len(self.class_names)} classes"
-    def name(self, i): "The file of photograph `i`"; return self.files[i] if self.opener or self.root is None else os.path.join(self.root, self.files[i])
+        self.files, self.labels, self.class_names = (
+            [str(f) for f in files],
+            [int(l) for l in labels],
+            [str(c) for c in class_names],
+        )
+        self.transform, self.root, self.opener, self.rows = (
+            transform,
+            root,
+            opener,
+            list(range(len(self.files))),
+        )
+        self.points, self.boxes, self.attributes = (
+            None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes)
+        )
+        self.point_names, self.attribute_names = point_names, attribute_names
+        check_lengths(self)
+
+    def __len__(self):
+        return len(self.files)
+
+    def __repr__(self):
+        return f"Photos: {len(self)} of {len(self.class_names)} classes"
+
+    def name(self, i):
+        "The file of photograph `i`"
+        return self.files[i] if self.opener or self.root is None else os.path.join(self.root, self.files[i])
+
     def image(self, i):
         "Photograph `i` as (H, W, 3) uint8"
-        if not -len(self) <= i < len(self): raise IndexError(f"photograph {i}: there are {len(self)}, numbered from 0")
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"photograph {i}: there are {len(self)}, numbered from 0")
         return read_photo(self.name(i), self.opener and functools.partial(self.opener, self.rows[i]))
-    def __getitem__(self, i): return (self.transform or to_tensor)(Image.fromarray(self.image(i))), self.labels[i]
-    def sample(self, i): "Photograph `i` with its points and box, all transformed: a dict"; return transformed(self, i)
-    def with_transform(self, transform): "The same photographs, transformed in another way"; return vary(self, transform=transform)
-    def subset(self, indices): "The photographs with these numbers (or a mask), in this order"; return take(self, indices)
-    def split(self, share=.2, seed=0):
+
+    def __getitem__(self, i):
+        return (self.transform or to_tensor)(Image.fromarray(self.image(i))), self.labels[i]
+
+    def sample(self, i):
+        "Photograph `i` with its points and box, all transformed: a dict"
+        return transformed(self, i)
+
+    def with_transform(self, transform):
+        "The same photographs, transformed in another way"
+        return vary(self, transform=transform)
+
+    def subset(self, indices):
+        "The photographs with these numbers (or a mask), in this order"
+        return take(self, indices)
+
+    def split(self, share=0.2, seed=0):
         "Two `Photos`: what is left, and `share` of every class"
         picked = pick(below(self.files), self.labels, share, seed)
         return self.subset([i for i in range(len(self)) if i not in picked]), self.subset(sorted(picked))
@@ -105,217 +167,416 @@ def check_lengths(photos):
     n, classes = len(photos.files), len(photos.class_names)
     for what in ("labels", "points", "boxes", "attributes"):
         rows = getattr(photos, what)
-        if rows is not None and len(rows) != n: raise ValueError(f"{what}: {len(rows)} for {n} photographs; expected one for each")
+        if rows is not None and len(rows) != n:
+            raise ValueError(f"{what}: {len(rows)} for {n} photographs; expected one for each")
     for what, shape in ("points", (n, -1, 3)), ("boxes", (n, 4)):
         rows = getattr(photos, what)
-        if rows is not None and (rows.ndim != len(shape) or rows.shape[-1] != shape[-1]): raise ValueError(f"{what} of shape {rows.shape}: expected {str(shape).replace('-1', 'P')}")
+        if rows is not None and (rows.ndim != len(shape) or rows.shape[-1] != shape[-1]):
+            raise ValueError(f"{what} of shape {rows.shape}: expected {str(shape).replace('-1', 'P')}")
     for i, label in enumerate(photos.labels):
-        if not 0 <= label < classes: raise ValueError(f"{photos.name(i)!r} has label {label}: expected 0 to {classes - 1}, a place in class_names")
+        if not 0 <= label < classes:
+            raise ValueError(
+                f"{photos.name(i)!r} has label {label}: expected 0 to {classes - 1}, a place in class_names"
+            )
+
 
 def vary(photos, **changes):
     "The same photographs with other attributes"
     new = copy.copy(photos)
-    for k, v in changes.items(): setattr(new, k, v)
+    for k, v in changes.items():
+        setattr(new, k, v)
     return new
+
 
 def take(photos, indices):
     "The photographs with these numbers (or a mask), in this order"
     chosen = np.asarray(indices)
     chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
     lists = {k: [getattr(photos, k)[i] for i in chosen] for k in ("files", "labels", "rows")}
-    return vary(photos, **lists, **{k: getattr(photos, k)[chosen] for k in ("points", "boxes", "attributes") if getattr(photos, k) is not None})
+    return vary(
+        photos,
+        **lists,
+        **{
+            k: getattr(photos, k)[chosen]
+            for k in ("points", "boxes", "attributes")
+            if getattr(photos, k) is not None
+        },
+    )
+
 
 def transformed(photos, i):
     "Photograph `i` with its points and box, all transformed: image (3, h, w), label, points (P, 3) or None, boxes (4,) or None"
     points, boxes = (None if a is None else a[i] for a in (photos.points, photos.boxes))
-    out = carry(photos.transform or pipeline(), photos.image(i), points, None if boxes is None else boxes[None])
-    return dict(image=out["image"], label=photos.labels[i], points=out["points"], boxes=None if boxes is None else out["boxes"][0])
+    out = carry(
+        photos.transform or pipeline(), photos.image(i), points, None if boxes is None else boxes[None]
+    )
+    return dict(
+        image=out["image"],
+        label=photos.labels[i],
+        points=out["points"],
+        boxes=None if boxes is None else out["boxes"][0],
+    )
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-032
 def number_classes(
-    listed, # dict: part -> list of (file, class)
-    names=None, # the classes in an order of their own, if they have one
-    root=None, # folder that the files start from
-): # dict: part -> `Photos`
+    listed,  # dict: part -> list of (file, class)
+    names=None,  # the classes in an order of their own, if they have one
+    root=None,  # folder that the files start from
+):  # dict: part -> `Photos`
     "`Photos` for every part, their classes numbered alike"
-    if not {"train", "all"} & set(listed): raise ValueError(f"there are photographs for {few(listed) or 'nothing'}, none to train with: expected some for train")
+    if not {"train", "all"} & set(listed):
+        raise ValueError(
+            f"there are photographs for {few(listed) or 'nothing'}, none to train with: expected some for train"
+        )
     found = {c for _, c in listed.get("train", listed.get("all", []))}
     class_names = names or sorted(found, key=lambda c: (0, int(c), "") if c.isdecimal() else (1, 0, c))
-    if len(found) < 2: raise ValueError(f"found {len(found)} classes of photographs ({few(class_names) or 'none'}) where two are needed. Is this the folder that holds a folder per class, or the one above or below it?")
+    if len(found) < 2:
+        raise ValueError(
+            f"found {len(found)} classes of photographs ({few(class_names) or 'none'}) where two are needed. Is this the folder that holds a folder per class, or the one above or below it?"
+        )
     for part, rows in listed.items():
         for c in sorted({c for _, c in rows} - set(class_names)):
             close = difflib.get_close_matches(c, class_names, 1)
-            raise ValueError(f"{part} has a class {c!r} of which there are no training photographs" + (f": is it {close[0]!r}?" if close else "; add some, or remove it"))
+            raise ValueError(
+                f"{part} has a class {c!r} of which there are no training photographs"
+                + (f": is it {close[0]!r}?" if close else "; add some, or remove it")
+            )
     number = {c: i for i, c in enumerate(class_names)}
-    return {part: Photos([f for f, _ in rows], [number[c] for _, c in rows], class_names, root=root) for part, rows in listed.items()}
+    return {
+        part: Photos([f for f, _ in rows], [number[c] for _, c in rows], class_names, root=root)
+        for part, rows in listed.items()
+    }
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-036
 def look(
-    photos, # `Photos`
-    progress=True, # show a bar if it takes more than a second
-): # list of (height, width, hash), or of str: why a photograph can't be read
+    photos,  # `Photos`
+    progress=True,  # show a bar if it takes more than a second
+):  # list of (height, width, hash), or of str: why a photograph can't be read
     "Open every photograph once"
+
     def one(i):
-        try: pixels = photos.image(i)
-        except ValueError as e: return reason(e.__cause__ or e)
+        try:
+            pixels = photos.image(i)
+        except ValueError as e:
+            return reason(e.__cause__ or e)
         return (*pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
-    with ThreadPoolExecutor() as pool: return list(progress_bar(pool.map(one, range(len(photos))), "looking", len(photos), unit="photo", delay=1, disable=not progress))
+
+    with ThreadPoolExecutor() as pool:
+        return list(
+            progress_bar(
+                pool.map(one, range(len(photos))),
+                "looking",
+                len(photos),
+                unit="photo",
+                delay=1,
+                disable=not progress,
+            )
+        )
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-039
 @dataclass
 class Report:
     "What there is, and what is wrong with it"
-    class_names: list # of str
-    counts: dict # part -> (C,) array: photographs of every class
-    sizes: np.ndarray # (n, 2) height and width of all that can be read
-    duplicates: list # of lists of (part, class, file): the same picture, two or more times
-    unreadable: list # of (file, reason)
-    notes: list # of str: what was left out, or looks odd
-    left_out: int = 0 # how many of the unreadable are in no part
+
+    class_names: list  # of str
+    counts: dict  # part -> (C,) array: photographs of every class
+    sizes: np.ndarray  # (n, 2) height and width of all that can be read
+    duplicates: list  # of lists of (part, class, file): the same picture, two or more times
+    unreadable: list  # of (file, reason)
+    notes: list  # of str: what was left out, or looks odd
+    left_out: int = 0  # how many of the unreadable are in no part
 
     @property
-    def across(self): "Pictures that lie in more than one part: validation and test should know none from training"; return [g for g in self.duplicates if len({p for p, _, _ in g}) > 1]
+    def across(self):
+        "Pictures that lie in more than one part: validation and test should know none from training"
+        return [g for g in self.duplicates if len({p for p, _, _ in g}) > 1]
+
     @property
-    def contradictory(self): "Pictures that have more than one class"; return [g for g in self.duplicates if len({c for _, c, _ in g}) > 1]
-    def lines(self): "The report as (heading, text, details)"; return report_lines(self)
-    def __repr__(self): return as_text(self.lines())
-    def _repr_html_(self): return as_table(self.lines())
+    def contradictory(self):
+        "Pictures that have more than one class"
+        return [g for g in self.duplicates if len({c for _, c, _ in g}) > 1]
+
+    def lines(self):
+        "The report as (heading, text, details)"
+        return report_lines(self)
+
+    def __repr__(self):
+        return as_text(self.lines())
+
+    def _repr_html_(self):
+        return as_table(self.lines())
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-040
 def report_lines(
-    r, # `Report`
-): # list of (heading, text, list of str)
+    r,  # `Report`
+):  # list of (heading, text, list of str)
     "What a report says, part by part"
-    def same(groups): return [" = ".join(f"{f} ({p}, {c})" for p, c, f in g) for g in groups]
+
+    def same(groups):
+        return [" = ".join(f"{f} ({p}, {c})" for p, c, f in g) for g in groups]
+
     out = count_lines(r.class_names, r.counts)
     if len(r.sizes):
         (h0, w0), (h1, w1), (h2, w2) = (np.percentile(r.sizes, q, axis=0).astype(int) for q in (0, 50, 100))
-        out.append(("sizes", f"width {w0} to {w2} pixels (median {w1}), height {h0} to {h2} (median {h1})", []))
-    out.append(("unreadable", f"{len(r.unreadable)}" + ": mend or remove them, or leave them out with on_error=\"skip\"" * (len(r.unreadable) > r.left_out), [f"{f}: {why}" for f, why in r.unreadable]))
-    out.append(("the same picture in two parts", f"{len(r.across)}" + (": remove one of each, since these are not test but memory" if r.across else ""), same(r.across)))
-    if r.contradictory: out.append(("the same picture in two classes", f"{len(r.contradictory)}: one of the labels is wrong", same(r.contradictory)))
-    if extra := len(r.duplicates) - len([g for g in r.duplicates if g in r.across or g in r.contradictory]): out.append(("the same picture twice in a class", str(extra), same(g for g in r.duplicates if g not in r.across and g not in r.contradictory)))
+        out.append(
+            ("sizes", f"width {w0} to {w2} pixels (median {w1}), height {h0} to {h2} (median {h1})", [])
+        )
+    out.append(
+        (
+            "unreadable",
+            f"{len(r.unreadable)}"
+            + ": mend or remove them, or leave them out with on_error=\"skip\""
+            * (len(r.unreadable) > r.left_out),
+            [f"{f}: {why}" for f, why in r.unreadable],
+        )
+    )
+    out.append(
+        (
+            "the same picture in two parts",
+            f"{len(r.across)}"
+            + (": remove one of each, since these are not test but memory" if r.across else ""),
+            same(r.across),
+        )
+    )
+    if r.contradictory:
+        out.append(
+            (
+                "the same picture in two classes",
+                f"{len(r.contradictory)}: one of the labels is wrong",
+                same(r.contradictory),
+            )
+        )
+    if extra := len(r.duplicates) - len([g for g in r.duplicates if g in r.across or g in r.contradictory]):
+        out.append(
+            (
+                "the same picture twice in a class",
+                str(extra),
+                same(g for g in r.duplicates if g not in r.across and g not in r.contradictory),
+            )
+        )
     return out + [("note", n, []) for n in r.notes]
 
+
 def count_lines(
-    class_names, # list of str
-    counts, # dict: part -> (C,) array
-): # list of (heading, text, list of str)
+    class_names,  # list of str
+    counts,  # dict: part -> (C,) array
+):  # list of (heading, text, list of str)
     "How many photographs there are of how many classes, and of which there are few"
-    every = [f"{c}: " + ", ".join(f"{n[i]} {p}" for p, n in counts.items()) for i, c in enumerate(class_names)]
-    out = [("photographs", ", ".join(f"{n.sum()} {p}" for p, n in counts.items()), []), ("classes", str(len(class_names)), every)]
+    every = [
+        f"{c}: " + ", ".join(f"{n[i]} {p}" for p, n in counts.items()) for i, c in enumerate(class_names)
+    ]
+    out = [
+        ("photographs", ", ".join(f"{n.sum()} {p}" for p, n in counts.items()), []),
+        ("classes", str(len(class_names)), every),
+    ]
     few_of = [f"{c} ({n})" for c, n in zip(class_names, counts["train"]) if n < 5]
-    if few_of: out.append(("fewer than 5 to train with", few(few_of, 12), []))
+    if few_of:
+        out.append(("fewer than 5 to train with", few(few_of, 12), []))
     for p in ("valid", "test"):
         none = [c for c, n in zip(class_names, counts.get(p, [])) if n == 0]
-        if none: out.append((f"none in {p}", few(none, 12), []))
+        if none:
+            out.append((f"none in {p}", few(none, 12), []))
     return out
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-043
 def as_text(
-    lines, # list of (heading, text, list of str)
-): # str
+    lines,  # list of (heading, text, list of str)
+):  # str
     "Lines for a terminal, with the first few details"
-    text = "\n".join(f"{head}: {text}" + "".join(f"\n    {d}" for d in details[:5]) + (f"\n    and {len(details) - 5} more" if len(details) > 5 else "") for head, text, details in lines)
-    return text.encode("utf-8", "replace").decode() # a file's name may hold bytes that are no text
+    text = "\n".join(
+        f"{head}: {text}"
+        + "".join(f"\n    {d}" for d in details[:5])
+        + (f"\n    and {len(details) - 5} more" if len(details) > 5 else "")
+        for head, text, details in lines
+    )
+    return text.encode("utf-8", "replace").decode()  # a file's name may hold bytes that are no text
+
 
 def as_table(
-    lines, # list of (heading, text, list of str)
-): # HTML
+    lines,  # list of (heading, text, list of str)
+):  # HTML
     "Lines as a table, their details folded; all text is escaped"
-    def esc(t): return html.escape(str(t).encode("utf-8", "replace").decode())
-    def cell(text, details): return f"<details><summary>{esc(text)}</summary>{'<br>'.join(esc(d) for d in details)}</details>" if details else esc(text)
-    return "<table>" + "".join(f'<tr><th style="text-align:left">{esc(h)}</th><td style="text-align:left">{cell(t, d)}</td></tr>' for h, t, d in lines) + "</table>"
+
+    def esc(t):
+        return html.escape(str(t).encode("utf-8", "replace").decode())
+
+    def cell(text, details):
+        return (
+            f"<details><summary>{esc(text)}</summary>{'<br>'.join(esc(d) for d in details)}</details>"
+            if details
+            else esc(text)
+        )
+
+    return (
+        "<table>"
+        + "".join(
+            f'<tr><th style="text-align:left">{esc(h)}</th><td style="text-align:left">{cell(t, d)}</td></tr>'
+            for h, t, d in lines
+        )
+        + "</table>"
+    )
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-046
 class ImageFolders:
     "Photographs for training, validation and test: `.train`, `.valid`, `.test` (`Photos` or None), `.class_names`, `.report`"
-    def __init__(self,
-        root, # folder: root/<class>/, or root/train/<class>/ and root/valid/ (or val) and/or root/test/
-        transforms=None, # (for training, for evaluation), or one for both; None: `square_transforms(224)`
-        valid=.2, # share of every class's training photographs that validates, where no folder does; 0: none
-        seed=0, # of that choice
-        on_error="raise", # at a photograph that can't be read; "skip" opens all of them now and leaves those out
+
+    def __init__(
+        self,
+        root,  # folder: root/<class>/, or root/train/<class>/ and root/valid/ (or val) and/or root/test/
+        transforms=None,  # (for training, for evaluation), or one for both; None: `square_transforms(224)`
+        valid=0.2,  # share of every class's training photographs that validates, where no folder does; 0: none
+        seed=0,  # of that choice
+        on_error="raise",  # at a photograph that can't be read; "skip" opens all of them now and leaves those out
     ):
         listed, notes = read_folders(root)
         self._use(number_classes(listed, root=root), transforms, valid, seed, on_error, notes)
 
     @classmethod
-    def from_photos(cls, photos, transforms=None, valid=.2, seed=0, on_error="raise", notes=()):
+    def from_photos(cls, photos, transforms=None, valid=0.2, seed=0, on_error="raise", notes=()):
         "From a dict: \"train\" (or \"all\") and perhaps \"valid\", \"test\" -> `Photos`"
         new = cls.__new__(cls)
         new._use(photos, transforms, valid, seed, on_error, notes)
         return new
+
     @classmethod
     def from_csv(cls, table, root=None, path="path", label="label", split="split", **more):
         "From a table; its paths start from `root`, or where the table lies. For the columns see `read_csv`"
-        return cls.from_photos(number_classes(read_csv(table, path, label, split), root=Path(table).parent if root is None else root), **more)
+        return cls.from_photos(
+            number_classes(
+                read_csv(table, path, label, split), root=Path(table).parent if root is None else root
+            ),
+            **more,
+        )
+
     @classmethod
     def from_dataset(cls, dataset, image="image", label="label", **more):
         "From a `datasets.Dataset`, a dict of them or a saved one. For the columns see `read_dataset`"
         listed, openers, names = read_dataset(dataset, image, label)
-        return cls.from_photos({p: vary(s, opener=openers[p]) for p, s in number_classes(listed, names).items()}, **more)
+        return cls.from_photos(
+            {p: vary(s, opener=openers[p]) for p, s in number_classes(listed, names).items()}, **more
+        )
 
     def _use(self, photos, transforms, valid, seed, on_error, notes):
         self.notes, self.skipped, self._report = list(notes), [], None
         photos = without_unreadable(photos, on_error, self.skipped)
         self.train, self.valid, self.test = three(photos, transforms, valid, seed)
         self.class_names = self.train.class_names
-    def parts(self): "Those of train, valid and test that there are"; return {p: getattr(self, p) for p in ("train", "valid", "test") if getattr(self, p)}
-    def check(self, progress=True): "Open every photograph and report"; self._report = make_report(self.parts(), self.skipped, self.notes, progress); return self._report
+
+    def parts(self):
+        "Those of train, valid and test that there are"
+        return {p: getattr(self, p) for p in ("train", "valid", "test") if getattr(self, p)}
+
+    def check(self, progress=True):
+        "Open every photograph and report"
+        self._report = make_report(self.parts(), self.skipped, self.notes, progress)
+        return self._report
+
     @property
-    def report(self): "The report, made at the first call"; return self._report or self.check()
-    def lines(self): "What can be said without opening photographs"; return count_lines(self.class_names, {p: count(s) for p, s in self.parts().items()}) + [("note", n, []) for n in self.notes] + [("skipped", f"{f}: {why}", []) for f, why in self.skipped]
-    def __repr__(self): return as_text([(head, text, []) for head, text, _ in self.lines()])
-    def _repr_html_(self): return as_table(self.lines()) + "<p>Sizes, duplicates and unreadable photographs: <code>.report</code> (opens every photograph)</p>"
+    def report(self):
+        "The report, made at the first call"
+        return self._report or self.check()
+
+    def lines(self):
+        "What can be said without opening photographs"
+        return (
+            count_lines(self.class_names, {p: count(s) for p, s in self.parts().items()})
+            + [("note", n, []) for n in self.notes]
+            + [("skipped", f"{f}: {why}", []) for f, why in self.skipped]
+        )
+
+    def __repr__(self):
+        return as_text([(head, text, []) for head, text, _ in self.lines()])
+
+    def _repr_html_(self):
+        return (
+            as_table(self.lines())
+            + "<p>Sizes, duplicates and unreadable photographs: <code>.report</code> (opens every photograph)</p>"
+        )
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-047
 def three(photos, transforms, valid, seed):
     "Train, valid and test with their transforms; an empty one is None"
     train, validation = photos.get("train", photos.get("all")), photos.get("valid")
-    if valid and validation is None: train, validation = train.split(valid, seed)
-    for_train, for_rest = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
-    return [p.with_transform(t) if p else None for p, t in ((train, for_train), (validation, for_rest), (photos.get("test"), for_rest))]
+    if valid and validation is None:
+        train, validation = train.split(valid, seed)
+    for_train, for_rest = (
+        (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
+    )
+    return [
+        p.with_transform(t) if p else None
+        for p, t in ((train, for_train), (validation, for_rest), (photos.get("test"), for_rest))
+    ]
 
-def count(photos): "(C,) photographs of every class"; return np.bincount(photos.labels, minlength=len(photos.class_names))
+
+def count(photos):
+    "(C,) photographs of every class"
+    return np.bincount(photos.labels, minlength=len(photos.class_names))
+
 
 def without_unreadable(
-    photos, # dict: part -> `Photos`
-    on_error, # "raise" or "skip"
-    skipped, # list that gets (file, reason)
-): # dict: part -> `Photos`
+    photos,  # dict: part -> `Photos`
+    on_error,  # "raise" or "skip"
+    skipped,  # list that gets (file, reason)
+):  # dict: part -> `Photos`
     "The photographs that can be read; with \"raise\", only missing and empty files are noticed"
-    if on_error not in ("raise", "skip"): raise ValueError(f"on_error={on_error!r}: expected \"raise\" or \"skip\"")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}: expected \"raise\" or \"skip\"")
     kept = {}
     for part, p in photos.items():
-        results = look(p) if on_error == "skip" else [None if p.opener else fault(p.name(i)) for i in range(len(p))]
+        results = (
+            look(p) if on_error == "skip" else [None if p.opener else fault(p.name(i)) for i in range(len(p))]
+        )
         bad = [(p.name(i), r) for i, r in enumerate(results) if isinstance(r, str)]
-        if bad and on_error == "raise": raise ValueError(f"{len(bad)} of {len(p)} photographs can't be read: {few(f'{f!r} ({why})' for f, why in bad)}. "
-            + ("Do the paths start from another folder? Name it with root=..." if len(bad) == len(p) and {why for _, why in bad} == {"no such file"} else "Mend or remove them, or leave them out with on_error=\"skip\""))
+        if bad and on_error == "raise":
+            raise ValueError(
+                f"{len(bad)} of {len(p)} photographs can't be read: {few(f'{f!r} ({why})' for f, why in bad)}. "
+                + (
+                    "Do the paths start from another folder? Name it with root=..."
+                    if len(bad) == len(p) and {why for _, why in bad} == {"no such file"}
+                    else "Mend or remove them, or leave them out with on_error=\"skip\""
+                )
+            )
         skipped.extend(bad)
         kept[part] = p.subset([i for i, r in enumerate(results) if not isinstance(r, str)]) if bad else p
-        if bad and not len(kept[part]): raise ValueError(f"none of the {len(p)} photographs for {part} can be read: {few(f'{f!r} ({why})' for f, why in bad)}")
+        if bad and not len(kept[part]):
+            raise ValueError(
+                f"none of the {len(p)} photographs for {part} can be read: {few(f'{f!r} ({why})' for f, why in bad)}"
+            )
     return kept
 
+
 def fault(
-    path, # a file
-): # str or None
+    path,  # a file
+):  # str or None
     "What is wrong with a file, as far as can be told without opening it"
-    try: return None if os.path.getsize(path) else "0 bytes"
-    except OSError as e: return reason(e)
+    try:
+        return None if os.path.getsize(path) else "0 bytes"
+    except OSError as e:
+        return reason(e)
 
 # %% ../../nbs/data/03_photos.ipynb #01photos-049
 def make_report(
-    parts, # dict: part -> `Photos`
-    skipped=(), # (file, reason) of those left out before
-    notes=(), # of str
-    progress=True, # show a bar
-): # `Report`
+    parts,  # dict: part -> `Photos`
+    skipped=(),  # (file, reason) of those left out before
+    notes=(),  # of str
+    progress=True,  # show a bar
+):  # `Report`
     "Open every photograph, and say what there is"
     sizes, unreadable, same = [], [(f, f"{why}; left out") for f, why in skipped], {}
     for part, p in parts.items():
         for i, r in enumerate(look(p, progress)):
-            if isinstance(r, str): unreadable.append((p.name(i), r)); continue
-            sizes.append(r[:2]); same.setdefault(r, []).append((part, p.class_names[p.labels[i]], p.name(i)))
+            if isinstance(r, str):
+                unreadable.append((p.name(i), r))
+                continue
+            sizes.append(r[:2])
+            same.setdefault(r, []).append((part, p.class_names[p.labels[i]], p.name(i)))
     counts = {part: count(p) for part, p in parts.items()}
-    return Report(next(iter(parts.values())).class_names, counts, np.array(sizes).reshape(-1, 2), [g for g in same.values() if len(g) > 1], unreadable, list(notes), len(skipped))
+    return Report(
+        next(iter(parts.values())).class_names,
+        counts,
+        np.array(sizes).reshape(-1, 2),
+        [g for g in same.values() if len(g) > 1],
+        unreadable,
+        list(notes),
+        len(skipped),
+    )

@@ -7,84 +7,156 @@ __all__ = ['SPLITS', 'ENDINGS', 'LEFT_BEHIND', 'plain', 'is_photo', 'visible', '
            'read_csv', 'Rows', 'class_column', 'read_dataset']
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-003
-import csv, io, os, unicodedata
+import csv
+import io
+import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
+
 from PIL import Image
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-010
 def plain(
-    text, # a path or a name
-): # str
+    text,  # a path or a name
+):  # str
     "One spelling on every system: forward slashes, and letters with accents as one character (macOS stores them as two)"
     return unicodedata.normalize("NFC", str(text).replace(os.sep, "/"))
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-013
-SPLITS = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test", "testing": "test"}
-ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm"}
-LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"} # and whatever starts with a dot
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
+ENDINGS = {
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+}
+LEFT_BEHIND = {
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+}  # and whatever starts with a dot
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-014
 def is_photo(
-    path, # a file
-): # bool
+    path,  # a file
+):  # bool
     "Whether a file's ending is a photograph's; an iPhone's .heic is one after pillow_heif.register_heif_opener()"
     ending = os.path.splitext(path)[1].lower()
-    return ending in ENDINGS or (ending in (".heic", ".heif", ".avif", ".jxl") and ending in Image.registered_extensions())
+    return ending in ENDINGS or (
+        ending in (".heic", ".heif", ".avif", ".jxl") and ending in Image.registered_extensions()
+    )
+
 
 def visible(
-    folder, # path
-): # list of `os.DirEntry`
+    folder,  # path
+):  # list of `os.DirEntry`
     "What lies in a folder, in the order of names, without what systems leave behind"
-    with os.scandir(folder) as entries: return sorted((e for e in entries if not e.name.startswith(".") and e.name.lower() not in LEFT_BEHIND), key=lambda e: plain(e.name))
+    with os.scandir(folder) as entries:
+        return sorted(
+            (e for e in entries if not e.name.startswith(".") and e.name.lower() not in LEFT_BEHIND),
+            key=lambda e: plain(e.name),
+        )
+
 
 def walk(
-    folder, # path
-    above=(), # real paths of the folders it lies in, since a link may lead back to one of them
-): # generator of str
+    folder,  # path
+    above=(),  # real paths of the folders it lies in, since a link may lead back to one of them
+):  # generator of str
     "Every visible file below a folder"
     above = (*above, os.path.realpath(folder))
     for e in visible(folder):
-        if not e.is_dir(): yield e.path
-        elif os.path.realpath(e.path) not in above: yield from walk(e.path, above)
+        if not e.is_dir():
+            yield e.path
+        elif os.path.realpath(e.path) not in above:
+            yield from walk(e.path, above)
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-017
 def layout(
-    root, # folder
-): # dict: "train", "valid", "test" (or "all") -> folder with a folder per class
+    root,  # folder
+):  # dict: "train", "valid", "test" (or "all") -> folder with a folder per class
     "Where each part of the data lies"
-    if not os.path.isdir(root): raise FileNotFoundError(f"no folder {str(root)!r}: expected one that holds a folder per class, or train/ and valid/ with a folder per class each")
+    if not os.path.isdir(root):
+        raise FileNotFoundError(
+            f"no folder {str(root)!r}: expected one that holds a folder per class, or train/ and valid/ with a folder per class each"
+        )
     parts = {}
     for e in visible(root):
         part = SPLITS.get(e.name.lower())
-        if part is None or not e.is_dir() or not any(c.is_dir() for c in visible(e.path)): continue
-        if part in parts: raise ValueError(f"{str(root)!r} has both {os.path.basename(parts[part])!r} and {e.name!r}: expected one folder for {part}")
+        if part is None or not e.is_dir() or not any(c.is_dir() for c in visible(e.path)):
+            continue
+        if part in parts:
+            raise ValueError(
+                f"{str(root)!r} has both {os.path.basename(parts[part])!r} and {e.name!r}: expected one folder for {part}"
+            )
         parts[part] = e.path
-    if parts and "train" not in parts: raise ValueError(f"{str(root)!r} has {', '.join(parts)} but no train/ with a folder per class. Rename the folder with the training photographs")
+    if parts and "train" not in parts:
+        raise ValueError(
+            f"{str(root)!r} has {', '.join(parts)} but no train/ with a folder per class. Rename the folder with the training photographs"
+        )
     return parts or {"all": str(root)}
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-020
 def read_folders(
-    root, # folder
-): # dict: part -> list of (path below root, class), and a list of notes for the report
+    root,  # folder
+):  # dict: part -> list of (path below root, class), and a list of notes for the report
     "The photographs of a folder and their classes"
     listed, notes, parts = {}, [], layout(root)
     start = len(os.path.join(root, ""))
     for part, top in parts.items():
-        files = [(plain(f[len(os.path.join(top, "")):]).split("/"), f) for f in walk(top)]
+        files = [(plain(f[len(os.path.join(top, "")) :]).split("/"), f) for f in walk(top)]
         listed[part] = [(f[start:], levels[0]) for levels, f in files if len(levels) > 1 and is_photo(f)]
-        other = Counter(os.path.splitext(f)[1].lower() or "no ending" for levels, f in files if not is_photo(f))
-        if other: notes.append(f"{part}: not photographs, left out: " + ", ".join(f"{n} {k}" for k, n in other.most_common()))
-        if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]: notes.append(f"{part}: photographs in no class's folder, left out: {len(stray)} ({few(map(os.path.basename, stray))})")
+        other = Counter(
+            os.path.splitext(f)[1].lower() or "no ending" for levels, f in files if not is_photo(f)
+        )
+        if other:
+            notes.append(
+                f"{part}: not photographs, left out: " + ", ".join(f"{n} {k}" for k, n in other.most_common())
+            )
+        if stray := [f for levels, f in files if len(levels) == 1 and is_photo(f)]:
+            notes.append(
+                f"{part}: photographs in no class's folder, left out: {len(stray)} ({few(map(os.path.basename, stray))})"
+            )
         if empty := {plain(e.name) for e in visible(top) if e.is_dir()} - {c for _, c in listed[part]}:
             notes.append(f"{part}: folders without a photograph: {few(sorted(empty))}")
         inside = ["/".join(levels[:2]) for levels, f in files if len(levels) > 2 and is_photo(f)]
-        if inside and len(inside) == len(listed[part]): notes.append(f"{part}: all photographs lie in folders within the classes' folders ({few(sorted(set(inside)), 3)}): if those are the classes, name the folder above them")
+        if inside and len(inside) == len(listed[part]):
+            notes.append(
+                f"{part}: all photographs lie in folders within the classes' folders ({few(sorted(set(inside)), 3)}): if those are the classes, name the folder above them"
+            )
     classes = sorted({c for photos in listed.values() for _, c in photos}, key=lambda c: (c.casefold(), c))
-    if alike := [f"{a!r} and {b!r}" for a, b in zip(classes, classes[1:]) if a.casefold() == b.casefold()]: notes.append(f"classes that differ in capitals only: {few(alike)}")
-    beside = [e.name for e in visible(root) if e.is_dir() and e.path not in parts.values()] if "all" not in parts else []
-    if beside: notes.append(f"folders beside train, left out: {few(beside)}")
+    if alike := [f"{a!r} and {b!r}" for a, b in zip(classes, classes[1:]) if a.casefold() == b.casefold()]:
+        notes.append(f"classes that differ in capitals only: {few(alike)}")
+    beside = (
+        [e.name for e in visible(root) if e.is_dir() and e.path not in parts.values()]
+        if "all" not in parts
+        else []
+    )
+    if beside:
+        notes.append(f"folders beside train, left out: {few(beside)}")
     return listed, notes
+
 
 def few(names, most=5):
     "The first few names, and how many more there are"
@@ -93,71 +165,128 @@ def few(names, most=5):
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-023
 def read_csv(
-    table, # path of the CSV
-    path="path", # column of paths
-    label="label", # column of classes
-    split="split", # column with train, val or test; left empty, or where there is none, the data are split for you
-): # dict: part -> list of (path, class)
+    table,  # path of the CSV
+    path="path",  # column of paths
+    label="label",  # column of classes
+    split="split",  # column with train, val or test; left empty, or where there is none, the data are split for you
+):  # dict: part -> list of (path, class)
     "What a CSV lists"
-    try: text = Path(table).read_text(encoding="utf-8-sig")
-    except OSError as e: raise type(e)(f"no table {str(table)!r} ({e.strerror}): expected a CSV" + (", and this is a folder: read it with ImageFolders(folder)" if Path(table).is_dir() else ". Check the path")) from None
-    except UnicodeDecodeError as e: raise ValueError(f"{str(table)!r} is not UTF-8 (byte {e.start}): save it again as \"CSV UTF-8\"") from None
+    try:
+        text = Path(table).read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise type(e)(
+            f"no table {str(table)!r} ({e.strerror}): expected a CSV"
+            + (
+                ", and this is a folder: read it with ImageFolders(folder)"
+                if Path(table).is_dir()
+                else ". Check the path"
+            )
+        ) from None
+    except UnicodeDecodeError as e:
+        raise ValueError(
+            f"{str(table)!r} is not UTF-8 (byte {e.start}): save it again as \"CSV UTF-8\""
+        ) from None
     first, *_ = text.splitlines() or [""]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     reader.fieldnames = columns = [c.strip() for c in reader.fieldnames or [""]]
     rows = [(reader.line_num, row) for row in reader]
     for c in (path, label):
-        if c not in columns: raise ValueError(f"{str(table)!r} has no column {c!r}, but {', '.join(map(repr, columns))}: name them with path=... and label=...")
+        if c not in columns:
+            raise ValueError(
+                f"{str(table)!r} has no column {c!r}, but {', '.join(map(repr, columns))}: name them with path=... and label=..."
+            )
     listed = {}
     for n, row in rows:
-        if not any((v or "").strip() for v in row.values() if not isinstance(v, list)): continue # an empty line of a spreadsheet
+        if not any((v or "").strip() for v in row.values() if not isinstance(v, list)):
+            continue  # an empty line of a spreadsheet
         given = (row.get(split) or "").strip().lower() if split else ""
-        if not row[path] or not (row[label] or "").strip(): raise ValueError(f"{str(table)!r}, line {n}: no {label if row[path] else path}. Fill it in, or remove the line")
-        if given and given not in SPLITS: raise ValueError(f"{str(table)!r}, line {n}: {split} is {given!r}; expected train, valid (or val) or test")
-        listed.setdefault(SPLITS.get(given, "all"), []).append((row[path].replace("\\", "/"), plain(row[label].strip())))
-    if "all" in listed and len(listed) > 1: raise ValueError(f"{str(table)!r}: {len(listed['all'])} lines have no {split}, others have one. Fill them in, or pass split=None to have all of them split for you")
+        if not row[path] or not (row[label] or "").strip():
+            raise ValueError(
+                f"{str(table)!r}, line {n}: no {label if row[path] else path}. Fill it in, or remove the line"
+            )
+        if given and given not in SPLITS:
+            raise ValueError(
+                f"{str(table)!r}, line {n}: {split} is {given!r}; expected train, valid (or val) or test"
+            )
+        listed.setdefault(SPLITS.get(given, "all"), []).append(
+            (row[path].replace("\\", "/"), plain(row[label].strip()))
+        )
+    if "all" in listed and len(listed) > 1:
+        raise ValueError(
+            f"{str(table)!r}: {len(listed['all'])} lines have no {split}, others have one. Fill them in, or pass split=None to have all of them split for you"
+        )
     return listed
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-027
 class Rows:
     "Opens the pictures of a `datasets.Dataset`, one row at a time"
-    def __init__(self,
-        dataset, # `datasets.Dataset`
-        image="image", # its column of pictures, decoded or not, or of paths
+
+    def __init__(
+        self,
+        dataset,  # `datasets.Dataset`
+        image="image",  # its column of pictures, decoded or not, or of paths
     ):
         import datasets
-        self.dataset, self.image = dataset.with_format(None).select_columns([image]).cast_column(image, datasets.Image()), image
-    def __call__(self, i): return self.dataset[i][self.image]
+
+        self.dataset, self.image = (
+            dataset.with_format(None).select_columns([image]).cast_column(image, datasets.Image()),
+            image,
+        )
+
+    def __call__(self, i):
+        return self.dataset[i][self.image]
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-029
 def class_column(
-    part, # its name, for messages
-    dataset, # `datasets.Dataset`
-    label, # column of labels
-): # list of str, one for each row
+    part,  # its name, for messages
+    dataset,  # `datasets.Dataset`
+    label,  # column of labels
+):  # list of str, one for each row
     "The class of every row, by name"
     names = getattr(dataset.features[label], "names", None)
     values = list(dataset.with_format(None)[label])
     for i, v in enumerate(values):
-        if v is None or v == -1 or v == "": raise ValueError(f"{part}, row {i}: {label} is {v!r}, that is, unknown. Pass only splits that have labels")
+        if v is None or v == -1 or v == "":
+            raise ValueError(
+                f"{part}, row {i}: {label} is {v!r}, that is, unknown. Pass only splits that have labels"
+            )
     return [names[v] if names else plain(v) for v in values]
 
 # %% ../../nbs/data/02_readers.ipynb #01listings-031
 def read_dataset(
-    dataset, # `datasets.Dataset`, a dict of them, or the folder of one that was saved with save_to_disk
-    image="image", # column of pictures
-    label="label", # column of labels
-): # dict: part -> list of (name, class); dict: part -> `Rows`; list of class names, or None
+    dataset,  # `datasets.Dataset`, a dict of them, or the folder of one that was saved with save_to_disk
+    image="image",  # column of pictures
+    label="label",  # column of labels
+):  # dict: part -> list of (name, class); dict: part -> `Rows`; list of class names, or None
     "What a data set of the hub holds, and what opens its pictures; splits of other names than train, validation, test are left out"
-    try: import datasets
-    except ImportError as e: raise ImportError('data sets of the hub need the datasets library: pip install "intr_nb[labs]"') from e
-    if isinstance(dataset, (str, os.PathLike)): dataset = datasets.load_from_disk(dataset)
+    try:
+        import datasets
+    except ImportError as e:
+        raise ImportError(
+            'data sets of the hub need the datasets library: pip install "intr_nb[labs]"'
+        ) from e
+    if isinstance(dataset, (str, os.PathLike)):
+        dataset = datasets.load_from_disk(dataset)
     splits = dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
-    if len(splits) == 1: splits = {"all": d for d in splits.values()}
+    if len(splits) == 1:
+        splits = {"all": d for d in splits.values()}
     splits = {SPLITS.get(k.lower(), k): d for k, d in splits.items() if k == "all" or k.lower() in SPLITS}
     for part, d in splits.items():
-        if not isinstance(d, datasets.Dataset): raise TypeError(f"{part} is a {type(d).__name__}: expected a datasets.Dataset, loaded without streaming=True")
+        if not isinstance(d, datasets.Dataset):
+            raise TypeError(
+                f"{part} is a {type(d).__name__}: expected a datasets.Dataset, loaded without streaming=True"
+            )
         for c in (image, label):
-            if c not in d.features: raise ValueError(f"{part} has no column {c!r}, but {', '.join(map(repr, d.features))}: name them with image=... and label=...")
-    listed = {part: [(f"{part}[{i}]", c) for i, c in enumerate(class_column(part, d, label))] for part, d in splits.items()}
-    return listed, {part: Rows(d, image) for part, d in splits.items()}, getattr(next(iter(splits.values())).features[label], "names", None)
+            if c not in d.features:
+                raise ValueError(
+                    f"{part} has no column {c!r}, but {', '.join(map(repr, d.features))}: name them with image=... and label=..."
+                )
+    listed = {
+        part: [(f"{part}[{i}]", c) for i, c in enumerate(class_column(part, d, label))]
+        for part, d in splits.items()
+    }
+    return (
+        listed,
+        {part: Rows(d, image) for part, d in splits.items()},
+        getattr(next(iter(splits.values())).features[label], "names", None),
+    )

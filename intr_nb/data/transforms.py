@@ -8,55 +8,82 @@ __all__ = ['pipeline', 'square_transforms', 'show', 'RandomSizeCrop', 'detr_tran
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-003
 import inspect
+
 import numpy as np
-import torch, torchvision
+import torch
+import torchvision
 from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from .birds import MEAN, STD, denormalise
+
 from ..core.images import Batch, pad_batch
+from .birds import MEAN, STD, denormalise
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-009
 def pipeline(
-    *steps: v2.Transform, # what happens to the uint8 picture
-) -> v2.Compose: # PIL picture, (H, W, 3) uint8 array or uint8 `tv_tensors.Image` -> (3, h, w) float32
+    *steps: v2.Transform,  # what happens to the uint8 picture
+) -> v2.Compose:  # PIL picture, (H, W, 3) uint8 array or uint8 `tv_tensors.Image` -> (3, h, w) float32
     "`steps`, then the tensor that models take"
-    return v2.Compose([v2.ToImage(), *steps, v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True), v2.Normalize(MEAN, STD), v2.ToPureTensor()])
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            *steps,
+            v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
+            v2.Normalize(MEAN, STD),
+            v2.ToPureTensor(),
+        ]
+    )
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-014
 def square_transforms(
-    size: int = 224, # pixels of the square's side
-    augment: bool = True, # False: training sees what evaluation sees
-    scale: tuple[float, float] = (.35, 1), # share of the area that a training view shows
-) -> tuple[v2.Compose, v2.Compose]: # for training, for evaluation
+    size: int = 224,  # pixels of the square's side
+    augment: bool = True,  # False: training sees what evaluation sees
+    scale: tuple[float, float] = (0.35, 1),  # share of the area that a training view shows
+) -> tuple[v2.Compose, v2.Compose]:  # for training, for evaluation
     "Every photograph becomes a square"
     evaluation = pipeline(v2.Resize((size, size)))
-    if not augment: return evaluation, evaluation
+    if not augment:
+        return evaluation, evaluation
     return pipeline(v2.RandomResizedCrop(size, scale=scale), v2.RandomHorizontalFlip()), evaluation
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-016
 def show(
-    pictures, # list of (image (3, h, w), points (P, 3) or None, masks (n, h, w) or None)
-    titles=None, # list of str
-    width=9, # inches of the figure
+    pictures,  # list of (image (3, h, w), points (P, 3) or None, masks (n, h, w) or None)
+    titles=None,  # list of str
+    width=9,  # inches of the figure
 ):
     "Pictures side by side, with their points and the outlines of their masks: a matplotlib `Figure`"
-    try: import matplotlib.pyplot as plt
-    except ImportError as e: raise ImportError('show needs matplotlib: pip install "intr_nb[labs]"') from e
-    fig, axes = plt.subplots(1, len(pictures), figsize=(width, 1.15 * width / len(pictures)), dpi=80, squeeze=False, layout="constrained")
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as e:
+        raise ImportError('show needs matplotlib: pip install "intr_nb[labs]"') from e
+    fig, axes = plt.subplots(
+        1,
+        len(pictures),
+        figsize=(width, 1.15 * width / len(pictures)),
+        dpi=80,
+        squeeze=False,
+        layout="constrained",
+    )
     for n, (ax, (image, points, masks)) in enumerate(zip(axes[0], pictures)):
-        ax.imshow(denormalise(image).permute(1, 2, 0)); ax.axis("off"); ax.set_title(titles[n] if titles else "", fontsize=9)
-        for m in (() if masks is None else masks): ax.contour(m.float(), [.5], colors="white", linewidths=1)
-        if points is not None: ax.plot(*(points[points[:, 2] > 0, :2] - .5).T, "r+", ms=9, mew=2, clip_on=False)
+        ax.imshow(denormalise(image).permute(1, 2, 0))
+        ax.axis("off")
+        ax.set_title(titles[n] if titles else "", fontsize=9)
+        for m in () if masks is None else masks:
+            ax.contour(m.float(), [0.5], colors="white", linewidths=1)
+        if points is not None:
+            ax.plot(*(points[points[:, 2] > 0, :2] - 0.5).T, "r+", ms=9, mew=2, clip_on=False)
     plt.close(fig)
     return fig
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-022
 class RandomSizeCrop(v2.Transform):
     "DETR's crop: width and height are drawn separately"
-    def __init__(self,
-        low: int, # fewest pixels of a side
-        high: int, # most pixels of a side; never more than the picture has
+
+    def __init__(
+        self,
+        low: int,  # fewest pixels of a side
+        high: int,  # most pixels of a side; never more than the picture has
     ):
         super().__init__()
         self.low, self.high = low, high
@@ -67,52 +94,79 @@ class RandomSizeCrop(v2.Transform):
         top, left = (int(torch.randint(s - n + 1, ())) for s, n in zip(sides, size))
         return dict(top=top, left=left, height=size[0], width=size[1])
 
-    def transform(self, inpt, params): return v2.functional.crop(inpt, **params)
+    def transform(self, inpt, params):
+        return v2.functional.crop(inpt, **params)
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-025
-def detr_transforms() -> tuple[v2.Compose, v2.Compose]: # for training, for evaluation
+def detr_transforms() -> tuple[v2.Compose, v2.Compose]:  # for training, for evaluation
     "DETR's augmentation, which the paper trains with, and its evaluation"
-    def short_side(*sizes): return v2.RandomChoice([v2.Resize(s, max_size=1333) for s in sizes])
+
+    def short_side(*sizes):
+        return v2.RandomChoice([v2.Resize(s, max_size=1333) for s in sizes])
+
     sizes = range(480, 801, 32)
-    cropped = v2.Compose([v2.RandomChoice([v2.Resize(s) for s in (400, 500, 600)]), RandomSizeCrop(384, 600), short_side(*sizes)])
-    return pipeline(v2.RandomHorizontalFlip(), v2.RandomChoice([short_side(*sizes), cropped])), pipeline(v2.Resize(800, max_size=1333))
+    cropped = v2.Compose(
+        [
+            v2.RandomChoice([v2.Resize(s) for s in (400, 500, 600)]),
+            RandomSizeCrop(384, 600),
+            short_side(*sizes),
+        ]
+    )
+    return pipeline(v2.RandomHorizontalFlip(), v2.RandomChoice([short_side(*sizes), cropped])), pipeline(
+        v2.Resize(800, max_size=1333)
+    )
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-033
 def carry(
-    transform, # one of this notebook, or any of torchvision.transforms.v2
-    image, # PIL picture or (H, W, 3) uint8
-    points=None, # (P, 3): x, y, visible, in pixels from the upper left corner
-    boxes=None, # (n, 4): x0, y0, x1, y1, in pixels
-    masks=None, # (n, H, W) bool
-) -> dict: # `image` (3, h, w), and `points`, `boxes`, `masks` (or None) as they lie in it
+    transform,  # one of this notebook, or any of torchvision.transforms.v2
+    image,  # PIL picture or (H, W, 3) uint8
+    points=None,  # (P, 3): x, y, visible, in pixels from the upper left corner
+    boxes=None,  # (n, 4): x0, y0, x1, y1, in pixels
+    masks=None,  # (n, H, W) bool
+) -> dict:  # `image` (3, h, w), and `points`, `boxes`, `masks` (or None) as they lie in it
     "Transform a picture together with what is drawn on it"
-    sample = {"image": v2.functional.to_image(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))}
+    sample = {
+        "image": v2.functional.to_image(
+            image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
+        )
+    }
     size = tuple(sample["image"].shape[-2:])
     if points is not None:
         points = torch.as_tensor(points, dtype=torch.float32)
         sample["points"] = point_boxes(points[:, :2], size)
-    if boxes is not None: sample["boxes"] = tv_tensors.BoundingBoxes(torch.as_tensor(boxes, dtype=torch.float32), format="XYXY", canvas_size=size)
-    if masks is not None: sample["masks"] = tv_tensors.Mask(torch.as_tensor(np.asarray(masks), dtype=torch.uint8))
+    if boxes is not None:
+        sample["boxes"] = tv_tensors.BoundingBoxes(
+            torch.as_tensor(boxes, dtype=torch.float32), format="XYXY", canvas_size=size
+        )
+    if masks is not None:
+        sample["masks"] = tv_tensors.Mask(torch.as_tensor(np.asarray(masks), dtype=torch.uint8))
     out = {"points": None, "boxes": None, "masks": None} | transform(sample)
-    if points is not None: out["points"] = seen(out["points"][:, :2], points[:, 2], out["image"].shape[-2:])
-    if masks is not None: out["masks"] = out["masks"].bool()
+    if points is not None:
+        out["points"] = seen(out["points"][:, :2], points[:, 2], out["image"].shape[-2:])
+    if masks is not None:
+        out["masks"] = out["masks"].bool()
     return out
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-037
 def point_boxes(
-    xy, # (P, 2)
-    size, # height, width of the picture
-): # `tv_tensors.BoundingBoxes` (P, 4)
+    xy,  # (P, 2)
+    size,  # height, width of the picture
+):  # `tv_tensors.BoundingBoxes` (P, 4)
     "Points as boxes without width or height, or an ImportError where torchvision is too old for such that leave the picture"
     if "clamping_mode" not in inspect.signature(tv_tensors.BoundingBoxes.__new__).parameters:
-        raise ImportError(f"points need a newer torchvision than {torchvision.__version__}, which moves those that leave the picture back to its edge: pip install -U torchvision")
-    return tv_tensors.BoundingBoxes(torch.cat([xy, xy], 1), format="XYXY", canvas_size=size, clamping_mode=None)
+        raise ImportError(
+            f"points need a newer torchvision than {torchvision.__version__}, which moves those that leave the picture back to its edge: pip install -U torchvision"
+        )
+    return tv_tensors.BoundingBoxes(
+        torch.cat([xy, xy], 1), format="XYXY", canvas_size=size, clamping_mode=None
+    )
+
 
 def seen(
-    xy, # (P, 2) where the points are now
-    visible, # (P,) whether they could be seen before
-    size, # height, width of the picture
-): # (P, 3): x, y, visible
+    xy,  # (P, 2) where the points are now
+    visible,  # (P,) whether they could be seen before
+    size,  # height, width of the picture
+):  # (P, 3): x, y, visible
     "Points with a new `visible`: 0 where they lie outside"
     h, w = size
     inside = (xy[:, 0] >= 0) & (xy[:, 0] < w) & (xy[:, 1] >= 0) & (xy[:, 1] < h)
@@ -120,10 +174,11 @@ def seen(
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-048
 def collate(
-    samples, # list of (image (3, h, w), label); a label is a number, or a share for each class
+    samples,  # list of (image (3, h, w), label); a label is a number, or a share for each class
 ) -> Batch:
     "A DataLoader's `collate_fn`: equal sizes are stacked, without a mask; others are padded, with one"
     images, labels = zip(*samples)
     labels = torch.stack([torch.as_tensor(l) for l in labels])
-    if len({i.shape for i in images}) == 1: return Batch(torch.stack(images), None, labels)
+    if len({i.shape for i in images}) == 1:
+        return Batch(torch.stack(images), None, labels)
     return pad_batch(images, labels)

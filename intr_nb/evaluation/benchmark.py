@@ -9,76 +9,108 @@ __all__ = ['METRICS', 'PARTS', 'SANITY', 'Case', 'area', 'on_mask', 'twin_pointi
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-003
 import functools
 from dataclasses import dataclass, field
-import numpy as np, torch
-from ..data.birds import Aviary, normalise, progress_bar, twins
-from ..explanations.methods import as_map
+
+import numpy as np
+import torch
+
 from ..core.images import to_tensor
+from ..data.birds import Aviary, normalise, progress_bar, twins
 from .bird_benchmark import spread
-from .perturbation import ask, insertion_deletion
 from .localisation import discs, mass_accuracy, pointing, rank_accuracy
-from .part_removal import background_independence, completeness, contrastivity, part_correlation, part_effects, part_importance
+from intr_nb.evaluation.part_removal import (
+    background_independence,
+    completeness,
+    contrastivity,
+    part_correlation,
+    part_effects,
+    part_importance,
+)
+from .perturbation import ask, insertion_deletion
 from .sanity import cascade_similarity, stability
 from .statistics import Evaluation
+from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-006
 @dataclass(eq=False)
 class Case:
     "One map to be judged; a metric is a function from `Case` to a number"
-    model: torch.nn.Module
-    method: callable # (model, image, c) -> map
-    image: torch.Tensor # (3, H, W)
-    c: int
-    judge: torch.nn.Module = None # who scores insertion and deletion; None: the model
-    parts: dict = field(default_factory=dict) # name: (H, W) bool, where known
-    data: object = None # what the image is from
-    index: int = 0 # its number there
-    shared: dict = field(default_factory=dict) # kept for all methods of this model and image
 
-    def map_of(self, c): return as_map(self.method(self.model, self.image, c), c)
+    model: torch.nn.Module
+    method: callable  # (model, image, c) -> map
+    image: torch.Tensor  # (3, H, W)
+    c: int
+    judge: torch.nn.Module = None  # who scores insertion and deletion; None: the model
+    parts: dict = field(default_factory=dict)  # name: (H, W) bool, where known
+    data: object = None  # what the image is from
+    index: int = 0  # its number there
+    shared: dict = field(default_factory=dict)  # kept for all methods of this model and image
+
+    def map_of(self, c):
+        return as_map(self.method(self.model, self.image, c), c)
 
     @functools.cached_property
-    def map(self): return self.map_of(self.c)
+    def map(self):
+        return self.map_of(self.c)
 
     @property
-    def mask(self): return np.logical_or.reduce([np.asarray(p) for p in self.parts.values()]) if self.parts else None
+    def mask(self):
+        return np.logical_or.reduce([np.asarray(p) for p in self.parts.values()]) if self.parts else None
 
     @property
-    def bird(self): return self.data.bird(self.index) if isinstance(self.data, Aviary) else None
+    def bird(self):
+        return self.data.bird(self.index) if isinstance(self.data, Aviary) else None
 
     def curves(self, **options):
         key = str(sorted(options.items()))
         made = self.__dict__.setdefault("made", {})
-        if key not in made: made[key] = insertion_deletion(self.judge or self.model, self.image, self.map, self.c, **options)
+        if key not in made:
+            made[key] = insertion_deletion(self.judge or self.model, self.image, self.map, self.c, **options)
         return made[key]
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-009
 def area(
-    which: str, # "insertion" or "deletion"
-    **options, # `blank`, `steps`, `unit` of `insertion_deletion`
+    which: str,  # "insertion" or "deletion"
+    **options,  # `blank`, `steps`, `unit` of `insertion_deletion`
 ):
     "A metric: the area under a curve"
-    def metric(case): return case.curves(**options).area(which).item()
+
+    def metric(case):
+        return case.curves(**options).area(which).item()
+
     return metric
+
 
 def on_mask(score):
     "A metric: `score(map, mask)` on all known parts together"
-    def metric(case): return float("nan") if case.mask is None or not case.mask.any() else float(score(case.map, case.mask))
+
+    def metric(case):
+        return float("nan") if case.mask is None or not case.mask.any() else float(score(case.map, case.mask))
+
     return metric
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-011
 def twin_pointing(case):
     "A metric on drawn birds: the share of twins on whose differing attribute the maps' difference peaks"
-    if case.bird is None or case.c != case.data.label(case.index): return float("nan")
+    if case.bird is None or case.c != case.data.label(case.index):
+        return float("nan")
     hits, masks = [], case.bird.masks
     for twin, attribute in twins(case.data.species)[case.c]:
-        if not masks[attribute].any(): continue # a leaf hides it
+        if not masks[attribute].any():
+            continue  # a leaf hides it
         difference = case.map - case.map_of(twin)
         hits.append(pointing(spread(difference if difference.any() else case.map), masks[attribute], 4 / 96))
     return float(np.mean(hits)) if hits else float("nan")
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-012
-METRICS = {"insertion": area("insertion"), "deletion": area("deletion"), "deletion, inpaint": area("deletion", blank="inpaint"), "pointing": on_mask(pointing), "mass": on_mask(mass_accuracy), "rank": on_mask(rank_accuracy),
-           "twin pointing": twin_pointing}
+METRICS = {
+    "insertion": area("insertion"),
+    "deletion": area("deletion"),
+    "deletion, inpaint": area("deletion", blank="inpaint"),
+    "pointing": on_mask(pointing),
+    "mass": on_mask(mass_accuracy),
+    "rank": on_mask(rank_accuracy),
+    "twin pointing": twin_pointing,
+}
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-015
 def truth(case, over="mean"):
@@ -89,92 +121,160 @@ def truth(case, over="mean"):
         case.shared["rival"] = int(logits.argmax())
     r = case.shared["rival"]
     key = ("effects", over)
-    if key not in case.shared: case.shared[key] = part_effects(case.model, case.bird, case.c, over=r if over == "rival" else over)
+    if key not in case.shared:
+        case.shared[key] = part_effects(case.model, case.bird, case.c, over=r if over == "rival" else over)
     return case.shared[key], r
+
 
 def part_metric(over="mean", ranks=True):
     "A metric on drawn birds: correlation of the parts' importance and effect"
+
     def metric(case):
-        if case.bird is None: return float("nan")
+        if case.bird is None:
+            return float("nan")
         effects, r = truth(case, over)
         difference = case.map - case.map_of(r) if over == "rival" else case.map
-        return part_correlation(part_importance(difference if difference.any() else case.map, case.parts), effects, ranks)
+        return part_correlation(
+            part_importance(difference if difference.any() else case.map, case.parts), effects, ranks
+        )
+
     return metric
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-016
 def complete(which):
     "A metric on drawn birds: one answer of `completeness`"
+
     def metric(case):
-        if case.bird is None: return float("nan")
-        if "complete" not in case.__dict__: case.complete = completeness(case.model, case.bird, part_importance(case.map, case.parts), truth(case)[0])
+        if case.bird is None:
+            return float("nan")
+        if "complete" not in case.__dict__:
+            case.complete = completeness(
+                case.model, case.bird, part_importance(case.map, case.parts), truth(case)[0]
+            )
         return case.complete[which]
+
     return metric
+
 
 def contrast(case):
     "A metric on drawn birds: `contrastivity` with a species of another genus"
-    if case.bird is None: return float("nan")
+    if case.bird is None:
+        return float("nan")
     d = (case.c + len(case.data.species) // 2) % len(case.data.species)
     return contrastivity(case.model, case.method, case.bird, case.c, case.data.species[d], d, case.index)
 
+
 def background(case):
     "A metric of the model on drawn birds, the same for every method: `background_independence`"
-    return float("nan") if case.bird is None else background_independence(case.model, case.bird, case.c, truth(case)[0])
+    return (
+        float("nan")
+        if case.bird is None
+        else background_independence(case.model, case.bird, case.c, truth(case)[0])
+    )
 
-PARTS = {"parts": part_metric(), "parts, plain": part_metric(ranks=False), "parts of the margin": part_metric("rival"), "parts of the margin, plain": part_metric("rival", False), "contrastivity": contrast} | {f"{w} check": complete(w) for w in ("deletion", "preservation")} | {"distractibility": complete("distractibility"), "background": background}
+
+PARTS = (
+    {
+        "parts": part_metric(),
+        "parts, plain": part_metric(ranks=False),
+        "parts of the margin": part_metric("rival"),
+        "parts of the margin, plain": part_metric("rival", False),
+        "contrastivity": contrast,
+    }
+    | {f"{w} check": complete(w) for w in ("deletion", "preservation")}
+    | {"distractibility": complete("distractibility"), "background": background}
+)
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-019
-SANITY = {"left when shuffled": lambda case: abs(list(cascade_similarity(case.model, case.method, case.image, case.c, case.index).values())[-1]),
-          "stability": lambda case: stability(case.model, case.method, case.image, case.c, seed=case.index)}
+SANITY = {
+    "left when shuffled": lambda case: abs(
+        list(cascade_similarity(case.model, case.method, case.image, case.c, case.index).values())[-1]
+    ),
+    "stability": lambda case: stability(case.model, case.method, case.image, case.c, seed=case.index),
+}
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-022
 def item(
-    data, # `Aviary`, `Photos`, or anything with len and [i] -> (image, label)
+    data,  # `Aviary`, `Photos`, or anything with len and [i] -> (image, label)
     i: int,
-) -> tuple: # image (3, H, W), label, parts
+) -> tuple:  # image (3, H, W), label, parts
     "Image number `i`, its class, and where its parts are, if that is known"
-    if isinstance(data, Aviary): return normalise(data.bird(i).image), data.label(i), {k: m for k, m in data.bird(i).masks.items() if m.any()}
+    if isinstance(data, Aviary):
+        return (
+            normalise(data.bird(i).image),
+            data.label(i),
+            {k: m for k, m in data.bird(i).masks.items() if m.any()},
+        )
     s = data.sample(i) if hasattr(data, "sample") else dict(zip(("image", "label"), data[i]))
     image, points = to_tensor(s["image"]), s.get("points")
-    if points is None: return image, int(s["label"]), {}
+    if points is None:
+        return image, int(s["label"]), {}
     names = getattr(data, "point_names", None) or [f"point {k}" for k in range(len(points))]
-    return image, int(s["label"]), {n: discs(p[None], image.shape[1:]) for n, p in zip(names, np.asarray(points)) if p[2] > 0}
+    return (
+        image,
+        int(s["label"]),
+        {n: discs(p[None], image.shape[1:]) for n, p in zip(names, np.asarray(points)) if p[2] > 0},
+    )
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-024
 def named(given, what):
-    if isinstance(given, dict) and given: return given
-    if isinstance(given, dict) or not isinstance(given, torch.nn.Module): raise TypeError(f"{what}: expected a dict of names and {what}, at least one")
+    if isinstance(given, dict) and given:
+        return given
+    if isinstance(given, dict) or not isinstance(given, torch.nn.Module):
+        raise TypeError(f"{what}: expected a dict of names and {what}, at least one")
     return {type(given).__name__: given}
+
 
 def picked(images, data):
     images = list(range(len(data))) if images is None else [int(i) for i in images]
-    if images and 0 <= min(images) and max(images) < len(data): return images
+    if images and 0 <= min(images) and max(images) < len(data):
+        return images
     raise ValueError(f"images: expected numbers from 0 to {len(data) - 1}, at least one, got {images[:5]}")
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-025
 def evaluate_explanations(
-    models, # a model, or a dict of them
-    methods: dict, # name: (model, image, c) -> map or `Explanation`
-    data, # as in `item`
-    metrics: dict | None = None, # name: function of a `Case`; None: `METRICS`
-    judge=None, # scores insertion and deletion; None: each model itself
-    images=None, # numbers of images; None: all
-    only_right: bool = True, # leave out images that a model or the judge gets wrong
-    seed: int = 0, # of the bootstrap
-    progress: bool = True, # show a progress bar
+    models,  # a model, or a dict of them
+    methods: dict,  # name: (model, image, c) -> map or `Explanation`
+    data,  # as in `item`
+    metrics: dict | None = None,  # name: function of a `Case`; None: `METRICS`
+    judge=None,  # scores insertion and deletion; None: each model itself
+    images=None,  # numbers of images; None: all
+    only_right: bool = True,  # leave out images that a model or the judge gets wrong
+    seed: int = 0,  # of the bootstrap
+    progress: bool = True,  # show a progress bar
 ) -> Evaluation:
     "Every metric of every method's map on the same images"
-    models, metrics, images = named(models, "models"), METRICS if metrics is None else named(metrics, "metrics"), picked(images, data)
+    models, metrics, images = (
+        named(models, "models"),
+        METRICS if metrics is None else named(metrics, "metrics"),
+        picked(images, data),
+    )
     values = {(m, name): {k: [] for k in metrics} for m in models for name in named(methods, "methods")}
-    for m in models.values(): m.eval()
+    for m in models.values():
+        m.eval()
     judges, used = [*models.values(), *([] if judge is None else [judge])], []
     for i in progress_bar(images, "evaluating", unit="image", disable=not progress):
         image, label, parts = item(data, i)
-        if only_right and any(ask(j, image[None]).argmax().item() != label for j in judges): continue
+        if only_right and any(ask(j, image[None]).argmax().item() != label for j in judges):
+            continue
         used.append(i)
         shared = {m: {} for m in models}
         for (m, name), found in values.items():
             case = Case(models[m], methods[name], image, label, judge, parts, data, i, shared[m])
-            for k, metric in metrics.items(): found[k].append(metric(case))
-    if not used: raise ValueError(f"none of {len(images)} images is recognised by every model and judge: give others, or only_right=False")
-    about = f"{len(used)} of {len(images)} images" + ", those that all get right" * only_right + f"; judge: {'the model itself' if judge is None else type(judge).__name__}"
-    return Evaluation({k: {m: np.array(v, float) for m, v in found.items()} for k, found in values.items()}, used, seed, about)
+            for k, metric in metrics.items():
+                found[k].append(metric(case))
+    if not used:
+        raise ValueError(
+            f"none of {len(images)} images is recognised by every model and judge: give others, or only_right=False"
+        )
+    about = (
+        f"{len(used)} of {len(images)} images"
+        + ", those that all get right" * only_right
+        + f"; judge: {'the model itself' if judge is None else type(judge).__name__}"
+    )
+    return Evaluation(
+        {k: {m: np.array(v, float) for m, v in found.items()} for k, found in values.items()},
+        used,
+        seed,
+        about,
+    )

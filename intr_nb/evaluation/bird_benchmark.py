@@ -6,10 +6,12 @@
 __all__ = ['QUESTIONS', 'peak_pixel', 'points_at', 'spread', 'share_inside', 'examine_bird', 'Exam', 'examine']
 
 # %% ../../nbs/evaluation/00_bird_benchmark.ipynb #1514a730
-from dataclasses import dataclass
 import html
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+
 from ..data.birds import normalise, progress_bar, twins
 from ..explanations.explainer import explain
 
@@ -18,11 +20,15 @@ def peak_pixel(map, size):
     "Centre (y, x), in pixels of a picture `size` wide, of the highest cell of an (h, w) map."
     map = torch.as_tensor(map)
     y, x = divmod(int(map.argmax()), map.shape[1])
-    return (y + .5) * size / map.shape[0] - .5, (x + .5) * size / map.shape[1] - .5
+    return (y + 0.5) * size / map.shape[0] - 0.5, (x + 0.5) * size / map.shape[1] - 0.5
+
 
 def points_at(map, mask, tolerance=4 / 96):
     "Whether the peak of `map` (h, w) lies within `tolerance` (share of the width) of a True pixel of `mask` (H, W)."
-    if not mask.any(): raise ValueError("the mask is empty: there is nothing to point at; is the attribute hidden, or the mask of another picture?")
+    if not mask.any():
+        raise ValueError(
+            "the mask is empty: there is nothing to point at; is the attribute hidden, or the mask of another picture?"
+        )
     y, x = peak_pixel(map, len(mask))
     ys, xs = np.nonzero(mask)
     return bool(((ys - y) ** 2 + (xs - x) ** 2).min() <= (tolerance * len(mask)) ** 2)
@@ -37,7 +43,8 @@ def spread(map, cells=3):
 def share_inside(map, mask):
     "Share (0 to 1) of the positive part of `map` (h, w) that lies on True pixels of `mask` (H, W); NaN if nothing is positive."
     map = np.clip(np.asarray(map, dtype=float), 0, None)
-    if mask.shape[0] % map.shape[0] or mask.shape[1] % map.shape[1]: raise ValueError(f"mask of {mask.shape} for a map of {map.shape}: expected whole pixels per cell")
+    if mask.shape[0] % map.shape[0] or mask.shape[1] % map.shape[1]:
+        raise ValueError(f"mask of {mask.shape} for a map of {map.shape}: expected whole pixels per cell")
     cover = mask.reshape(map.shape[0], mask.shape[0] // map.shape[0], map.shape[1], -1).mean((1, 3))
     return float((map * cover).sum() / map.sum()) if map.sum() else float("nan")
 
@@ -47,18 +54,37 @@ def examine_bird(model, aviary, i, pairs, zero="mean"):
     bird, label = aviary.bird(i), aviary.label(i)
     e = explain(model, normalise(bird.image), zero=zero)
     gap = (e.evidence.sum((0, 2, 3)) + e.rest - e.logits).abs().max().item()
-    answers = dict(accuracy=[e.prediction == label], follows=[], points=[], points_cell=[], alpha=[], alpha_difference=[], attribute=[], gap=[gap])
-    swapped = [normalise(bird.swap(attribute, aviary.species[twin].attributes[attribute]).image) for twin, attribute in pairs]
+    answers = dict(
+        accuracy=[e.prediction == label],
+        follows=[],
+        points=[],
+        points_cell=[],
+        alpha=[],
+        alpha_difference=[],
+        attribute=[],
+        gap=[gap],
+    )
+    swapped = [
+        normalise(bird.swap(attribute, aviary.species[twin].attributes[attribute]).image)
+        for twin, attribute in pairs
+    ]
     if swapped:
-        with torch.no_grad(): seen = model(torch.stack(swapped).to(next(model.parameters()).device)).logits.argmax(1).tolist()
+        with torch.no_grad():
+            seen = model(torch.stack(swapped).to(next(model.parameters()).device)).logits.argmax(1).tolist()
         answers["follows"] = [s == twin for s, (twin, _) in zip(seen, pairs)]
     for twin, attribute in pairs:
         mask = bird.masks[attribute]
-        if not mask.any(): continue # a leaf hides it
+        if not mask.any():
+            continue  # a leaf hides it
         a, b = e.attention[:, label], e.attention[:, twin]
         answers["attribute"].append(f"{attribute} {bird.species.attributes[attribute]}")
         margin = e.margin(label, twin).total
-        for key, map in (("points", margin), ("alpha", a.mean(0)), ("alpha_difference", (a - b).abs().sum(0))): answers[key].append(points_at(spread(map), mask))
+        for key, map in (
+            ("points", margin),
+            ("alpha", a.mean(0)),
+            ("alpha_difference", (a - b).abs().sum(0)),
+        ):
+            answers[key].append(points_at(spread(map), mask))
         answers["points_cell"].append(points_at(margin, mask))
     rival = e.rival(label)
     differing = [bird.masks[a] for a in bird.species.differences(aviary.species[rival])]
@@ -70,46 +96,76 @@ def examine_bird(model, aviary, i, pairs, zero="mean"):
 
 # %% ../../nbs/evaluation/00_bird_benchmark.ipynb #f08f2376
 QUESTIONS = {
-    "accuracy": "accuracy", "follows": "prediction follows the exchanged attribute to the twin",
-    "points": "margin's peak on the attribute that differs", "points_cell": "the same for single cells, not spread", "alpha": "alpha's peak on it", "alpha_difference": "peak of alpha's difference on it",
-    "share": "margin's positive evidence on attributes", "share_differing": "margin's positive evidence on attributes that differ", "share_alpha": "alpha on attributes",
+    "accuracy": "accuracy",
+    "follows": "prediction follows the exchanged attribute to the twin",
+    "points": "margin's peak on the attribute that differs",
+    "points_cell": "the same for single cells, not spread",
+    "alpha": "alpha's peak on it",
+    "alpha_difference": "peak of alpha's difference on it",
+    "share": "margin's positive evidence on attributes",
+    "share_differing": "margin's positive evidence on attributes that differ",
+    "share_alpha": "alpha on attributes",
 }
+
 
 @dataclass(repr=False)
 class Exam:
     "Answers of a model on birds with known truth; `exam['points']` is a mean."
-    answers: dict # question -> list of numbers, one a bird or one a bird and twin
-    def __getitem__(self, question): return float(np.nanmean(self.answers[question]))
+
+    answers: dict  # question -> list of numbers, one a bird or one a bird and twin
+
+    def __getitem__(self, question):
+        return float(np.nanmean(self.answers[question]))
+
     @property
-    def gap(self): "The worst gap between evidence and logit."; return max(self.answers["gap"])
-    def __repr__(self): return f"Exam of {len(self.answers['gap'])} birds: " + ", ".join(f"{q} {self[q]:.3f}" for q in QUESTIONS if self.answers[q])
+    def gap(self):
+        "The worst gap between evidence and logit."
+        return max(self.answers["gap"])
+
+    def __repr__(self):
+        return f"Exam of {len(self.answers['gap'])} birds: " + ", ".join(
+            f"{q} {self[q]:.3f}" for q in QUESTIONS if self.answers[q]
+        )
+
     def by_attribute(self, question="points"):
         "The same per attribute and value of the bird."
         found = {}
-        for a, v in zip(self.answers["attribute"], self.answers[question]): found.setdefault(a, []).append(v)
+        for a, v in zip(self.answers["attribute"], self.answers[question]):
+            found.setdefault(a, []).append(v)
         return {a: float(np.mean(v)) for a, v in sorted(found.items())}
+
     def table(self):
         "Rows (question, mean, standard error, number of answers)."
         rows = []
         for q, words in QUESTIONS.items():
-            v = np.array(self.answers[q], float); v = v[~np.isnan(v)]
-            if len(v): rows.append((words, v.mean(), v.std() / len(v) ** .5, len(v)))
+            v = np.array(self.answers[q], float)
+            v = v[~np.isnan(v)]
+            if len(v):
+                rows.append((words, v.mean(), v.std() / len(v) ** 0.5, len(v)))
         return rows
+
     def _repr_html_(self):
-        body = "".join(f"<tr><td>{html.escape(q)}</td><td>{m:.3f}</td><td>{s:.3f}</td><td>{n}</td></tr>" for q, m, s, n in self.table())
+        body = "".join(
+            f"<tr><td>{html.escape(q)}</td><td>{m:.3f}</td><td>{s:.3f}</td><td>{n}</td></tr>"
+            for q, m, s, n in self.table()
+        )
         return f"<table><tr><th>question</th><th>mean</th><th>standard error</th><th>answers</th></tr>{body}</table><p>largest gap between evidence and logit: {self.gap:.1e}</p>"
 
 # %% ../../nbs/evaluation/00_bird_benchmark.ipynb #b368b2f1
 def examine(
-    model, # with `saliency`, as `OneBlockINTR`
-    aviary, # birds it has not seen
-    zero="mean", # what each head's saliency is measured from
-    progress=True, # show a progress bar
-): # `Exam`
+    model,  # with `saliency`, as `OneBlockINTR`
+    aviary,  # birds it has not seen
+    zero="mean",  # what each head's saliency is measured from
+    progress=True,  # show a progress bar
+):  # `Exam`
     "Ask a model about every bird of an aviary."
-    if model.num_classes != len(aviary.species): raise ValueError(f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order")
+    if model.num_classes != len(aviary.species):
+        raise ValueError(
+            f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order"
+        )
     model.eval()
     pairs, answers = twins(aviary.species), {}
     for i in progress_bar(range(len(aviary)), "examining", unit="bird", disable=not progress):
-        for question, given in examine_bird(model, aviary, i, pairs[aviary.label(i)], zero).items(): answers.setdefault(question, []).extend(given)
+        for question, given in examine_bird(model, aviary, i, pairs[aviary.label(i)], zero).items():
+            answers.setdefault(question, []).extend(given)
     return Exam(answers)

@@ -8,22 +8,30 @@ __all__ = ['densities', 'HeadStudy', 'assignment', 'measures', 'study_heads', 'h
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-003
 from dataclasses import dataclass
-import numpy as np, torch, torch.nn.functional as F
-from ..data.birds import progress_bar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
 from ..core.display import table
+from ..data.birds import progress_bar
 from ..explanations.explainer import explain
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-006
 def densities(
-    maps: torch.Tensor, # (R, h, w), not negative: attention, or the positive part of evidence
-    masks: dict, # attribute -> (H, W) bool, of any size; empty where it can't be seen
-) -> torch.Tensor: # (R, A), rows sum to 1; nan for what can't be seen
+    maps: torch.Tensor,  # (R, h, w), not negative: attention, or the positive part of evidence
+    masks: dict,  # attribute -> (H, W) bool, of any size; empty where it can't be seen
+) -> torch.Tensor:  # (R, A), rows sum to 1; nan for what can't be seen
     "How heads divide their maps among attributes, were these all of one size"
     covers = []
     for name, m in masks.items():
         m = torch.as_tensor(np.asarray(m))
-        if m.dtype != torch.bool or m.dim() != 2: raise ValueError(f"mask of {name!r} has shape {tuple(m.shape)}, {m.dtype}: expected (H, W) bool")
-        if min(m.shape) < min(maps.shape[1:]): raise ValueError(f"mask of {name!r} has {tuple(m.shape)} pixels for maps of {tuple(maps.shape[1:])} cells: expected the image's own size")
+        if m.dtype != torch.bool or m.dim() != 2:
+            raise ValueError(f"mask of {name!r} has shape {tuple(m.shape)}, {m.dtype}: expected (H, W) bool")
+        if min(m.shape) < min(maps.shape[1:]):
+            raise ValueError(
+                f"mask of {name!r} has {tuple(m.shape)} pixels for maps of {tuple(maps.shape[1:])} cells: expected the image's own size"
+            )
         covers.append(F.adaptive_avg_pool2d(m[None].double(), maps.shape[1:])[0])
     cover = torch.stack(covers).flatten(1)
     area = cover.sum(1)
@@ -34,76 +42,113 @@ def densities(
 @dataclass(repr=False, eq=False)
 class HeadStudy:
     "Where each head looked, image by image"
-    shares: torch.Tensor # (n, R, A), rows sum to 1; nan: can't be seen
-    attributes: list # A names
-    heads: list # R names
-    classes: list | None = None # n classes whose maps these are
+
+    shares: torch.Tensor  # (n, R, A), rows sum to 1; nan: can't be seen
+    attributes: list  # A names
+    heads: list  # R names
+    classes: list | None = None  # n classes whose maps these are
 
     @property
-    def matrix(self): "(R, A) mean over the images"; return self.shares.nanmean(0)
+    def matrix(self):
+        "(R, A) mean over the images"
+        return self.shares.nanmean(0)
 
     def assign(self):
         "Head -> attribute, one to one, with the largest sum"
         return {self.heads[r]: self.attributes[a] for r, a in zip(*assignment(self.matrix))}
 
-    def numbers(self, within=False): "Purity and consistency; `within`: of an assignment for each class, mean over classes"; return measures(self.shares, self.classes if within else None)
+    def numbers(self, within=False):
+        "Purity and consistency; `within`: of an assignment for each class, mean over classes"
+        return measures(self.shares, self.classes if within else None)
 
-    def __repr__(self): return f"HeadStudy({len(self.shares)} images, {len(self.heads)} heads, {len(self.attributes)} attributes; " + ", ".join(f"{k} {v:.3f}" for k, v in self.numbers().items()) + ")"
+    def __repr__(self):
+        return (
+            f"HeadStudy({len(self.shares)} images, {len(self.heads)} heads, {len(self.attributes)} attributes; "
+            + ", ".join(f"{k} {v:.3f}" for k, v in self.numbers().items())
+            + ")"
+        )
 
     def _repr_html_(self):
         m, mine = self.matrix, self.assign()
-        cells = [[h, *(f"[{v:.2f}]" if mine.get(h) == a else f"{v:.2f}" for a, v in zip(self.attributes, row.tolist()))] for h, row in zip(self.heads, m)]
-        return table(["head", *self.attributes], cells) + f"<div>[assigned] {', '.join(f'{k} {v:.3f}' for k, v in self.numbers().items())}; even shares would be {1 / len(self.attributes):.3f}</div>"
+        cells = [
+            [
+                h,
+                *(
+                    f"[{v:.2f}]" if mine.get(h) == a else f"{v:.2f}"
+                    for a, v in zip(self.attributes, row.tolist())
+                ),
+            ]
+            for h, row in zip(self.heads, m)
+        ]
+        return (
+            table(["head", *self.attributes], cells)
+            + f"<div>[assigned] {', '.join(f'{k} {v:.3f}' for k, v in self.numbers().items())}; even shares would be {1 / len(self.attributes):.3f}</div>"
+        )
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-013
 def assignment(
-    matrix: torch.Tensor, # (R, A)
-) -> tuple: # rows, columns
+    matrix: torch.Tensor,  # (R, A)
+) -> tuple:  # rows, columns
     "The one-to-one assignment with the largest sum"
-    try: from scipy.optimize import linear_sum_assignment
-    except ImportError as error: raise ImportError('the assignment needs scipy: pip install "intr_nb[labs]"') from error
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise ImportError('the assignment needs scipy: pip install "intr_nb[labs]"') from error
     return linear_sum_assignment(matrix.nan_to_num(0).numpy(), maximize=True)
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-016
 def measures(
-    shares: torch.Tensor, # (n, R, A)
-    groups: list | None = None, # n labels: each group by itself, then the mean over groups
-) -> dict: # "purity", "consistency", "favourite"
+    shares: torch.Tensor,  # (n, R, A)
+    groups: list | None = None,  # n labels: each group by itself, then the mean over groups
+) -> dict:  # "purity", "consistency", "favourite"
     "How pure and how steady the heads are"
     if groups is not None:
         found = [measures(shares[[h == g for h in groups]]) for g in sorted(set(groups))]
         return {k: float(np.mean([f[k] for f in found])) for k in found[0]}
     rows, columns = assignment(shares.nanmean(0))
-    top = shares.nan_to_num(-1).argmax(2) # (n, R)
+    top = shares.nan_to_num(-1).argmax(2)  # (n, R)
     seen = ~shares[:, rows, columns].isnan()
     hit = (top[:, rows] == torch.as_tensor(columns)) & seen
     favourite = F.one_hot(top, shares.shape[2]).double().mean(0).amax(1).mean()
-    return dict(purity=shares[:, rows, columns].nanmean(0).mean().item(), consistency=(hit.sum(0) / seen.sum(0).clamp(min=1)).mean().item(), favourite=favourite.item())
+    return dict(
+        purity=shares[:, rows, columns].nanmean(0).mean().item(),
+        consistency=(hit.sum(0) / seen.sum(0).clamp(min=1)).mean().item(),
+        favourite=favourite.item(),
+    )
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-018
 def study_heads(
-    model, # as in `explain`
-    examples, # of (image, {attribute: (H, W) bool}, class or None: the prediction)
-    what: str = "attention", # or "evidence": its positive part
-    zero: str = "mean", # as in `explain`
-    progress: bool = True, # show a progress bar
+    model,  # as in `explain`
+    examples,  # of (image, {attribute: (H, W) bool}, class or None: the prediction)
+    what: str = "attention",  # or "evidence": its positive part
+    zero: str = "mean",  # as in `explain`
+    progress: bool = True,  # show a progress bar
 ) -> HeadStudy:
     "Where every head looks, over many images"
-    if what not in ("attention", "evidence"): raise ValueError(f"what={what!r}: expected 'attention' or 'evidence'")
+    if what not in ("attention", "evidence"):
+        raise ValueError(f"what={what!r}: expected 'attention' or 'evidence'")
     shares, names, heads, classes = [], None, None, []
     for image, masks, c in progress_bar(examples, "looking", unit="image", disable=not progress):
         names = list(masks) if names is None else names
-        if list(masks) != names or not names: raise ValueError(f"image {len(shares)} has masks of {list(masks)}, the first of {names}: expected the same attributes for all, at least one; give an empty mask for what can't be seen")
+        if list(masks) != names or not names:
+            raise ValueError(
+                f"image {len(shares)} has masks of {list(masks)}, the first of {names}: expected the same attributes for all, at least one; give an empty mask for what can't be seen"
+            )
         e = explain(model, image, zero=zero)
         heads, c = heads or head_names(e), e.prediction if c is None else e.index(c)
-        shares.append(densities(getattr(e, what)[:, e.at(c)].clamp(min=0), masks)); classes.append(c)
-        if shares[-1].isnan().all(): raise ValueError(f"image {len(shares) - 1} shows none of {', '.join(names)}: leave it out")
-    if not shares: raise ValueError("no examples: expected at least one (image, masks, class)")
+        shares.append(densities(getattr(e, what)[:, e.at(c)].clamp(min=0), masks))
+        classes.append(c)
+        if shares[-1].isnan().all():
+            raise ValueError(f"image {len(shares) - 1} shows none of {', '.join(names)}: leave it out")
+    if not shares:
+        raise ValueError("no examples: expected at least one (image, masks, class)")
     return HeadStudy(torch.stack(shares), names, heads, classes)
+
 
 def head_names(e):
     "head 0, ...; in a full decoder layer 0 head 0, ..."
-    if e.decomposition is None: return [f"head {r}" for r in range(len(e.attention))]
+    if e.decomposition is None:
+        return [f"head {r}" for r in range(len(e.attention))]
     L, R = e.decomposition.maps.shape[:2]
     return [f"layer {l} head {r}" for l in range(L) for r in range(R)]
 
@@ -111,45 +156,84 @@ def head_names(e):
 @dataclass(repr=False)
 class Control:
     "Numbers of a study beside those of shuffled heads"
-    found: dict # name -> number
-    shuffled: dict # name -> list of numbers
 
-    def rows(self): "[name, number, mean of the shuffled, 2.5 % and 97.5 % of them, share of them that reach the number]"; return [[k, v, float(np.mean(s)), *map(float, np.percentile(s, (2.5, 97.5))), (1 + sum(x >= v for x in s)) / (1 + len(s))] for (k, v), s in zip(self.found.items(), self.shuffled.values())]
-    def __repr__(self): return "Control(" + "; ".join(f"{k} {v:.3f}, shuffled {m:.3f} [{a:.3f}, {b:.3f}], p = {p:.3f}" for k, v, m, a, b, p in self.rows()) + ")"
-    def _repr_html_(self): return table(["", "found", "shuffled heads", "2.5 %", "97.5 %", "p"], [[k, *(f"{x:.3f}" for x in v)] for k, *v in self.rows()])
+    found: dict  # name -> number
+    shuffled: dict  # name -> list of numbers
+
+    def rows(self):
+        "[name, number, mean of the shuffled, 2.5 % and 97.5 % of them, share of them that reach the number]"
+        return [
+            [
+                k,
+                v,
+                float(np.mean(s)),
+                *map(float, np.percentile(s, (2.5, 97.5))),
+                (1 + sum(x >= v for x in s)) / (1 + len(s)),
+            ]
+            for (k, v), s in zip(self.found.items(), self.shuffled.values())
+        ]
+
+    def __repr__(self):
+        return (
+            "Control("
+            + "; ".join(
+                f"{k} {v:.3f}, shuffled {m:.3f} [{a:.3f}, {b:.3f}], p = {p:.3f}"
+                for k, v, m, a, b, p in self.rows()
+            )
+            + ")"
+        )
+
+    def _repr_html_(self):
+        return table(
+            ["", "found", "shuffled heads", "2.5 %", "97.5 %", "p"],
+            [[k, *(f"{x:.3f}" for x in v)] for k, *v in self.rows()],
+        )
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-024
 def shuffle_heads(
     study: HeadStudy,
-    times: int = 200, # shuffles
+    times: int = 200,  # shuffles
     seed: int = 0,
-    within: bool = False, # measure each class by itself
+    within: bool = False,  # measure each class by itself
 ) -> Control:
     "The study's numbers, and those after shuffling the heads within every image"
-    if times < 20: raise ValueError(f"times={times}: expected at least 20 shuffles for an interval")
+    if times < 20:
+        raise ValueError(f"times={times}: expected at least 20 shuffles for an interval")
     g, (n, R, A) = torch.Generator().manual_seed(seed), study.shares.shape
-    drawn = [measures(study.shares.gather(1, torch.rand(n, R, generator=g).argsort(1)[..., None].expand(n, R, A)), study.classes if within else None) for _ in range(times)]
+    drawn = [
+        measures(
+            study.shares.gather(1, torch.rand(n, R, generator=g).argsort(1)[..., None].expand(n, R, A)),
+            study.classes if within else None,
+        )
+        for _ in range(times)
+    ]
     return Control(study.numbers(within), {k: [d[k] for d in drawn] for k in drawn[0]})
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-036
 def discs(
-    points, # (P, 3): x, y, visible, in pixels
-    names: list, # P names
-    shape: tuple, # (H, W)
-    radius: float = 1 / 14, # share of the width
-) -> dict: # name -> (H, W) bool, empty where it can't be seen
+    points,  # (P, 3): x, y, visible, in pixels
+    names: list,  # P names
+    shape: tuple,  # (H, W)
+    radius: float = 1 / 14,  # share of the width
+) -> dict:  # name -> (H, W) bool, empty where it can't be seen
     "A disc round every visible point"
-    y, x = np.mgrid[:shape[0], :shape[1]]
-    return {n: ((x - px) ** 2 + (y - py) ** 2 <= (radius * shape[1]) ** 2) & bool(seen) for n, (px, py, seen) in zip(names, np.asarray(points, float))}
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return {
+        n: ((x - px) ** 2 + (y - py) ** 2 <= (radius * shape[1]) ** 2) & bool(seen)
+        for n, (px, py, seen) in zip(names, np.asarray(points, float))
+    }
+
 
 def part_examples(
-    photos, # `Photos` with points
-    numbers=None, # of the photographs; None: all
-    radius: float = 1 / 14, # share of the width
-): # yields (image, masks, label), as `study_heads` takes
+    photos,  # `Photos` with points
+    numbers=None,  # of the photographs; None: all
+    radius: float = 1 / 14,  # share of the width
+):  # yields (image, masks, label), as `study_heads` takes
     "Photographs with a disc round every part; those that show none are left out"
-    if photos.points is None: raise ValueError("these photographs come without part points: give study_heads your own masks")
+    if photos.points is None:
+        raise ValueError("these photographs come without part points: give study_heads your own masks")
     for i in range(len(photos)) if numbers is None else numbers:
         s = photos.sample(i)
         masks = discs(s["points"], photos.point_names, s["image"].shape[1:], radius)
-        if any(m.any() for m in masks.values()): yield s["image"], masks, s["label"]
+        if any(m.any() for m in masks.values()):
+            yield s["image"], masks, s["label"]

@@ -6,51 +6,66 @@
 __all__ = ['discs', 'check_mask', 'pointing', 'resized', 'mass_accuracy', 'rank_accuracy']
 
 # %% ../../nbs/evaluation/02_localisation.ipynb #09localisati-003
-import numpy as np, torch, torch.nn.functional as F
+import numpy as np
+import torch
+import torch.nn.functional as F
+
 from .bird_benchmark import peak_pixel
 from .perturbation import pixel_order
 
 # %% ../../nbs/evaluation/02_localisation.ipynb #09localisati-006
 def discs(
-    points, # (P, 2 or 3): x, y and perhaps visible, in pixels
-    size: tuple, # (H, W)
-    radius: float = .1, # share of the width
-) -> torch.Tensor: # (H, W) bool
+    points,  # (P, 2 or 3): x, y and perhaps visible, in pixels
+    size: tuple,  # (H, W)
+    radius: float = 0.1,  # share of the width
+) -> torch.Tensor:  # (H, W) bool
     "Pixels near a visible point"
     points = torch.as_tensor(np.asarray(points)).float()
-    if points.dim() != 2 or points.shape[1] not in (2, 3): raise ValueError(f"points of shape {tuple(points.shape)}: expected (number of points, 2 or 3): x, y and perhaps visible")
-    if points.shape[1] == 3: points = points[points[:, 2] > 0]
+    if points.dim() != 2 or points.shape[1] not in (2, 3):
+        raise ValueError(
+            f"points of shape {tuple(points.shape)}: expected (number of points, 2 or 3): x, y and perhaps visible"
+        )
+    if points.shape[1] == 3:
+        points = points[points[:, 2] > 0]
     y, x = torch.arange(size[0])[:, None], torch.arange(size[1])
-    near = ((x - points[:, 0, None, None])**2 + (y - points[:, 1, None, None])**2) <= (radius * size[1])**2
+    near = ((x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2) <= (
+        radius * size[1]
+    ) ** 2
     return near.any(0)
 
 # %% ../../nbs/evaluation/02_localisation.ipynb #09localisati-009
 def check_mask(mask):
     mask = torch.as_tensor(np.asarray(mask))
-    if mask.dim() != 2 or mask.dtype != torch.bool: raise ValueError(f"mask of shape {tuple(mask.shape)}, {mask.dtype}: expected (H, W) of bool")
-    if not mask.any(): raise ValueError("the mask is empty: there is nothing to point at. Is the part hidden?")
+    if mask.dim() != 2 or mask.dtype != torch.bool:
+        raise ValueError(f"mask of shape {tuple(mask.shape)}, {mask.dtype}: expected (H, W) of bool")
+    if not mask.any():
+        raise ValueError("the mask is empty: there is nothing to point at. Is the part hidden?")
     return mask
 
+
 def pointing(
-    map: torch.Tensor, # (h, w)
-    mask, # (H, W) bool, True where the truth lies
-    tolerance: float = 0., # share of the width
+    map: torch.Tensor,  # (h, w)
+    mask,  # (H, W) bool, True where the truth lies
+    tolerance: float = 0.0,  # share of the width
 ) -> bool:
     "Whether the peak of `map` lies on the mask"
     map, mask = torch.as_tensor(map), check_mask(mask)
-    if map.max() == map.min(): return False
+    if map.max() == map.min():
+        return False
     y, x = (peak_pixel(map, n)[i] for i, n in enumerate(mask.shape))
     ys, xs = mask.nonzero().T
-    away = ((ys - y).abs() - .5).clamp(min=0)**2 + ((xs - x).abs() - .5).clamp(min=0)**2
-    return bool(away.min() <= (tolerance * mask.shape[1])**2)
+    away = ((ys - y).abs() - 0.5).clamp(min=0) ** 2 + ((xs - x).abs() - 0.5).clamp(min=0) ** 2
+    return bool(away.min() <= (tolerance * mask.shape[1]) ** 2)
 
 # %% ../../nbs/evaluation/02_localisation.ipynb #09localisati-012
-def resized(map, size): return F.interpolate(torch.as_tensor(map).float()[None, None], tuple(size), mode="bilinear")[0, 0]
+def resized(map, size):
+    return F.interpolate(torch.as_tensor(map).float()[None, None], tuple(size), mode="bilinear")[0, 0]
+
 
 def mass_accuracy(
-    map: torch.Tensor, # (h, w)
-    mask, # (H, W) bool
-) -> float: # 0 to 1; nan if nothing is positive
+    map: torch.Tensor,  # (h, w)
+    mask,  # (H, W) bool
+) -> float:  # 0 to 1; nan if nothing is positive
     "Share of the positive part of `map` on the mask"
     mask = check_mask(mask)
     mass = resized(torch.as_tensor(map).clamp(min=0), mask.shape)
@@ -58,10 +73,10 @@ def mass_accuracy(
 
 # %% ../../nbs/evaluation/02_localisation.ipynb #09localisati-013
 def rank_accuracy(
-    map: torch.Tensor, # (h, w)
-    mask, # (H, W) bool of k pixels
-    seed: int = 0, # breaks ties
-) -> float: # 0 to 1
+    map: torch.Tensor,  # (h, w)
+    mask,  # (H, W) bool of k pixels
+    seed: int = 0,  # breaks ties
+) -> float:  # 0 to 1
     "Share of the k highest pixels of `map` on the mask"
     mask = check_mask(mask)
-    return mask.flatten()[pixel_order(map, mask.shape, seed)[:mask.sum()]].float().mean().item()
+    return mask.flatten()[pixel_order(map, mask.shape, seed)[: mask.sum()]].float().mean().item()

@@ -8,47 +8,65 @@ __all__ = ['NEUTRAL', 'without', 'exchanged', 'part_effects', 'part_importance',
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-003
 import math
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
 from ..data.birds import ATTRIBUTES, Bird, Species, normalise
-from ..explanations.methods import as_map
 from .perturbation import ask, fill_in
 from ..experiments.ablation import rank_correlation
+from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-009
 NEUTRAL = {a: v for a, values in ATTRIBUTES.items() for v in values if v in ("none", "plain")}
 
+
 def without(
     bird: Bird,
-    attributes, # keys of `ATTRIBUTES`
-) -> torch.Tensor: # (3, H, W)
+    attributes,  # keys of `ATTRIBUTES`
+) -> torch.Tensor:  # (3, H, W)
     "The bird without these parts"
     for a in attributes:
-        if a in NEUTRAL: bird = bird.swap(a, NEUTRAL[a])
+        if a in NEUTRAL:
+            bird = bird.swap(a, NEUTRAL[a])
     image, rest = normalise(bird.image), [bird.masks[a] for a in attributes if a not in NEUTRAL]
-    hidden = torch.as_tensor(np.logical_or.reduce(rest)) if rest else torch.zeros(image.shape[1:], dtype=torch.bool)
+    hidden = (
+        torch.as_tensor(np.logical_or.reduce(rest))
+        if rest
+        else torch.zeros(image.shape[1:], dtype=torch.bool)
+    )
     return fill_in(image[None], ~hidden[None, None])[0]
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-006
 def exchanged(
     bird: Bird,
-    attribute: str, # a key of `ATTRIBUTES`
-) -> torch.Tensor: # (values, 3, H, W)
+    attribute: str,  # a key of `ATTRIBUTES`
+) -> torch.Tensor:  # (values, 3, H, W)
     "The same scene with every other value of one attribute"
     others = [v for v in ATTRIBUTES[attribute] if v != bird.species.attributes[attribute]]
     return torch.stack([normalise(bird.swap(attribute, v).image) for v in others])
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-012
 def part_effects(
-    model, # images -> logits, or an output with `logits`
+    model,  # images -> logits, or an output with `logits`
     bird: Bird,
-    c: int, # class
-    how: str = "remove", # or "exchange"
-    over: int | str | None = None, # of the margin over this class; "mean": over the mean of all logits; None: of the logit of `c`
-) -> dict: # attribute: logit units, for those that show
+    c: int,  # class
+    how: str = "remove",  # or "exchange"
+    over: int
+    | str
+    | None = None,  # of the margin over this class; "mean": over the mean of all logits; None: of the logit of `c`
+) -> dict:  # attribute: logit units, for those that show
     "What the logit of `c`, or its margin, loses without each part"
-    if how not in ("exchange", "remove"): raise ValueError(f"how={how!r}: expected 'exchange' or 'remove'")
-    if isinstance(over, str) and over != "mean": raise ValueError(f"over={over!r}: expected the index of a class, 'mean' or None")
-    shown = [a for a, m in bird.masks.items() if m.any() and not (how == "remove" and NEUTRAL.get(a) == bird.species.attributes[a])]
+    if how not in ("exchange", "remove"):
+        raise ValueError(f"how={how!r}: expected 'exchange' or 'remove'")
+    if isinstance(over, str) and over != "mean":
+        raise ValueError(f"over={over!r}: expected the index of a class, 'mean' or None")
+    shown = [
+        a
+        for a, m in bird.masks.items()
+        if m.any() and not (how == "remove" and NEUTRAL.get(a) == bird.species.attributes[a])
+    ]
     edits = [exchanged(bird, a) if how == "exchange" else without(bird, [a])[None] for a in shown]
     logits = ask(model, torch.cat([normalise(bird.image)[None], *edits]))
     against = 0 if over is None else logits.mean(1) if over == "mean" else logits[:, over]
@@ -57,35 +75,42 @@ def part_effects(
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-017
 def part_importance(
-    map: torch.Tensor, # (h, w)
-    masks: dict, # name: (H, W) bool
-    widen: float = 1 / 96, # of the width, added on every side
-) -> dict: # name: sum of the map on the part, where several lie on a cell their shares of it
+    map: torch.Tensor,  # (h, w)
+    masks: dict,  # name: (H, W) bool
+    widen: float = 1 / 96,  # of the width, added on every side
+) -> dict:  # name: sum of the map on the part, where several lie on a cell their shares of it
     "How much of a map lies on every part"
+
     def cover(mask):
         r = round(widen * mask.shape[1])
         wide = F.max_pool2d(torch.as_tensor(np.asarray(mask)).float()[None], 2 * r + 1, 1, r)
         return F.interpolate(wide[None], map.shape, mode="area")[0, 0]
+
     covers = {name: cover(mask) for name, mask in masks.items() if mask.any()}
     shared = sum(covers.values(), torch.zeros(map.shape)).clamp(min=1)
     return {name: (map * c / shared).sum().item() for name, c in covers.items()}
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-021
 def part_correlation(
-    importance: dict, # of `part_importance`
-    effects: dict, # of `part_effects`
-    ranks: bool = True, # Spearman's; False: Pearson's
-) -> float: # -1 to 1; nan if one of them is constant, or there is but one part
+    importance: dict,  # of `part_importance`
+    effects: dict,  # of `part_effects`
+    ranks: bool = True,  # Spearman's; False: Pearson's
+) -> float:  # -1 to 1; nan if one of them is constant, or there is but one part
     "Correlation of the importance of parts with their effect"
-    x, y = torch.tensor([(importance[a], e) for a, e in effects.items() if a in importance], dtype=torch.float64).reshape(-1, 2).T
-    if len(x) < 2: return math.nan
+    x, y = (
+        torch.tensor([(importance[a], e) for a, e in effects.items() if a in importance], dtype=torch.float64)
+        .reshape(-1, 2)
+        .T
+    )
+    if len(x) < 2:
+        return math.nan
     return rank_correlation(x, y) if ranks else torch.corrcoef(torch.stack([x, y]))[0, 1].item()
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-030
 def important(
-    importance: dict, # of `part_importance`
-    share: float = .8, # of the positive importance
-) -> list: # names
+    importance: dict,  # of `part_importance`
+    share: float = 0.8,  # of the positive importance
+) -> list:  # names
     "The fewest parts that hold `share` of the positive importance"
     positive = {a: v for a, v in sorted(importance.items(), key=lambda x: -x[1]) if v > 0}
     before = np.cumsum([0, *positive.values()])[:-1]
@@ -93,61 +118,82 @@ def important(
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-032
 def completeness(
-    model, # as in `part_effects`
+    model,  # as in `part_effects`
     bird: Bird,
-    importance: dict, # of `part_importance`
-    effects: dict, # of `part_effects`
-    share: float = .8, # as in `important`
-) -> dict: # each 0 or 1; distractibility 0 to 1, nan if every part has an effect
+    importance: dict,  # of `part_importance`
+    effects: dict,  # of `part_effects`
+    share: float = 0.8,  # as in `important`
+) -> dict:  # each 0 or 1; distractibility 0 to 1, nan if every part has an effect
     "Are the important parts all that matters?"
     chosen = important(importance, share)
     others = [a for a in importance if a not in chosen]
-    whole, less, kept = ask(model, torch.stack([normalise(bird.image), without(bird, chosen), without(bird, others)])).argmax(1).tolist()
-    idle = [a for a, e in effects.items() if abs(e) < .05 * max(map(abs, effects.values()))]
-    return dict(deletion=float(less != whole), preservation=float(kept == whole), distractibility=float(np.mean([a not in chosen for a in idle])) if idle else float("nan"))
+    whole, less, kept = (
+        ask(model, torch.stack([normalise(bird.image), without(bird, chosen), without(bird, others)]))
+        .argmax(1)
+        .tolist()
+    )
+    idle = [a for a, e in effects.items() if abs(e) < 0.05 * max(map(abs, effects.values()))]
+    return dict(
+        deletion=float(less != whole),
+        preservation=float(kept == whole),
+        distractibility=float(np.mean([a not in chosen for a in idle])) if idle else float("nan"),
+    )
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-035
 def chimera(
     bird: Bird,
-    other: Species, # differs in two attributes at least
-    seed: int = 0, # which attributes it takes
-) -> tuple: # `Bird`, the attributes that are its own, those of the other
+    other: Species,  # differs in two attributes at least
+    seed: int = 0,  # which attributes it takes
+) -> tuple:  # `Bird`, the attributes that are its own, those of the other
     "The bird with half of the other's attributes, where the two differ"
     mixed = np.random.RandomState(seed).permutation(bird.species.differences(other)).tolist()
-    if len(mixed) < 2: raise ValueError(f"{bird.species.name!r} and {other.name!r} differ in {len(mixed)} attributes: expected 2 at least, to have one of each")
-    own, taken = mixed[:len(mixed) // 2], mixed[len(mixed) // 2:]
-    for a in taken: bird = bird.swap(a, other.attributes[a])
+    if len(mixed) < 2:
+        raise ValueError(
+            f"{bird.species.name!r} and {other.name!r} differ in {len(mixed)} attributes: expected 2 at least, to have one of each"
+        )
+    own, taken = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
+    for a in taken:
+        bird = bird.swap(a, other.attributes[a])
     return bird, own, taken
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-037
 def contrastivity(
-    model, # as in `part_effects`
-    method, # (model, image, c) -> map
+    model,  # as in `part_effects`
+    method,  # (model, image, c) -> map
     bird: Bird,
-    c: int, # its class
+    c: int,  # its class
     other: Species,
-    d: int, # class of the other
-    seed: int = 0, # of `chimera`
-) -> float: # 0 to 1; 0.5 for a map that ignores the class
+    d: int,  # class of the other
+    seed: int = 0,  # of `chimera`
+) -> float:  # 0 to 1; 0.5 for a map that ignores the class
     "Share of a mixed bird's parts that are given to the class they come from"
     mixture, own, taken = chimera(bird, other, seed)
+
     def parts(k):
         map = as_map(method(model, normalise(mixture.image), k), k)
         return part_importance(map / map.abs().sum().clamp(min=1e-12), mixture.masks)
+
     first, second = parts(c), parts(d)
-    more = [first[a] - second[a] for a in own if a in first] + [second[a] - first[a] for a in taken if a in first]
-    return float(np.mean([(m > 0) + .5 * (m == 0) for m in more])) if more else float("nan")
+    more = [first[a] - second[a] for a in own if a in first] + [
+        second[a] - first[a] for a in taken if a in first
+    ]
+    return float(np.mean([(m > 0) + 0.5 * (m == 0) for m in more])) if more else float("nan")
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-040
-def sceneries(
-    bird: Bird,
-) -> list: # seven `Bird`s
+def sceneries(bird: Bird) -> list:  # seven `Bird`s
     "The same bird in other surroundings"
     s = bird.scene
-    changes = [dict(background=(s["background"] + 50 * k) % 256) for k in range(1, 5)] + [dict(leaves=[]), dict(berries=[]), dict(light=(-s["light"][0], s["light"][1]))]
+    changes = [dict(background=(s["background"] + 50 * k) % 256) for k in range(1, 5)] + [
+        dict(leaves=[]),
+        dict(berries=[]),
+        dict(light=(-s["light"][0], s["light"][1])),
+    ]
     return [Bird(bird.species, s | change, bird.size) for change in changes]
 
-def background_independence(model, bird, c, effects, share=.1):
+
+def background_independence(model, bird, c, effects, share=0.1):
     "Share of other surroundings that move the logit of `c` by less than `share` of the largest part effect"
-    whole, *others = ask(model, torch.stack([normalise(b.image) for b in (bird, *sceneries(bird))]))[:, c].tolist()
+    whole, *others = ask(model, torch.stack([normalise(b.image) for b in (bird, *sceneries(bird))]))[
+        :, c
+    ].tolist()
     return float(np.mean([abs(o - whole) < share * max(map(abs, effects.values())) for o in others]))

@@ -8,30 +8,39 @@ __all__ = ['BLANKS', 'UNITS', 'pixel_order', 'first_pixels', 'fill_in', 'hide', 
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-003
 from dataclasses import dataclass
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-006
 def pixel_order(
-    map: torch.Tensor, # (h, w), higher is more important
-    size: tuple, # (H, W) of the image
-    seed: int = 0, # breaks ties
-) -> torch.Tensor: # (H * W,) pixel numbers, the most important first
+    map: torch.Tensor,  # (h, w), higher is more important
+    size: tuple,  # (H, W) of the image
+    seed: int = 0,  # breaks ties
+) -> torch.Tensor:  # (H * W,) pixel numbers, the most important first
     "Pixels in the order in which `map` values them"
     map = torch.as_tensor(map).detach().cpu().float()
-    if map.dim() != 2 or not map.isfinite().all(): raise ValueError(f"map of shape {tuple(map.shape)}{', with NaN or infinite values' if map.dim() == 2 else ''}: expected (height, width), finite")
-    values = F.interpolate(map[None, None], tuple(size), mode="bilinear", antialias=map.shape[0] > size[0])[0, 0].flatten()
+    if map.dim() != 2 or not map.isfinite().all():
+        raise ValueError(
+            f"map of shape {tuple(map.shape)}{', with NaN or infinite values' if map.dim() == 2 else ''}: expected (height, width), finite"
+        )
+    values = F.interpolate(map[None, None], tuple(size), mode="bilinear", antialias=map.shape[0] > size[0])[
+        0, 0
+    ].flatten()
     shuffled = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
     return shuffled[values[shuffled].argsort(descending=True, stable=True)]
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-010
 def first_pixels(
-    order: torch.Tensor, # (H * W,) from `pixel_order`
-    size: tuple, # (H, W)
-    steps: int, # from nothing to everything
-) -> torch.Tensor: # (steps + 1, 1, H, W) bool
+    order: torch.Tensor,  # (H * W,) from `pixel_order`
+    size: tuple,  # (H, W)
+    steps: int,  # from nothing to everything
+) -> torch.Tensor:  # (steps + 1, 1, H, W) bool
     "The first 0, 1/steps, 2/steps ... of all pixels"
-    if not 1 <= steps <= len(order): raise ValueError(f"steps={steps!r}: expected 1 to {len(order)}, the number of pixels")
+    if not 1 <= steps <= len(order):
+        raise ValueError(f"steps={steps!r}: expected 1 to {len(order)}, the number of pixels")
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     counts = torch.linspace(0, len(order), steps + 1).round()
@@ -39,12 +48,13 @@ def first_pixels(
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-013
 def fill_in(
-    images: torch.Tensor, # (B, 3, H, W)
-    seen: torch.Tensor, # (B, 1, H, W) bool, True where pixels are known
-) -> torch.Tensor: # (B, 3, H, W)
+    images: torch.Tensor,  # (B, 3, H, W)
+    seen: torch.Tensor,  # (B, 1, H, W) bool, True where pixels are known
+) -> torch.Tensor:  # (B, 3, H, W)
     "Hidden pixels from the visible ones around them; zero if none is visible"
     known = seen.to(images.dtype)
-    if max(images.shape[2:]) == 1: return images * known
+    if max(images.shape[2:]) == 1:
+        return images * known
     weight = F.avg_pool2d(known, 2, ceil_mode=True)
     smaller = fill_in(F.avg_pool2d(images * known, 2, ceil_mode=True) / weight.clamp(min=1e-6), weight > 0)
     return torch.where(seen, images, F.interpolate(smaller, images.shape[2:], mode="bilinear"))
@@ -52,32 +62,42 @@ def fill_in(
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-016
 BLANKS = ("blur", "mean", "zero", "inpaint")
 
+
 def hide(
-    image: torch.Tensor, # (3, H, W) normalised
-    seen: torch.Tensor, # (B, 1, H, W) bool
-    blank: str = "blur", # what stands in: one of `BLANKS`
-) -> torch.Tensor: # (B, 3, H, W)
+    image: torch.Tensor,  # (3, H, W) normalised
+    seen: torch.Tensor,  # (B, 1, H, W) bool
+    blank: str = "blur",  # what stands in: one of `BLANKS`
+) -> torch.Tensor:  # (B, 3, H, W)
     "Copies of `image` of which only the pixels `seen` are shown"
-    if blank not in BLANKS: raise ValueError(f"blank={blank!r}: expected one of {', '.join(map(repr, BLANKS))}")
+    if blank not in BLANKS:
+        raise ValueError(f"blank={blank!r}: expected one of {', '.join(map(repr, BLANKS))}")
     seen = seen.to(image.device)
-    if blank == "inpaint": return fill_in(image.expand(len(seen), -1, -1, -1), seen)
+    if blank == "inpaint":
+        return fill_in(image.expand(len(seen), -1, -1, -1), seen)
     sigma = max(image.shape[1:]) / 10
     if blank == "blur":
         across, down = (min(2 * int(2 * sigma) + 1, 2 * n - 1) for n in image.shape[:0:-1])
-        other = gaussian_blur(gaussian_blur(image, [across, 1], sigma), [1, down], sigma) # two passes: the same picture, far fewer products
-    else: other = image.mean((1, 2), keepdim=True) if blank == "mean" else torch.zeros_like(image)
+        other = gaussian_blur(
+            gaussian_blur(image, [across, 1], sigma), [1, down], sigma
+        )  # two passes: the same picture, far fewer products
+    else:
+        other = image.mean((1, 2), keepdim=True) if blank == "mean" else torch.zeros_like(image)
     return torch.where(seen, image, other)
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-020
-UNITS = dict(probability=lambda l, c: l.softmax(1)[:, c], logit=lambda l, c: l[:, c],
-             margin=lambda l, c: l[:, c] - l.index_fill(1, torch.tensor([c], device=l.device), -torch.inf).amax(1))
+UNITS = dict(
+    probability=lambda l, c: l.softmax(1)[:, c],
+    logit=lambda l, c: l[:, c],
+    margin=lambda l, c: l[:, c] - l.index_fill(1, torch.tensor([c], device=l.device), -torch.inf).amax(1),
+)
+
 
 @torch.no_grad()
 def ask(
-    judge, # images (B, 3, H, W) -> logits (B, C), or an output with `logits`
-    images: torch.Tensor, # (B, 3, H, W)
-    batch: int = 64, # images at a time
-) -> torch.Tensor: # (B, C) on the CPU
+    judge,  # images (B, 3, H, W) -> logits (B, C), or an output with `logits`
+    images: torch.Tensor,  # (B, 3, H, W)
+    batch: int = 64,  # images at a time
+) -> torch.Tensor:  # (B, C) on the CPU
     "The judge's logits"
     p = next(judge.parameters(), None) if hasattr(judge, "parameters") else None
     answers = (judge(part if p is None else part.to(p.device, p.dtype)) for part in images.split(batch))
@@ -87,12 +107,14 @@ def ask(
 @dataclass(repr=False)
 class Curves:
     "Scores while pixels come (insertion) and go (deletion)"
-    fraction: torch.Tensor # (S + 1,) from 0 to 1
-    insertion: torch.Tensor # (S + 1,) or (n, S + 1)
-    deletion: torch.Tensor # (S + 1,) or (n, S + 1)
+
+    fraction: torch.Tensor  # (S + 1,) from 0 to 1
+    insertion: torch.Tensor  # (S + 1,) or (n, S + 1)
+    deletion: torch.Tensor  # (S + 1,) or (n, S + 1)
     unit: str = "probability"
 
-    def area(self, which): return torch.trapezoid(getattr(self, which), self.fraction)
+    def area(self, which):
+        return torch.trapezoid(getattr(self, which), self.fraction)
 
     def __repr__(self):
         means = (f"{w} {self.area(w).mean():.3f}" for w in ("insertion", "deletion"))
@@ -100,33 +122,42 @@ class Curves:
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-024
 def insertion_deletion(
-    judge, # as in `ask`
-    image: torch.Tensor, # (3, H, W) normalised
-    map: torch.Tensor, # (h, w)
-    c: int, # class
-    steps: int = 24, # of equal numbers of pixels
-    blank: str = "blur", # what stands in for hidden pixels: one of `BLANKS`
-    unit: str = "probability", # or "logit", "margin"
-    seed: int = 0, # breaks ties of the map
-    batch: int = 64, # images at a time
+    judge,  # as in `ask`
+    image: torch.Tensor,  # (3, H, W) normalised
+    map: torch.Tensor,  # (h, w)
+    c: int,  # class
+    steps: int = 24,  # of equal numbers of pixels
+    blank: str = "blur",  # what stands in for hidden pixels: one of `BLANKS`
+    unit: str = "probability",  # or "logit", "margin"
+    seed: int = 0,  # breaks ties of the map
+    batch: int = 64,  # images at a time
 ) -> Curves:
     "The judge's score of class `c` while pixels come and go in the order of `map`"
-    if unit not in UNITS: raise ValueError(f"unit={unit!r}: expected one of {', '.join(UNITS)}")
+    if unit not in UNITS:
+        raise ValueError(f"unit={unit!r}: expected one of {', '.join(UNITS)}")
     first = first_pixels(pixel_order(map, image.shape[1:], seed), image.shape[1:], steps)
     logits = ask(judge, hide(image, torch.cat([first, ~first]), blank), batch)
-    if not 0 <= c < logits.shape[1]: raise ValueError(f"class {c}: the judge knows {logits.shape[1]} classes, numbered from 0")
+    if not 0 <= c < logits.shape[1]:
+        raise ValueError(f"class {c}: the judge knows {logits.shape[1]} classes, numbered from 0")
     return Curves(torch.linspace(0, 1, steps + 1), *UNITS[unit](logits, c).view(2, -1), unit)
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-031
 def plot_curves(
-    curves: dict, # name: `Curves`
+    curves: dict,  # name: `Curves`
 ):
     "Insertion and deletion side by side; returns the matplotlib `Figure`"
-    try: import matplotlib.pyplot as plt
-    except ImportError as e: raise ImportError('figures need matplotlib: pip install "intr_nb[labs]"') from e
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as e:
+        raise ImportError('figures need matplotlib: pip install "intr_nb[labs]"') from e
     fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
     for ax, which, does in zip(axes, ("insertion", "deletion"), ("shown", "hidden")):
-        for name, c in curves.items(): ax.plot(c.fraction, getattr(c, which).reshape(-1, len(c.fraction)).mean(0), label=f"{name} {c.area(which).mean():.3f}")
+        for name, c in curves.items():
+            ax.plot(
+                c.fraction,
+                getattr(c, which).reshape(-1, len(c.fraction)).mean(0),
+                label=f"{name} {c.area(which).mean():.3f}",
+            )
         ax.set(title=which, xlabel=f"share of pixels {does}", ylabel=next(iter(curves.values())).unit)
         ax.legend(title="area")
     plt.close(fig)

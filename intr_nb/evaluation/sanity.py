@@ -7,41 +7,55 @@ __all__ = ['similarity', 'shuffle', 'cascade', 'cascade_similarity', 'variants',
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-003
 import copy
-import torch, torch.nn.functional as F
-from ..explanations.methods import as_map
+
+import torch
+import torch.nn.functional as F
+
 from .perturbation import ask
 from ..experiments.ablation import rank_correlation
+from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-006
 def similarity(
-    a: torch.Tensor, # (h, w)
-    b: torch.Tensor, # (h, w)
-    by: str = "rank", # or "ssim"
-) -> float: # at most 1, for equal maps; nan for the ranks of a constant map
+    a: torch.Tensor,  # (h, w)
+    b: torch.Tensor,  # (h, w)
+    by: str = "rank",  # or "ssim"
+) -> float:  # at most 1, for equal maps; nan for the ranks of a constant map
     "How alike two maps are"
-    if a.shape != b.shape: raise ValueError(f"maps of {tuple(a.shape)} and {tuple(b.shape)}: expected the same size")
-    if by not in ("rank", "ssim"): raise ValueError(f"by={by!r}: expected 'rank' or 'ssim'")
-    if by == "rank": return rank_correlation(*(F.adaptive_avg_pool2d(m[None], [min(n, 48) for n in m.shape]).flatten() for m in (a, b)))
-    try: from torchmetrics.functional.image import structural_similarity_index_measure as ssim
-    except ImportError as e: raise ImportError('SSIM needs torchmetrics: pip install "intr_nb[labs]"') from e
+    if a.shape != b.shape:
+        raise ValueError(f"maps of {tuple(a.shape)} and {tuple(b.shape)}: expected the same size")
+    if by not in ("rank", "ssim"):
+        raise ValueError(f"by={by!r}: expected 'rank' or 'ssim'")
+    if by == "rank":
+        return rank_correlation(
+            *(F.adaptive_avg_pool2d(m[None], [min(n, 48) for n in m.shape]).flatten() for m in (a, b))
+        )
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+    except ImportError as e:
+        raise ImportError('SSIM needs torchmetrics: pip install "intr_nb[labs]"') from e
     a, b = ((m - m.min()) / (m.max() - m.min()).clamp(min=1e-12) for m in (a, b))
-    return ssim(a[None, None], b[None, None], data_range=1., sigma=min(a.shape) / 32 + .5).item()
+    return ssim(a[None, None], b[None, None], data_range=1.0, sigma=min(a.shape) / 32 + 0.5).item()
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-009
 def shuffle(module, generator):
     "Shuffle the numbers within every parameter, in place"
     with torch.no_grad():
-        for p in module.parameters(recurse=False): p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view_as(p))
+        for p in module.parameters(recurse=False):
+            p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view_as(p))
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-010
 def cascade(
-    model, # any module; its parts in the order in which the image passes them
+    model,  # any module; its parts in the order in which the image passes them
     seed: int = 0,
 ):
     "Copies of `model`, more and more of it shuffled, with the name of the last part: a generator"
     broken, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
-    parts = [(name, m) for name, m in broken.named_modules() if next(m.parameters(recurse=False), None) is not None]
-    if not parts: raise ValueError(f"a {type(model).__name__} has no parameters: there is nothing to shuffle")
+    parts = [
+        (name, m) for name, m in broken.named_modules() if next(m.parameters(recurse=False), None) is not None
+    ]
+    if not parts:
+        raise ValueError(f"a {type(model).__name__} has no parameters: there is nothing to shuffle")
     for name, module in reversed(parts):
         shuffle(module, generator)
         yield name or type(model).__name__, broken
@@ -49,40 +63,46 @@ def cascade(
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-014
 def cascade_similarity(
     model,
-    method, # (model, image, c) -> map
-    image: torch.Tensor, # (3, H, W)
-    c: int, # class
-    seed: int = 0, # of the shuffling
-    by: str = "rank", # as in `similarity`
-) -> dict: # name of the part shuffled last: similarity to the map before
+    method,  # (model, image, c) -> map
+    image: torch.Tensor,  # (3, H, W)
+    c: int,  # class
+    seed: int = 0,  # of the shuffling
+    by: str = "rank",  # as in `similarity`
+) -> dict:  # name of the part shuffled last: similarity to the map before
     "What is left of a map while the model is destroyed from the top"
     first = as_map(method(model, image, c), c)
-    return {name: similarity(first, as_map(method(broken, image, c), c), by) for name, broken in cascade(model, seed)}
+    return {
+        name: similarity(first, as_map(method(broken, image, c), c), by)
+        for name, broken in cascade(model, seed)
+    }
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-020
 def variants(
-    image: torch.Tensor, # (3, H, W) normalised
-    noise: float = .05, # standard deviation, in units of the normalised image
-    n: int = 4, # noisy copies
+    image: torch.Tensor,  # (3, H, W) normalised
+    noise: float = 0.05,  # standard deviation, in units of the normalised image
+    n: int = 4,  # noisy copies
     seed: int = 0,
-) -> torch.Tensor: # (n + 2, 3, H, W)
+) -> torch.Tensor:  # (n + 2, 3, H, W)
     "Copies of the image that look the same: noisy, brighter and darker"
     grains = noise * torch.randn(n, *image.shape, generator=torch.Generator().manual_seed(seed))
     return torch.cat([image.cpu() + grains, torch.stack([image.cpu() + 2 * noise, image.cpu() - 2 * noise])])
 
+
 def stability(
     model,
-    method, # (model, image, c) -> map
-    image: torch.Tensor, # (3, H, W)
-    c: int, # class
-    noise: float = .05, # as in `variants`
-    n: int = 4, # as in `variants`
+    method,  # (model, image, c) -> map
+    image: torch.Tensor,  # (3, H, W)
+    c: int,  # class
+    noise: float = 0.05,  # as in `variants`
+    n: int = 4,  # as in `variants`
     seed: int = 0,
-    by: str = "rank", # as in `similarity`
-) -> float: # nan if the prediction never stays
+    by: str = "rank",  # as in `similarity`
+) -> float:  # nan if the prediction never stays
     "Mean similarity of the maps of variants that get the same prediction"
     copies = variants(image, noise, n, seed)
     whole, *answers = ask(model, torch.cat([image[None].cpu(), copies])).argmax(1).tolist()
     first = as_map(method(model, image, c), c)
-    same = [similarity(first, as_map(method(model, x, c), c), by) for x, a in zip(copies, answers) if a == whole]
+    same = [
+        similarity(first, as_map(method(model, x, c), c), by) for x, a in zip(copies, answers) if a == whole
+    ]
     return sum(same) / len(same) if same else float("nan")

@@ -6,23 +6,28 @@
 __all__ = ['LOWER', 'bootstrap', 'Evaluation', 'difference', 'cell', 'lines', 'as_text', 'to_csv']
 
 # %% ../../nbs/evaluation/05_statistics.ipynb #09scores-003
-import csv, io, os
+import csv
+import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
 import numpy as np
+
 from ..core.display import table
 
 # %% ../../nbs/evaluation/05_statistics.ipynb #09scores-005
 def bootstrap(
-    values, # (n,), one an image; nan is left out
-    level: float = .95, # of the interval
+    values,  # (n,), one an image; nan is left out
+    level: float = 0.95,  # of the interval
     draws: int = 2000,
     seed: int = 0,
-) -> tuple: # mean, low, high, number of images
+) -> tuple:  # mean, low, high, number of images
     "The mean and its percentile interval"
     v = np.asarray(values, float)
     v = v[~np.isnan(v)]
-    if not len(v): return float("nan"), float("nan"), float("nan"), 0
+    if not len(v):
+        return float("nan"), float("nan"), float("nan"), 0
     means = v[np.random.RandomState(seed).randint(len(v), size=(draws, len(v)))].mean(1)
     return v.mean(), *np.quantile(means, [(1 - level) / 2, (1 + level) / 2]), len(v)
 
@@ -30,68 +35,118 @@ def bootstrap(
 @dataclass(repr=False)
 class Evaluation:
     "What methods scored on the same images"
-    values: dict # (model, method): {metric: (n,) array, nan where not answered}
-    images: list # their numbers in the data
-    seed: int = 0 # of the bootstrap
-    about: str = "" # how it was made
+
+    values: dict  # (model, method): {metric: (n,) array, nan where not answered}
+    images: list  # their numbers in the data
+    seed: int = 0  # of the bootstrap
+    about: str = ""  # how it was made
 
     @property
-    def metrics(self): return [k for k in next(iter(self.values.values())) if any(not np.isnan(v[k]).all() for v in self.values.values())]
+    def metrics(self):
+        return [
+            k
+            for k in next(iter(self.values.values()))
+            if any(not np.isnan(v[k]).all() for v in self.values.values())
+        ]
 
     def find(self, name):
         fits = [k for k in self.values if name in (k, k[1])]
-        if len(fits) == 1: return fits[0]
-        raise ValueError(f"method {name!r}: expected one of {[k[1] for k in self.values]}" + (", with its model, such as " + repr(fits[0]) if fits else ""))
+        if len(fits) == 1:
+            return fits[0]
+        raise ValueError(
+            f"method {name!r}: expected one of {[k[1] for k in self.values]}"
+            + (", with its model, such as " + repr(fits[0]) if fits else "")
+        )
 
     def rows(self):
         "(model, method, metric, mean, low, high, n)"
-        return [(*key, m, *bootstrap(v[m], seed=self.seed)) for key, v in self.values.items() for m in self.metrics]
+        return [
+            (*key, m, *bootstrap(v[m], seed=self.seed))
+            for key, v in self.values.items()
+            for m in self.metrics
+        ]
 
 # %% ../../nbs/evaluation/05_statistics.ipynb #09scores-011
-def difference(self,
-    a, # a method, or (model, method)
-    b, # what it is compared with
+def difference(
+    self,
+    a,  # a method, or (model, method)
+    b,  # what it is compared with
 ):
     "a - b image by image: an `Evaluation` with one row"
     (p, first), (q, second) = self.find(a), self.find(b)
     of, name = self.values, p if p == q else f"{p} - {q}"
-    return Evaluation({(name, f"{first} - {second}"): {m: of[p, first][m] - of[q, second][m] for m in self.metrics}}, self.images, self.seed, self.about)
+    return Evaluation(
+        {(name, f"{first} - {second}"): {m: of[p, first][m] - of[q, second][m] for m in self.metrics}},
+        self.images,
+        self.seed,
+        self.about,
+    )
+
 
 Evaluation.difference = difference
 
 # %% ../../nbs/evaluation/05_statistics.ipynb #09scores-014
 LOWER = ("deletion", "deletion, inpaint", "left when shuffled")
 
-def cell(mean, low, high, n): return "" if not n else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+def cell(mean, low, high, n):
+    return "" if not n else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
 
 def lines(self):
     "Titles and rows of the table"
-    several, counts = len({m for m, _ in self.values}) > 1, {m: max(r[6] for r in self.rows() if r[2] == m) for m in self.metrics}
-    head = ["model"] * several + ["method", *(f"{m}{', lower is better' * (m in LOWER)} (n = {counts[m]})" for m in self.metrics)]
+    several, counts = (
+        len({m for m, _ in self.values}) > 1,
+        {m: max(r[6] for r in self.rows() if r[2] == m) for m in self.metrics},
+    )
+    head = ["model"] * several + [
+        "method",
+        *(f"{m}{', lower is better' * (m in LOWER)} (n = {counts[m]})" for m in self.metrics),
+    ]
     found = {r[:3]: r[3:] for r in self.rows()}
-    return head, [[model] * several + [method, *(cell(*found[model, method, m]) for m in self.metrics)] for model, method in self.values]
+    return head, [
+        [model] * several + [method, *(cell(*found[model, method, m]) for m in self.metrics)]
+        for model, method in self.values
+    ]
+
 
 def as_text(self):
     head, rows = lines(self)
     return "\n".join(" | ".join(row) for row in (head, *rows)) + f"\n{self.about}"
 
-def to_csv(self,
-    path, # of the file, which is replaced
-    images: bool = True, # one line an image, or the summary
+
+def to_csv(
+    self,
+    path,  # of the file, which is replaced
+    images: bool = True,  # one line an image, or the summary
 ):
     "Write all values, or means and intervals"
     text = io.StringIO()
     w = csv.writer(text, lineterminator="\n")
-    if images: rows = [("model", "method", "metric", "image", "value"), *((*k, m, i, x) for k, v in self.values.items() for m in v for i, x in zip(self.images, v[m].tolist()))]
-    else: rows = [("model", "method", "metric", "mean", "low", "high", "n"), *self.rows()]
+    if images:
+        rows = [
+            ("model", "method", "metric", "image", "value"),
+            *(
+                (*k, m, i, x)
+                for k, v in self.values.items()
+                for m in v
+                for i, x in zip(self.images, v[m].tolist())
+            ),
+        ]
+    else:
+        rows = [("model", "method", "metric", "mean", "low", "high", "n"), *self.rows()]
     w.writerows(rows)
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text.getvalue(), encoding="utf-8")
         os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
+
 Evaluation.__repr__, Evaluation.to_csv = as_text, to_csv
-Evaluation._repr_html_ = lambda self: table(*lines(self)) + table(["mean [95 % interval over images]; " + self.about], [])
+Evaluation._repr_html_ = lambda self: (
+    table(*lines(self)) + table(["mean [95 % interval over images]; " + self.about], [])
+)

@@ -8,80 +8,116 @@ __all__ = ['decide_again', 'intervene', 'rank_correlation', 'Effects', 'effects'
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-003
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+
 import torch
-from ..models.attention import split_heads
-from ..models.hub import as_trained
+
 from ..explanations.decomposition import evaluating
 from ..explanations.explainer import explain
+from ..models.attention import split_heads
+from ..models.hub import as_trained
 from ..models.intr import INTR, OneBlockINTR, candidates
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-009
 @torch.no_grad()
 def decide_again(
-    model, # `INTR` or `OneBlockINTR`, in evaluation mode
-    out, # its `INTROutput`
-    queries=None, # indices of the candidate classes that `out` is about; None: all
-) -> torch.Tensor: # (B, C)
+    model,  # `INTR` or `OneBlockINTR`, in evaluation mode
+    out,  # its `INTROutput`
+    queries=None,  # indices of the candidate classes that `out` is about; None: all
+) -> torch.Tensor:  # (B, C)
     "The logits once more, from the feature map on"
     classes, padding = candidates(queries, model.num_classes), out.mask.flatten(1) if out.mask.any() else None
     x = out.features.flatten(2).transpose(1, 2)
-    if isinstance(model, OneBlockINTR): return model.block(x, classes, padding)[0]
+    if isinstance(model, OneBlockINTR):
+        return model.block(x, classes, padding)[0]
     z, _ = model.decoder(model.query_embed.weight[classes].expand(len(x), -1, -1), x, padding)
     w, b = (p[classes] if model.fc else p for p in (model.presence_vector.weight, model.presence_vector.bias))
     return (z * w).sum(-1) + b
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-012
-def edit(stack, parameter, index, value=0.):
+def edit(stack, parameter, index, value=0.0):
     "Set part of a parameter until the stack unwinds"
     saved = parameter.detach()[index].clone()
+
     def put(v):
-        with torch.no_grad(): parameter[index] = v
+        with torch.no_grad():
+            parameter[index] = v
+
     stack.callback(put, saved)
     put(value)
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-015
 def check_heads(model, heads):
     "The heads as (layer, head) pairs"
-    if not isinstance(model, (INTR, OneBlockINTR)): raise TypeError(f"model is a {type(model).__name__}: expected an INTR or a OneBlockINTR")
+    if not isinstance(model, (INTR, OneBlockINTR)):
+        raise TypeError(f"model is a {type(model).__name__}: expected an INTR or a OneBlockINTR")
     L, pairs = len(model.decoder.layers) if isinstance(model, INTR) else 1, []
     for pair in heads:
         layer, head = pair if isinstance(pair, (tuple, list)) and len(pair) == 2 else (None, None)
-        if not (isinstance(layer, int) and isinstance(head, int) and 0 <= layer < L and 0 <= head < model.num_heads):
-            raise ValueError(f"heads: {pair!r} is none of this model's. Expected pairs (layer, head), layer from 0 to {L - 1} and head from 0 to {model.num_heads - 1}")
+        if not (
+            isinstance(layer, int)
+            and isinstance(head, int)
+            and 0 <= layer < L
+            and 0 <= head < model.num_heads
+        ):
+            raise ValueError(
+                f"heads: {pair!r} is none of this model's. Expected pairs (layer, head), layer from 0 to {L - 1} and head from 0 to {model.num_heads - 1}"
+            )
         pairs.append((layer, head))
     return pairs
+
 
 def knock_out(stack, model, layer, head, to):
     "One head looks everywhere alike (`to='mean'`) or gives nothing (`'zero'`)"
     a = model.decoder.layers[layer].multihead_attn if isinstance(model, INTR) else model.block
     d = model.config["dim"] // model.num_heads
     rows = slice(head * d, (head + 1) * d)
-    if to == "zero": return edit(stack, a.out_proj.weight if isinstance(model, INTR) else a.W_o.weight, (slice(None), rows))
+    if to == "zero":
+        return edit(
+            stack, a.out_proj.weight if isinstance(model, INTR) else a.W_o.weight, (slice(None), rows)
+        )
     edit(stack, a.in_proj_weight if isinstance(model, INTR) else a.W_q.weight, rows)
-    if isinstance(model, INTR): edit(stack, a.in_proj_bias, rows)
+    if isinstance(model, INTR):
+        edit(stack, a.in_proj_bias, rows)
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-017
 def cells(region, place):
     "(1, N) bool, checked"
-    if not isinstance(region, torch.Tensor) or region.dtype != torch.bool: raise ValueError(f"region: expected a bool tensor, True where cells are meant; got {getattr(region, 'dtype', type(region).__name__)}")
-    if region.numel() != place: raise ValueError(f"region has shape {tuple(region.shape)}, the feature map {place} cells: give a map of cells, as an explanation's maps are")
+    if not isinstance(region, torch.Tensor) or region.dtype != torch.bool:
+        raise ValueError(
+            f"region: expected a bool tensor, True where cells are meant; got {getattr(region, 'dtype', type(region).__name__)}"
+        )
+    if region.numel() != place:
+        raise ValueError(
+            f"region has shape {tuple(region.shape)}, the feature map {place} cells: give a map of cells, as an explanation's maps are"
+        )
     return region.flatten()[None]
+
 
 def hide(module, args, kwargs, region):
     "The arguments of a search with `region` as additional padding"
-    at = 3 if hasattr(module, "out_proj") else 2 # where its mask is
-    names = ("query", "key", "value", "key_padding_mask", "need_weights") if at == 3 else ("x", "classes", "padding", "need_weights")
+    at = 3 if hasattr(module, "out_proj") else 2  # where its mask is
+    names = (
+        ("query", "key", "value", "key_padding_mask", "need_weights")
+        if at == 3
+        else ("x", "classes", "padding", "need_weights")
+    )
     given = dict(zip(names, args)) | kwargs
     n, name = given["key" if at == 3 else "x"].shape[1], names[at]
     hidden = cells(region.to(args[0].device), n)
     given[name] = hidden.expand(len(args[0]), -1) if given.get(name) is None else given[name] | hidden
-    if given[name].all(1).any(): raise ValueError("region hides every cell that is not padding: nothing is left to look at")
+    if given[name].all(1).any():
+        raise ValueError("region hides every cell that is not padding: nothing is left to look at")
     return (), given
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-019
-def searches(model): return [layer.multihead_attn for layer in model.decoder.layers] if isinstance(model, INTR) else [model.block]
+def searches(model):
+    return (
+        [layer.multihead_attn for layer in model.decoder.layers] if isinstance(model, INTR) else [model.block]
+    )
 
-def hook(stack, module, f, **kw): stack.callback(module.register_forward_pre_hook(f, **kw).remove)
+
+def hook(stack, module, f, **kw):
+    stack.callback(module.register_forward_pre_hook(f, **kw).remove)
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-021
 def remember(model, donor):
@@ -89,84 +125,117 @@ def remember(model, donor):
     p, kept = next(model.parameters()), []
     with ExitStack() as stack, evaluating(model):
         if isinstance(model, INTR):
-            for s in searches(model): hook(stack, s.out_proj, lambda m, args: kept.append(args[0]))
+            for s in searches(model):
+                hook(stack, s.out_proj, lambda m, args: kept.append(args[0]))
         out = model(as_trained(model, donor).to(p.device, p.dtype)[None])
         x = out.features.flatten(2).transpose(1, 2)
         return x, kept if isinstance(model, INTR) else [model.block.W_k(x), model.block.W_v(x)]
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-023
 def swap(there, here, what):
-    if there.shape[1:] != here.shape[1:]: raise ValueError(f"the donor's {what} have shape {tuple(there.shape[1:])}, this image's {tuple(here.shape[1:])}: give a donor of the same size, and all classes as candidates")
+    if there.shape[1:] != here.shape[1:]:
+        raise ValueError(
+            f"the donor's {what} have shape {tuple(there.shape[1:])}, this image's {tuple(here.shape[1:])}: give a donor of the same size, and all classes as candidates"
+        )
     return there.expand_as(here)
+
 
 def transplant_cells(module, args, region, memory):
     "The arguments of a search with the donor's cells in the region"
     at = (1, 2) if hasattr(module, "out_proj") else (0,)
     inside = cells(region.to(args[0].device), args[at[0]].shape[1])[..., None]
-    return tuple(torch.where(inside, swap(memory, a, "cells"), a) if i in at else a for i, a in enumerate(args))
+    return tuple(
+        torch.where(inside, swap(memory, a, "cells"), a) if i in at else a for i, a in enumerate(args)
+    )
+
 
 def transplant_head(there, rows):
     "A function that puts the donor's numbers of one head into what is given"
+
     def put(here):
         here = here.clone()
         here[..., rows] = swap(there, here, "finds")[..., rows]
         return here
+
     return put
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-025
 @contextmanager
 def intervene(
-    model, # `INTR` or `OneBlockINTR`
-    heads=(), # pairs (layer, head)
-    region: torch.Tensor | None = None, # (h, w) bool, cells of the feature map
-    queries=(), # indices of classes whose query becomes the zero vector
-    donor=None, # an image: heads and region are not taken away, but taken from it
-    to: str = "mean", # a head taken away looks everywhere alike ("mean") or gives nothing ("zero")
+    model,  # `INTR` or `OneBlockINTR`
+    heads=(),  # pairs (layer, head)
+    region: torch.Tensor | None = None,  # (h, w) bool, cells of the feature map
+    queries=(),  # indices of classes whose query becomes the zero vector
+    donor=None,  # an image: heads and region are not taken away, but taken from it
+    to: str = "mean",  # a head taken away looks everywhere alike ("mean") or gives nothing ("zero")
 ):
     "Within the block, `model` is changed; afterwards it is exactly as it was"
     heads, queries = check_heads(model, heads), candidates(queries, model.num_classes) if len(queries) else []
-    if to not in ("mean", "zero"): raise ValueError(f"to={to!r}: expected 'mean' or 'zero'")
-    if not heads and region is None and not queries: raise ValueError("nothing to change: give heads, a region or queries")
-    if region is not None: cells(region, region.numel() if isinstance(region, torch.Tensor) else 0)
-    if donor is not None and not heads and region is None: raise ValueError("a donor needs heads or a region to give")
+    if to not in ("mean", "zero"):
+        raise ValueError(f"to={to!r}: expected 'mean' or 'zero'")
+    if not heads and region is None and not queries:
+        raise ValueError("nothing to change: give heads, a region or queries")
+    if region is not None:
+        cells(region, region.numel() if isinstance(region, torch.Tensor) else 0)
+    if donor is not None and not heads and region is None:
+        raise ValueError("a donor needs heads or a region to give")
     with ExitStack() as stack:
         memory, kept = (None, None) if donor is None else remember(model, donor)
         d, one = model.config["dim"] // model.num_heads, isinstance(model, OneBlockINTR)
-        for c in queries: edit(stack, model.block.queries if one else model.query_embed.weight, c)
+        for c in queries:
+            edit(stack, model.block.queries if one else model.query_embed.weight, c)
         for s in searches(model) if region is not None else ():
-            if donor is None: hook(stack, s, lambda m, args, kwargs: hide(m, args, kwargs, region), with_kwargs=True)
-            else: hook(stack, s, lambda m, args: transplant_cells(m, args, region, memory))
+            if donor is None:
+                hook(stack, s, lambda m, args, kwargs: hide(m, args, kwargs, region), with_kwargs=True)
+            else:
+                hook(stack, s, lambda m, args: transplant_cells(m, args, region, memory))
         for layer, head in heads:
             rows = slice(head * d, (head + 1) * d)
-            if donor is None: knock_out(stack, model, layer, head, to)
+            if donor is None:
+                knock_out(stack, model, layer, head, to)
             elif one:
                 for m, there in zip((model.block.W_k, model.block.W_v), kept):
-                    stack.callback(m.register_forward_hook(lambda m, args, out, put=transplant_head(there, rows): put(out)).remove)
-            else: hook(stack, searches(model)[layer].out_proj, lambda m, args, put=transplant_head(kept[layer], rows): (put(args[0]),))
+                    stack.callback(
+                        m.register_forward_hook(
+                            lambda m, args, out, put=transplant_head(there, rows): put(out)
+                        ).remove
+                    )
+            else:
+                hook(
+                    stack,
+                    searches(model)[layer].out_proj,
+                    lambda m, args, put=transplant_head(kept[layer], rows): (put(args[0]),),
+                )
         yield model
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-036
 def rank_correlation(
-    x: torch.Tensor, # (P,)
-    y: torch.Tensor, # (P,)
-) -> float: # from -1 to 1; nan if one of them is constant
+    x: torch.Tensor,  # (P,)
+    y: torch.Tensor,  # (P,)
+) -> float:  # from -1 to 1; nan if one of them is constant
     "Spearman's rank correlation; ties share their mean rank"
-    def ranks(v): return (v[:, None] > v).sum(1) + (v[:, None] == v).sum(1) / 2
+
+    def ranks(v):
+        return (v[:, None] > v).sum(1) + (v[:, None] == v).sum(1) / 2
+
     return torch.corrcoef(torch.stack([ranks(x), ranks(y)]).double())[0, 1].item()
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-038
 @dataclass(repr=False)
 class Effects:
     "What parts were said to give, and what is lost without them"
-    parts: list # (layer, head) pairs, or (row, column) of blocks
-    accounted: torch.Tensor # (P,) logit units
-    caused: torch.Tensor # (P,) logit units
-    of: str # which logit or margin
+
+    parts: list  # (layer, head) pairs, or (row, column) of blocks
+    accounted: torch.Tensor  # (P,) logit units
+    caused: torch.Tensor  # (P,) logit units
+    of: str  # which logit or margin
 
     @property
-    def correlation(self): return rank_correlation(self.accounted, self.caused)
+    def correlation(self):
+        return rank_correlation(self.accounted, self.caused)
 
-    def __repr__(self): return f"Effects(of {len(self.parts)} parts on {self.of}: rank correlation of accounted with caused {self.correlation:.3f})"
+    def __repr__(self):
+        return f"Effects(of {len(self.parts)} parts on {self.of}: rank correlation of accounted with caused {self.correlation:.3f})"
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-040
 def blocks_of(total, block, mask):
@@ -175,36 +244,63 @@ def blocks_of(total, block, mask):
     for y in range(0, total.shape[0], block):
         for x in range(0, total.shape[1], block):
             region = torch.zeros(total.shape, dtype=torch.bool)
-            region[y:y + block, x:x + block] = True
-            if mask is not None and mask[region].all(): continue
-            named.append((y // block, x // block)), changes.append(dict(region=region)), accounted.append(total[region].sum())
+            region[y : y + block, x : x + block] = True
+            if mask is not None and mask[region].all():
+                continue
+            (
+                named.append((y // block, x // block)),
+                changes.append(dict(region=region)),
+                accounted.append(total[region].sum()),
+            )
     return named, changes, torch.stack(accounted)
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-042
 def effects(
-    model, # `INTR` or `OneBlockINTR`
-    image, # as in `explain`
-    c=None, # class by index or name; None: the prediction
-    over=None, # of the margin over this class; None: of the logit of `c`
-    parts: str = "heads", # or "places"
-    block: int = 1, # places: blocks of so many cells in height and width
-    **options, # `queries`, `mask`, `class_names`, as in `explain`
+    model,  # `INTR` or `OneBlockINTR`
+    image,  # as in `explain`
+    c=None,  # class by index or name; None: the prediction
+    over=None,  # of the margin over this class; None: of the logit of `c`
+    parts: str = "heads",  # or "places"
+    block: int = 1,  # places: blocks of so many cells in height and width
+    **options,  # `queries`, `mask`, `class_names`, as in `explain`
 ) -> Effects:
     "Take every part away in turn, and compare with its evidence"
-    if parts not in ("heads", "places"): raise ValueError(f"parts={parts!r}: expected 'heads' or 'places'")
+    if parts not in ("heads", "places"):
+        raise ValueError(f"parts={parts!r}: expected 'heads' or 'places'")
     e = explain(model, image, **options)
-    mask, queries, p = options.get("mask"), None if options.get("queries") is None else e.candidates, next(model.parameters())
+    mask, queries, p = (
+        options.get("mask"),
+        None if options.get("queries") is None else e.candidates,
+        next(model.parameters()),
+    )
     i, j = e.at(e.prediction if c is None else c), None if over is None else e.at(over)
-    def of(values): return values[i] if j is None else values[i] - values[j]
-    evidence = of(e.evidence.transpose(0, 1)) # (heads, h, w)
+
+    def of(values):
+        return values[i] if j is None else values[i] - values[j]
+
+    evidence = of(e.evidence.transpose(0, 1))  # (heads, h, w)
     if parts == "heads":
         R = model.num_heads
-        changes, named = [dict(heads=[(k // R, k % R)]) for k in range(len(evidence))], [(k // R, k % R) for k in range(len(evidence))]
+        changes, named = (
+            [dict(heads=[(k // R, k % R)]) for k in range(len(evidence))],
+            [(k // R, k % R) for k in range(len(evidence))],
+        )
         accounted = evidence.sum((1, 2))
-    else: named, changes, accounted = blocks_of(evidence.sum(0), block, e.mask)
+    else:
+        named, changes, accounted = blocks_of(evidence.sum(0), block, e.mask)
     with evaluating(model):
-        out = model(as_trained(model, image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
+        out = model(
+            as_trained(model, image).to(p.device, p.dtype)[None],
+            None if mask is None else mask[None].to(p.device),
+            queries=queries,
+        )
         caused = []
         for change in changes:
-            with intervene(model, **change): caused.append(of((out.logits - decide_again(model, out, queries))[0].cpu()))
-    return Effects(named, accounted, torch.stack(caused), e.name(e.classes[i]) + ("" if j is None else f" over {e.name(e.classes[j])}"))
+            with intervene(model, **change):
+                caused.append(of((out.logits - decide_again(model, out, queries))[0].cpu()))
+    return Effects(
+        named,
+        accounted,
+        torch.stack(caused),
+        e.name(e.classes[i]) + ("" if j is None else f" over {e.name(e.classes[j])}"),
+    )

@@ -7,29 +7,38 @@ __all__ = ['Kept', 'with_modules', 'read_once', 'silence', 'Company', 'companies
            'pair_pointing', 'paired']
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-003
-import copy, math
+import copy
+import math
 from dataclasses import dataclass
-import torch, torch.nn as nn
-from ..data.birds import progress_bar, twins
+
+import torch
+import torch.nn as nn
+
 from ..core.display import table
 from ..core.images import to_tensor
-from ..explanations.explainer import Explanation, class_list, explain
+from ..data.birds import progress_bar, twins
 from ..evaluation.bird_benchmark import points_at, spread
+from ..explanations.explainer import Explanation, class_list, explain
 from ..models.intr import INTR, OneBlockINTR, candidates
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-008
 class Kept(nn.Module):
     "Stands in for a module, and gives what that gave"
+
     def __init__(self, value, module):
         super().__init__()
         self.value = value
-        for name in ("num_channels", "stride", "config"): setattr(self, name, getattr(module, name, None))
-    def forward(self, *args): return self.value
+        for name in ("num_channels", "stride", "config"):
+            setattr(self, name, getattr(module, name, None))
+
+    def forward(self, *args):
+        return self.value
+
 
 def with_modules(
     model: nn.Module,
-    **modules: nn.Module, # to put in the place of its own
-) -> nn.Module: # shares all else with `model`
+    **modules: nn.Module,  # to put in the place of its own
+) -> nn.Module:  # shares all else with `model`
     "A shallow copy with other modules"
     other = copy.copy(model)
     other._modules = model._modules | modules
@@ -38,29 +47,34 @@ def with_modules(
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-010
 @torch.no_grad()
 def read_once(
-    model, # `INTR` or `OneBlockINTR`
-    image: torch.Tensor, # (3, H, W) normalised
-    mask: torch.Tensor | None = None, # (H, W), True on padding
-) -> nn.Module: # answers about this image only
+    model,  # `INTR` or `OneBlockINTR`
+    image: torch.Tensor,  # (3, H, W) normalised
+    mask: torch.Tensor | None = None,  # (H, W), True on padding
+) -> nn.Module:  # answers about this image only
     "The model with what backbone and encoder said about one image"
-    if not isinstance(model, (INTR, OneBlockINTR)): raise TypeError(f"model is a {type(model).__name__}: expected an INTR or a OneBlockINTR, whose queries are known")
+    if not isinstance(model, (INTR, OneBlockINTR)):
+        raise TypeError(
+            f"model is a {type(model).__name__}: expected an INTR or a OneBlockINTR, whose queries are known"
+        )
     p = next(model.parameters())
     model = with_modules(model).eval() if not model.training else with_modules(copy.deepcopy(model).eval())
     out = model(image.to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device))
     kept = dict(backbone=Kept(model.backbone(image.to(p.device, p.dtype)[None]), model.backbone))
-    if isinstance(model, INTR): kept["encoder"] = Kept(out.features.flatten(2).transpose(1, 2), model.encoder)
+    if isinstance(model, INTR):
+        kept["encoder"] = Kept(out.features.flatten(2).transpose(1, 2), model.encoder)
     return with_modules(model, **kept)
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-013
 def silence(
-    model, # `INTR` or `OneBlockINTR`
-    queries: list, # indices of the classes that keep their query
-) -> nn.Module: # shares all else with `model`
+    model,  # `INTR` or `OneBlockINTR`
+    queries: list,  # indices of the classes that keep their query
+) -> nn.Module:  # shares all else with `model`
     "The model with every other class's query a zero vector"
     keep = candidates(queries, model.num_classes)
     q = model.query_embed.weight if isinstance(model, INTR) else model.block.queries
     zeroed = torch.zeros_like(q).index_copy(0, torch.tensor(keep, device=q.device), q[keep]).detach()
-    if isinstance(model, INTR): return with_modules(model, query_embed=nn.Embedding.from_pretrained(zeroed))
+    if isinstance(model, INTR):
+        return with_modules(model, query_embed=nn.Embedding.from_pretrained(zeroed))
     block = copy.copy(model.block)
     block._parameters = model.block._parameters | dict(queries=nn.Parameter(zeroed, requires_grad=False))
     return with_modules(model, block=block)
@@ -68,11 +82,13 @@ def silence(
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-017
 class Company:
     "One image, and any set of candidates"
-    def __init__(self,
-        model, # `INTR` or `OneBlockINTR`
-        image, # as in `explain`
-        mask: torch.Tensor | None = None, # (H, W), True on padding
-        class_names: list | None = None, # by default the model's own
+
+    def __init__(
+        self,
+        model,  # `INTR` or `OneBlockINTR`
+        image,  # as in `explain`
+        mask: torch.Tensor | None = None,  # (H, W), True on padding
+        class_names: list | None = None,  # by default the model's own
     ):
         self.names = getattr(model, "class_names", None) if class_names is None else list(class_names)
         self.image, self.mask = to_tensor(image), mask
@@ -80,7 +96,10 @@ class Company:
 
     def who(self, queries, form):
         "Indices of the candidates, and the model to ask"
-        if form not in ("absent", "zero"): raise ValueError(f"form={form!r}: expected 'absent' (the other queries are not there) or 'zero' (they are zero vectors, as in the paper)")
+        if form not in ("absent", "zero"):
+            raise ValueError(
+                f"form={form!r}: expected 'absent' (the other queries are not there) or 'zero' (they are zero vectors, as in the paper)"
+            )
         picked = class_list(queries, self.names, self.model.num_classes, "queries")
         return picked, silence(self.model, picked) if form == "zero" else self.model
 
@@ -89,38 +108,64 @@ class Company:
         "Logits (K,) of the candidates, and, if asked for, their attention (R, K, h, w)"
         picked, model = self.who(queries, form)
         p = next(model.parameters())
-        out = model(self.image.to(p.device, p.dtype)[None], None if self.mask is None else self.mask[None].to(p.device), attention, None if form == "zero" else picked)
+        out = model(
+            self.image.to(p.device, p.dtype)[None],
+            None if self.mask is None else self.mask[None].to(p.device),
+            attention,
+            None if form == "zero" else picked,
+        )
         at = picked if form == "zero" else slice(None)
-        return out.logits[0, at], None if attention is None else out.attention[..., 0, :, at, :, :] if attention == "all" else out.attention[0][:, at]
+        return out.logits[0, at], None if attention is None else out.attention[
+            ..., 0, :, at, :, :
+        ] if attention == "all" else out.attention[0][:, at]
 
     def explain(self, queries=None, form="absent", zero="mean") -> Explanation:
         "Why one candidate rather than another"
         picked, model = self.who(queries, form)
-        e = explain(model, self.image, classes=picked, zero=zero, class_names=self.names, queries=None if form == "zero" else picked, mask=self.mask)
+        e = explain(
+            model,
+            self.image,
+            classes=picked,
+            zero=zero,
+            class_names=self.names,
+            queries=None if form == "zero" else picked,
+            mask=self.mask,
+        )
         return Explanation(**vars(e) | dict(candidates=picked, candidate_logits=e.logits))
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-036
 def companies(
-    e: Explanation, # with all candidates
-    a, # class by index or name
-    b, # its twin or rival: both stay to the end
-    sizes=None, # numbers of candidates; None: all, and then half of them each time, down to 2
-) -> list: # of lists of indices
+    e: Explanation,  # with all candidates
+    a,  # class by index or name
+    b,  # its twin or rival: both stay to the end
+    sizes=None,  # numbers of candidates; None: all, and then half of them each time, down to 2
+) -> list:  # of lists of indices
     "Ever fewer candidates, those with the highest logits last to go"
     a, b, n = e.index(a), e.index(b), len(e.candidates)
-    if a == b: raise ValueError(f"{e.name(a)!r} can't be its own rival: give two classes")
-    sizes = sorted({*(math.ceil(n / 2 ** k) for k in range(n)), 2} - {1}, reverse=True) if sizes is None else sizes
-    if bad := [k for k in sizes if not 2 <= k <= n]: raise ValueError(f"sizes={list(sizes)}: {bad[0]} is no number of candidates from 2 to {n}")
-    order = [a, b] + [e.candidates[i] for i in e.candidate_logits.argsort(descending=True).tolist() if e.candidates[i] not in (a, b)]
+    if a == b:
+        raise ValueError(f"{e.name(a)!r} can't be its own rival: give two classes")
+    sizes = (
+        sorted({*(math.ceil(n / 2**k) for k in range(n)), 2} - {1}, reverse=True) if sizes is None else sizes
+    )
+    if bad := [k for k in sizes if not 2 <= k <= n]:
+        raise ValueError(f"sizes={list(sizes)}: {bad[0]} is no number of candidates from 2 to {n}")
+    order = [a, b] + [
+        e.candidates[i]
+        for i in e.candidate_logits.argsort(descending=True).tolist()
+        if e.candidates[i] not in (a, b)
+    ]
     return [order[:k] for k in sizes]
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-038
-def cosine(a, b): return nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).item()
+def cosine(a, b):
+    return nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).item()
+
 
 @dataclass(repr=False)
 class Shrinking:
     "What a pair of classes looked at and said, as the others left"
-    explanations: list # the largest company first
+
+    explanations: list  # the largest company first
     a: int
     b: int
     form: str
@@ -130,25 +175,50 @@ class Shrinking:
         first, out = self.explanations[0], []
         for e in self.explanations:
             i, j, m, m0 = e.at(self.a), e.at(self.b), e.margin(self.a, self.b), first.margin(self.a, self.b)
-            out.append(dict(candidates=len(e.candidates), margin=m.value, evidence=m.total.sum().item(), logit_a=e.logits[i].item(),
-                            alpha_kept=cosine(e.attention[:, i], first.attention[:, first.at(self.a)]), alpha_alike=cosine(e.attention[:, i], e.attention[:, j]), map_kept=cosine(m.total, m0.total)))
+            out.append(
+                dict(
+                    candidates=len(e.candidates),
+                    margin=m.value,
+                    evidence=m.total.sum().item(),
+                    logit_a=e.logits[i].item(),
+                    alpha_kept=cosine(e.attention[:, i], first.attention[:, first.at(self.a)]),
+                    alpha_alike=cosine(e.attention[:, i], e.attention[:, j]),
+                    map_kept=cosine(m.total, m0.total),
+                )
+            )
         return out
 
-    def __repr__(self): return f"Shrinking({self.form}, {len(self.explanations)} companies: margin " + " -> ".join(f"{r['margin']:+.2f}" for r in self.rows()) + ")"
+    def __repr__(self):
+        return (
+            f"Shrinking({self.form}, {len(self.explanations)} companies: margin "
+            + " -> ".join(f"{r['margin']:+.2f}" for r in self.rows())
+            + ")"
+        )
+
     def _repr_html_(self):
         e = self.explanations[0]
-        words = ["candidates", f"margin of {e.name(self.a)} over {e.name(self.b)}", "of which evidence", "logit", "attention as among all (cosine)", "attention as its rival's (cosine)", "margin's map as among all (cosine)"]
-        return table(words, [[f"{v:.3f}" if isinstance(v, float) else v for v in r.values()] for r in self.rows()])
+        words = [
+            "candidates",
+            f"margin of {e.name(self.a)} over {e.name(self.b)}",
+            "of which evidence",
+            "logit",
+            "attention as among all (cosine)",
+            "attention as its rival's (cosine)",
+            "margin's map as among all (cosine)",
+        ]
+        return table(
+            words, [[f"{v:.3f}" if isinstance(v, float) else v for v in r.values()] for r in self.rows()]
+        )
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-039
 def shrink(
-    model, # `INTR` or `OneBlockINTR`, or a `Company`
-    image=None, # as in `explain`; not needed for a `Company`
-    a=None, # class by index or name; None: the prediction
-    b=None, # None: its strongest rival
-    form: str = "absent", # or "zero", as in the paper
-    sizes=None, # as in `companies`
-    **options, # `mask`, `class_names`, as in `Company`
+    model,  # `INTR` or `OneBlockINTR`, or a `Company`
+    image=None,  # as in `explain`; not needed for a `Company`
+    a=None,  # class by index or name; None: the prediction
+    b=None,  # None: its strongest rival
+    form: str = "absent",  # or "zero", as in the paper
+    sizes=None,  # as in `companies`
+    **options,  # `mask`, `class_names`, as in `Company`
 ) -> Shrinking:
     "Explain one image among ever fewer candidates"
     company = model if isinstance(model, Company) else Company(model, image, **options)
@@ -159,30 +229,44 @@ def shrink(
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-046
 def pair_pointing(
-    model, # `INTR` or `OneBlockINTR`
-    aviary, # drawn birds
-    numbers=None, # of the birds; None: all
-    progress: bool = True, # show a progress bar
-) -> dict: # company -> {"points", "right", "margin"}: lists of numbers, one for each bird and twin
+    model,  # `INTR` or `OneBlockINTR`
+    aviary,  # drawn birds
+    numbers=None,  # of the birds; None: all
+    progress: bool = True,  # show a progress bar
+) -> dict:  # company -> {"points", "right", "margin"}: lists of numbers, one for each bird and twin
     "Margin over the twin, among all classes and in the pair alone"
-    if model.num_classes != len(aviary.species): raise ValueError(f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order")
+    if model.num_classes != len(aviary.species):
+        raise ValueError(
+            f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order"
+        )
     found = {k: dict(points=[], right=[], margin=[]) for k in ("all", "absent", "zero")}
-    for i in progress_bar(range(len(aviary)) if numbers is None else numbers, "asking", unit="bird", disable=not progress):
+    for i in progress_bar(
+        range(len(aviary)) if numbers is None else numbers, "asking", unit="bird", disable=not progress
+    ):
         bird, label = aviary.bird(i), aviary.label(i)
-        company, pairs = Company(model, bird.image, class_names=aviary.class_names), twins(aviary.species)[label]
+        company, pairs = (
+            Company(model, bird.image, class_names=aviary.class_names),
+            twins(aviary.species)[label],
+        )
         among_all = company.explain()
         for twin, attribute in pairs:
-            if not bird.masks[attribute].any(): continue # a leaf hides it
+            if not bird.masks[attribute].any():
+                continue  # a leaf hides it
             for k, answers in found.items():
                 m = (among_all if k == "all" else company.explain([label, twin], k)).margin(label, twin)
-                for name, v in dict(points=points_at(spread(m.total), bird.masks[attribute]), right=m.value > 0, margin=m.value).items(): answers[name].append(v)
+                for name, v in dict(
+                    points=points_at(spread(m.total), bird.masks[attribute]),
+                    right=m.value > 0,
+                    margin=m.value,
+                ).items():
+                    answers[name].append(v)
     return found
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-049
 def paired(
-    now: list, # numbers
-    before: list, # as many, of the same things
-) -> tuple: # mean difference, two standard errors
+    now: list,  # numbers
+    before: list,  # as many, of the same things
+) -> tuple:  # mean difference, two standard errors
     "What has changed, and how sure that is"
     d = torch.tensor(now, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64)
-    return d.mean().item(), 2 * d.std().item() / len(d) ** .5
+    return d.mean().item(), 2 * d.std().item() / len(d) ** 0.5

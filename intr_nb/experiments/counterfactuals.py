@@ -9,24 +9,29 @@ __all__ = ['COLUMNS', 'change_of_evidence', 'Change', 'share_on', 'Unchanged', '
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-003
 import html
 from dataclasses import dataclass
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
-from ..data.birds import ATTRIBUTES, check_attribute, progress_bar
+
 from ..core.display import overlay, picture, pixels, table
 from ..core.images import to_rgb, to_tensor
+from ..data.birds import ATTRIBUTES, check_attribute, progress_bar
+from ..evaluation.bird_benchmark import points_at, spread
 from .edits import Edit
 from ..explanations.explainer import Explanation, explain
-from ..evaluation.bird_benchmark import points_at, spread
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-008
 def change_of_evidence(
     before: Explanation,
     after: Explanation,
-    c, # class by index or name
-) -> torch.Tensor: # (R, h, w)
+    c,  # class by index or name
+) -> torch.Tensor:  # (R, h, w)
     "Evidence for `c` after minus before, saliency measured from one zero where the model has one"
     e, f = before.evidence[:, before.at(c)], after.evidence[:, after.at(c)]
-    if not before.has("offset"): return f - e
+    if not before.has("offset"):
+        return f - e
     half = (after.offset - before.offset)[..., None, None] / 2
     half = half if half.dim() == 3 else half[:, before.at(c)]
     return f + half * after.attention[:, after.at(c)] - (e - half * before.attention[:, before.at(c)])
@@ -35,41 +40,75 @@ def change_of_evidence(
 @dataclass(repr=False, eq=False)
 class Change:
     "A prediction before and after an edit, and the difference in parts"
+
     before: Explanation
     after: Explanation
-    a: int # class that the edit favours
-    b: int # class that it is compared with
-    edited: np.ndarray # (H, W) bool: pixels, as the model saw them, that differ
+    a: int  # class that the edit favours
+    b: int  # class that it is compared with
+    edited: np.ndarray  # (H, W) bool: pixels, as the model saw them, that differ
 
     @property
-    def flipped(self): return self.before.prediction != self.after.prediction
+    def flipped(self):
+        return self.before.prediction != self.after.prediction
+
     @property
-    def heads(self): "(R, h, w) change of the evidence for a over b"; return change_of_evidence(self.before, self.after, self.a) - change_of_evidence(self.before, self.after, self.b)
+    def heads(self):
+        "(R, h, w) change of the evidence for a over b"
+        return change_of_evidence(self.before, self.after, self.a) - change_of_evidence(
+            self.before, self.after, self.b
+        )
+
     @property
-    def total(self): "(h, w)"; return self.heads.sum(0)
+    def total(self):
+        "(h, w)"
+        return self.heads.sum(0)
+
     @property
-    def value(self): "Change of the margin, in logits"; return self.after.margin(self.a, self.b).value - self.before.margin(self.a, self.b).value
+    def value(self):
+        "Change of the margin, in logits"
+        return self.after.margin(self.a, self.b).value - self.before.margin(self.a, self.b).value
+
     @property
-    def rest(self): "What of it no place can claim"; return self.value - self.total.sum().item()
+    def rest(self):
+        "What of it no place can claim"
+        return self.value - self.total.sum().item()
 
     def __repr__(self):
         e, f = self.before, self.after
-        return (f"Change({e.name(e.prediction)!r} ({e.probability(e.prediction):.3f}) -> {f.name(f.prediction)!r} ({f.probability(f.prediction):.3f}); {e.name(self.a)} over {e.name(self.b)}: "
-                f"{self.value:+.3f} logits, {share_on(self.total, self.edited):.0%} of the change on the {self.edited.mean():.0%} of pixels edited)")
+        return (
+            f"Change({e.name(e.prediction)!r} ({e.probability(e.prediction):.3f}) -> {f.name(f.prediction)!r} ({f.probability(f.prediction):.3f}); {e.name(self.a)} over {e.name(self.b)}: "
+            f"{self.value:+.3f} logits, {share_on(self.total, self.edited):.0%} of the change on the {self.edited.mean():.0%} of pixels edited)"
+        )
 
     def _repr_html_(self):
-        limit, order = self.total.abs().max().item(), self.heads.sum((1, 2)).abs().argsort(descending=True)[:6].tolist()
-        shown = [overlay(pixels(self.before.image), torch.zeros(1, 1)), overlay(pixels(self.after.image), torch.zeros(1, 1)), overlay(self.after.image, self.total, limit)]
-        for k, e in enumerate((self.before, self.after)): shown[k] = Image.fromarray(pixels(e.image)).resize(shown[k].size)
-        rows = [[r, f"{self.heads[r].sum():+.3f}", f"{share_on(self.heads[r], self.edited):.0%}"] for r in order]
-        return "".join(picture(i, alt) + " " for i, alt in zip(shown, ("before", "after", "change of the evidence"))) + f"<div>{html.escape(repr(self))}</div>" + table(["head", "change", "on edited pixels"], rows)
+        limit, order = (
+            self.total.abs().max().item(),
+            self.heads.sum((1, 2)).abs().argsort(descending=True)[:6].tolist(),
+        )
+        shown = [
+            overlay(pixels(self.before.image), torch.zeros(1, 1)),
+            overlay(pixels(self.after.image), torch.zeros(1, 1)),
+            overlay(self.after.image, self.total, limit),
+        ]
+        for k, e in enumerate((self.before, self.after)):
+            shown[k] = Image.fromarray(pixels(e.image)).resize(shown[k].size)
+        rows = [
+            [r, f"{self.heads[r].sum():+.3f}", f"{share_on(self.heads[r], self.edited):.0%}"] for r in order
+        ]
+        return (
+            "".join(
+                picture(i, alt) + " " for i, alt in zip(shown, ("before", "after", "change of the evidence"))
+            )
+            + f"<div>{html.escape(repr(self))}</div>"
+            + table(["head", "change", "on edited pixels"], rows)
+        )
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-012
 def share_on(
-    map: torch.Tensor, # (h, w), signed
-    mask: np.ndarray, # (H, W) bool
-    reach: float = 0., # share of the width by which the mask is widened
-) -> float: # 0 to 1; nan if the map is zero everywhere
+    map: torch.Tensor,  # (h, w), signed
+    mask: np.ndarray,  # (H, W) bool
+    reach: float = 0.0,  # share of the width by which the mask is widened
+) -> float:  # 0 to 1; nan if the map is zero everywhere
     "Share of the absolute size of `map` on the mask"
     m, k = torch.from_numpy(np.asarray(mask, np.float64))[None], round(reach * mask.shape[1])
     cover = F.adaptive_avg_pool2d(F.max_pool2d(m, 2 * k + 1, 1, k), map.shape)[0]
@@ -77,41 +116,55 @@ def share_on(
     return float((size * cover).sum() / size.sum()) if size.any() else float("nan")
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-014
-class Unchanged(ValueError): "An edit that changes no pixel"
+class Unchanged(ValueError):
+    "An edit that changes no pixel"
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-015
 def what_if(
-    model, # as in `explain`
-    image, # a picture
-    edits, # an `Edit`, a list of them, or the edited picture
-    a=None, # class by index or name; None: the new prediction, or, if it stays, the class that gains most on `b`
-    b=None, # None: the prediction before
-    transform=to_tensor, # picture -> (3, H, W) normalised
-    **options, # `zero`, `class_names`, `queries`, as in `explain`
+    model,  # as in `explain`
+    image,  # a picture
+    edits,  # an `Edit`, a list of them, or the edited picture
+    a=None,  # class by index or name; None: the new prediction, or, if it stays, the class that gains most on `b`
+    b=None,  # None: the prediction before
+    transform=to_tensor,  # picture -> (3, H, W) normalised
+    **options,  # `zero`, `class_names`, `queries`, as in `explain`
 ) -> Change:
     "Explain a picture before and after an edit, and the difference"
     picture, listed = to_rgb(image), [edits] if isinstance(edits, Edit) else edits
     after = picture
     if isinstance(listed, (list, tuple)) and all(isinstance(e, Edit) for e in listed):
-        for e in listed: after = e(after)
-    else: after = to_rgb(edits)
-    if after.shape != picture.shape: raise ValueError(f"the edited picture has shape {after.shape}, the picture {picture.shape}: expected the same")
+        for e in listed:
+            after = e(after)
+    else:
+        after = to_rgb(edits)
+    if after.shape != picture.shape:
+        raise ValueError(
+            f"the edited picture has shape {after.shape}, the picture {picture.shape}: expected the same"
+        )
     x, y = (transform(Image.fromarray(p)) for p in (picture, after))
-    if x.equal(y): raise Unchanged("the edit changes no pixel: nothing to compare")
+    if x.equal(y):
+        raise Unchanged("the edit changes no pixel: nothing to compare")
     e, f = explain(model, x, **options), explain(model, y, **options)
     b = e.prediction if b is None else e.index(b)
-    gain = (f.candidate_logits - e.candidate_logits).masked_fill(torch.tensor([c == b for c in e.candidates]), -torch.inf)
-    if a is None: a = f.prediction if f.prediction != b else e.candidates[int(gain.argmax())]
-    if e.index(a) == b: raise ValueError(f"class {e.name(b)!r} has no margin over itself: give two classes")
+    gain = (f.candidate_logits - e.candidate_logits).masked_fill(
+        torch.tensor([c == b for c in e.candidates]), -torch.inf
+    )
+    if a is None:
+        a = f.prediction if f.prediction != b else e.candidates[int(gain.argmax())]
+    if e.index(a) == b:
+        raise ValueError(f"class {e.name(b)!r} has no margin over itself: give two classes")
     return Change(e, f, e.index(a), b, (x != y).any(0).cpu().numpy())
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-020
 def seen_or_looked(
-    change: Change, # of a one-block model
-) -> dict: # "seen", "looked": (h, w)
+    change: Change,  # of a one-block model
+) -> dict:  # "seen", "looked": (h, w)
     "The change of the margin, as change of s and as change of alpha"
     e, f, i, j = change.before, change.after, change.before.at(change.a), change.before.at(change.b)
-    if not (e.has("saliency") and e.saliency.dim() == 3): raise ValueError(f"{e.source} has no saliency that all classes share: in a full decoder and INTR-FC, s differs from class to class")
+    if not (e.has("saliency") and e.saliency.dim() == 3):
+        raise ValueError(
+            f"{e.source} has no saliency that all classes share: in a full decoder and INTR-FC, s differs from class to class"
+        )
     s, t = (x.saliency + x.offset[:, None, None] for x in (e, f))
     u, v = (x.attention[:, i] - x.attention[:, j] for x in (e, f))
     zero = (e.offset + f.offset)[:, None, None] / 2
@@ -120,56 +173,125 @@ def seen_or_looked(
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-024
 def counterfactual(
     model,
-    aviary, # drawn birds
-    bird, # one of its species, as `aviary.bird(i)`
+    aviary,  # drawn birds
+    bird,  # one of its species, as `aviary.bird(i)`
     attribute: str,
-    value: str, # its new value
-    zero: str = "mean", # as in `explain`
-) -> tuple: # `Change`, the species that has these attributes or None
+    value: str,  # its new value
+    zero: str = "mean",  # as in `explain`
+) -> tuple:  # `Change`, the species that has these attributes or None
     "What if this bird had another value of one attribute?"
     check_attribute(attribute, value)
     b, other = aviary.species.index(bird.species), bird.swap(attribute, value)
-    if bird.species.attributes[attribute] == value: raise ValueError(f"the bird has {attribute} {value} already: expected another value of {', '.join(ATTRIBUTES[attribute])}")
+    if bird.species.attributes[attribute] == value:
+        raise ValueError(
+            f"the bird has {attribute} {value} already: expected another value of {', '.join(ATTRIBUTES[attribute])}"
+        )
     target = next((c for c, s in enumerate(aviary.species) if s.attributes == other.species.attributes), None)
-    return what_if(model, bird.image, other.image, target, b, zero=zero, class_names=aviary.class_names), target
+    return what_if(
+        model, bird.image, other.image, target, b, zero=zero, class_names=aviary.class_names
+    ), target
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-027
 @dataclass(repr=False)
 class Counterfactuals:
     "A row (dict) for every exchange"
+
     rows: list
+
     def by(self, key="attribute"):
         "Means of the rows that share `key`: {value: {column: mean}}"
         groups = {}
-        for r in self.rows: groups.setdefault(r[key], []).append(r)
-        def mean(rows, k): v = np.array([np.nan if r[k] is None else r[k] for r in rows], float); return float(np.nanmean(v)) if (v == v).any() else None
-        return {g: dict(n=len(rows), **{k: mean(rows, k) for k in COLUMNS}) for g, rows in groups.items()}
-    def heads(self): "attribute -> (R,) mean share of each head in the size of the change"; return {g: torch.stack([r["heads"] for r in self.rows if r["attribute"] == g]).mean(0) for g in self.by()}
-    def _table(self): return [[g, v["n"], *("-" if v[k] is None else f"{v[k]:.2f}" for k in COLUMNS)] for g, v in [*self.by().items(), ("all", Counterfactuals([{**r, "attribute": 0} for r in self.rows]).by()[0])]]
-    def __repr__(self): return f"Counterfactuals({len(self.rows)} exchanges: " + ", ".join(f"{k} {c}" for k, c in zip(COLUMNS, self._table()[-1][2:])) + ")"
-    def _repr_html_(self): return table(["attribute", "exchanges", *COLUMNS.values()], self._table())
+        for r in self.rows:
+            groups.setdefault(r[key], []).append(r)
 
-COLUMNS = dict(flipped="prediction flips", followed="follows to the species", edited="change on edited pixels", near="within 4 / 96 of them", area="area of these", points="peak points at the attribute")
+        def mean(rows, k):
+            v = np.array([np.nan if r[k] is None else r[k] for r in rows], float)
+            return float(np.nanmean(v)) if (v == v).any() else None
+
+        return {g: dict(n=len(rows), **{k: mean(rows, k) for k in COLUMNS}) for g, rows in groups.items()}
+
+    def heads(self):
+        "attribute -> (R,) mean share of each head in the size of the change"
+        return {
+            g: torch.stack([r["heads"] for r in self.rows if r["attribute"] == g]).mean(0) for g in self.by()
+        }
+
+    def _table(self):
+        return [
+            [g, v["n"], *("-" if v[k] is None else f"{v[k]:.2f}" for k in COLUMNS)]
+            for g, v in [
+                *self.by().items(),
+                ("all", Counterfactuals([{**r, "attribute": 0} for r in self.rows]).by()[0]),
+            ]
+        ]
+
+    def __repr__(self):
+        return (
+            f"Counterfactuals({len(self.rows)} exchanges: "
+            + ", ".join(f"{k} {c}" for k, c in zip(COLUMNS, self._table()[-1][2:]))
+            + ")"
+        )
+
+    def _repr_html_(self):
+        return table(["attribute", "exchanges", *COLUMNS.values()], self._table())
+
+
+COLUMNS = dict(
+    flipped="prediction flips",
+    followed="follows to the species",
+    edited="change on edited pixels",
+    near="within 4 / 96 of them",
+    area="area of these",
+    points="peak points at the attribute",
+)
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-028
 def counterfactuals(
     model,
-    aviary, # drawn birds
-    numbers=None, # of the birds; None: the first of each species
-    attributes=None, # to exchange; None: all
-    zero: str = "mean", # as in `explain`
-    progress: bool = True, # show a progress bar
+    aviary,  # drawn birds
+    numbers=None,  # of the birds; None: the first of each species
+    attributes=None,  # to exchange; None: all
+    zero: str = "mean",  # as in `explain`
+    progress: bool = True,  # show a progress bar
 ) -> Counterfactuals:
     "Exchange every attribute for each of its other values"
-    if model.num_classes != len(aviary.species): raise ValueError(f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order")
+    if model.num_classes != len(aviary.species):
+        raise ValueError(
+            f"the model has {model.num_classes} classes and the aviary {len(aviary.species)} species: expected the same species in the same order"
+        )
     numbers = range(min(len(aviary), len(aviary.species))) if numbers is None else numbers
-    for a in attributes or (): check_attribute(a)
-    todo, rows, near = [(bird, a, v) for bird in map(aviary.bird, numbers) for a in attributes or ATTRIBUTES for v in ATTRIBUTES[a] if v != bird.species.attributes[a]], [], 4 / 96
+    for a in attributes or ():
+        check_attribute(a)
+    todo, rows, near = (
+        [
+            (bird, a, v)
+            for bird in map(aviary.bird, numbers)
+            for a in attributes or ATTRIBUTES
+            for v in ATTRIBUTES[a]
+            if v != bird.species.attributes[a]
+        ],
+        [],
+        4 / 96,
+    )
     for bird, a, v in progress_bar(todo, "exchanging", unit="exchange", disable=not progress):
-        try: c, target = counterfactual(model, aviary, bird, a, v, zero)
-        except Unchanged: continue # hidden by a leaf
+        try:
+            c, target = counterfactual(model, aviary, bird, a, v, zero)
+        except Unchanged:
+            continue  # hidden by a leaf
         sizes, mask = c.heads.sum((1, 2)).abs(), bird.masks[a]
-        rows.append(dict(species=bird.species.name, attribute=a, value=v, flipped=c.flipped, followed=None if target is None else c.after.prediction == target, margin=c.value,
-                         edited=share_on(c.total, c.edited), near=share_on(c.total, c.edited, near), area=share_on(torch.ones_like(c.total), c.edited, near),
-                         points=points_at(spread(c.total), mask) if mask.any() else None, heads=sizes / sizes.sum()))
+        rows.append(
+            dict(
+                species=bird.species.name,
+                attribute=a,
+                value=v,
+                flipped=c.flipped,
+                followed=None if target is None else c.after.prediction == target,
+                margin=c.value,
+                edited=share_on(c.total, c.edited),
+                near=share_on(c.total, c.edited, near),
+                area=share_on(torch.ones_like(c.total), c.edited, near),
+                points=points_at(spread(c.total), mask) if mask.any() else None,
+                heads=sizes / sizes.sum(),
+            )
+        )
     return Counterfactuals(rows)

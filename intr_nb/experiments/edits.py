@@ -7,99 +7,139 @@ __all__ = ['XYZ', 'WHITE', 'EDITS', 'WHERE', 'pack', 'unpack', 'region', 'soft_e
            'copy', 'inpaint', 'Edit', 'edit', 'save_edits', 'load_edits', 'part_points']
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-003
-import base64, dataclasses, inspect, io, json, os
+import base64
+import dataclasses
+import inspect
+import io
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageColor
 from torchvision.transforms.v2.functional import gaussian_blur
+
 from ..core.images import to_rgb
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-008
 def pack(
-    mask, # (H, W) bool, or the path of a picture that is white there
+    mask,  # (H, W) bool, or the path of a picture that is white there
 ) -> str:
     "A mask as text: a PNG of one bit a pixel, in base64"
     if isinstance(mask, (str, os.PathLike)):
-        with Image.open(mask) as file: mask = np.asarray(file.convert("L")) > 127
+        with Image.open(mask) as file:
+            mask = np.asarray(file.convert("L")) > 127
     mask = np.asarray(mask)
-    if mask.ndim != 2 or mask.dtype != bool: raise ValueError(f"mask of shape {mask.shape}, {mask.dtype}: expected (H, W) bool, True where the edit is meant; for numbers: mask > 0.5")
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ValueError(
+            f"mask of shape {mask.shape}, {mask.dtype}: expected (H, W) bool, True where the edit is meant; for numbers: mask > 0.5"
+        )
     Image.fromarray(mask).save(data := io.BytesIO(), "PNG")
     return base64.b64encode(data.getvalue()).decode()
 
+
 def unpack(text):
-    with Image.open(io.BytesIO(base64.b64decode(text))) as file: return np.asarray(file.convert("1"))
+    with Image.open(io.BytesIO(base64.b64decode(text))) as file:
+        return np.asarray(file.convert("1"))
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-010
 def region(
-    where: dict, # {"box": [x0, y0, x1, y1]}, {"points": [[x, y], ...], "radius": r} or {"mask": text of `pack`}
-    shape: tuple, # (H, W)
-) -> np.ndarray: # (H, W) bool
+    where: dict,  # {"box": [x0, y0, x1, y1]}, {"points": [[x, y], ...], "radius": r} or {"mask": text of `pack`}
+    shape: tuple,  # (H, W)
+) -> np.ndarray:  # (H, W) bool
     "The pixels that are meant"
-    y, x = np.mgrid[:shape[0], :shape[1]]
+    y, x = np.mgrid[: shape[0], : shape[1]]
     if "mask" in where:
         inside = unpack(where["mask"])
-        if inside.shape != shape: raise ValueError(f"mask of {inside.shape[1]} x {inside.shape[0]} pixels for a picture of {shape[1]} x {shape[0]}: expected the same size; resize the mask (nearest), or take the picture that it was made for")
-    elif "box" in where: x0, y0, x1, y1 = where["box"]; inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    else: inside = np.any([(x - px) ** 2 + (y - py) ** 2 <= where["radius"] ** 2 for px, py in where["points"]], 0)
-    if inside.any(): return inside
-    raise ValueError(f"the region {dict(where, mask='...') if 'mask' in where else where} has no pixel in a picture of {shape[1]} x {shape[0]}: coordinates are x, y in pixels, from the upper left")
+        if inside.shape != shape:
+            raise ValueError(
+                f"mask of {inside.shape[1]} x {inside.shape[0]} pixels for a picture of {shape[1]} x {shape[0]}: expected the same size; resize the mask (nearest), or take the picture that it was made for"
+            )
+    elif "box" in where:
+        x0, y0, x1, y1 = where["box"]
+        inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    else:
+        inside = np.any(
+            [(x - px) ** 2 + (y - py) ** 2 <= where["radius"] ** 2 for px, py in where["points"]], 0
+        )
+    if inside.any():
+        return inside
+    raise ValueError(
+        f"the region {dict(where, mask='...') if 'mask' in where else where} has no pixel in a picture of {shape[1]} x {shape[0]}: coordinates are x, y in pixels, from the upper left"
+    )
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-014
 def soft_edge(
-    inside: np.ndarray, # (H, W) bool
-    soft: int, # pixels; 0: a hard edge
-) -> np.ndarray: # (H, W) from 0 to 1
+    inside: np.ndarray,  # (H, W) bool
+    soft: int,  # pixels; 0: a hard edge
+) -> np.ndarray:  # (H, W) from 0 to 1
     "1 inside, falling to 0 within 2 `soft` pixels outside"
-    if not soft: return inside.astype(float)
+    if not soft:
+        return inside.astype(float)
     w = torch.from_numpy(inside.astype(float))[None]
     grown = F.max_pool2d(w, 2 * soft + 1, 1, soft)
     return torch.maximum(w, gaussian_blur(grown, 2 * soft + 1, soft / 2))[0].clamp(0, 1).numpy()
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-017
-XYZ = np.array([[.4124564, .3575761, .1804375], [.2126729, .7151522, .0721750], [.0193339, .1191920, .9503041]]) # of linear sRGB, D65
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)  # of linear sRGB, D65
 WHITE = XYZ.sum(1)
+
 
 def to_lab(rgb):
     "(..., 3) sRGB from 0 to 1 -> CIELAB: lightness 0 to 100, green to red, blue to yellow"
-    xyz = np.where(rgb <= .04045, rgb / 12.92, ((rgb + .055) / 1.055) ** 2.4) @ XYZ.T / WHITE
+    xyz = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ XYZ.T / WHITE
     x, y, z = np.moveaxis(np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116), -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
 
 def from_lab(lab):
     "The inverse; what no screen can show is clipped"
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
-    rgb = (np.where(f > 6 / 29, f ** 3, (116 * f - 16) * 27 / 24389) * WHITE) @ np.linalg.inv(XYZ).T
+    rgb = (np.where(f > 6 / 29, f**3, (116 * f - 16) * 27 / 24389) * WHITE) @ np.linalg.inv(XYZ).T
     rgb = rgb.clip(0, 1)
-    return np.where(rgb <= .0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - .055)
+    return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-020
-def recolour(p, w, colour=None, hue=0., chroma=1., lightness=0.):
+def recolour(p, w, colour=None, hue=0.0, chroma=1.0, lightness=0.0):
     "Turn, strengthen, lighten; or move the region's mean to `colour`, a name or #rrggbb"
     lab = to_lab(p)
-    if colour is not None: lab = lab + to_lab(np.array(ImageColor.getrgb(colour)[:3]) / 255) - lab[w == 1].mean(0)
+    if colour is not None:
+        lab = lab + to_lab(np.array(ImageColor.getrgb(colour)[:3]) / 255) - lab[w == 1].mean(0)
     c, s = np.cos(np.radians(hue)), np.sin(np.radians(hue))
     lab[..., 1:] = lab[..., 1:] @ np.array([[c, s], [-s, c]]) * chroma
     return from_lab(lab + [lightness, 0, 0])
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-023
-def blur(p, w, sigma=6.):
+def blur(p, w, sigma=6.0):
     "Gaussian blur of `sigma` pixels"
     size = 2 * min(int(3 * sigma) + 1, min(p.shape[:2]) - 1) + 1
-    rows = gaussian_blur(torch.from_numpy(p).movedim(2, 0), [size, 1], sigma) # two passes: one with a square kernel takes gigabytes
+    rows = gaussian_blur(
+        torch.from_numpy(p).movedim(2, 0), [size, 1], sigma
+    )  # two passes: one with a square kernel takes gigabytes
     return gaussian_blur(rows, [1, size], sigma).movedim(0, 2).numpy()
+
 
 def copy(p, w, shift=(0, 0)):
     "What lies `shift` = (right, down) pixels away"
     y, x = np.nonzero(w)
     y, x, (h, width) = y + shift[1], x + shift[0], w.shape
-    if y.min() < 0 or x.min() < 0 or y.max() >= h or x.max() >= width: raise ValueError(f"shift={list(shift)}: the region would be copied from outside the picture of {width} x {h} pixels; give a smaller shift")
+    if y.min() < 0 or x.min() < 0 or y.max() >= h or x.max() >= width:
+        raise ValueError(
+            f"shift={list(shift)}: the region would be copied from outside the picture of {width} x {h} pixels; give a smaller shift"
+        )
     return np.roll(p, (-shift[1], -shift[0]), (0, 1))
+
 
 def inpaint(p, w):
     "Fill where w > 0 from the border: Laplace's equation, coarse to fine"
-    if (w > 0).all(): raise ValueError("the region is the whole picture: nothing is left to fill it from")
+    if (w > 0).all():
+        raise ValueError("the region is the whole picture: nothing is left to fill it from")
     return fill(torch.from_numpy(p).movedim(2, 0), torch.from_numpy(w > 0)).movedim(0, 2).numpy()
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-024
@@ -110,7 +150,8 @@ def fill(p, hole, sweeps=60):
         known = F.avg_pool2d(kept, 2, ceil_mode=True)
         coarse = fill(F.avg_pool2d(p * kept, 2, ceil_mode=True) / known.clamp(min=1e-9), known[0] == 0)
         p = torch.where(hole, F.interpolate(coarse[None], hole.shape, mode="bilinear")[0], p)
-    elif hole.any(): p = torch.where(hole, (p * kept).sum((1, 2), True) / kept.sum().clamp(min=1), p)
+    elif hole.any():
+        p = torch.where(hole, (p * kept).sum((1, 2), True) / kept.sum().clamp(min=1), p)
     for _ in range(sweeps if hole.any() else 0):
         q = F.pad(p[None], (1, 1, 1, 1), mode="replicate")[0]
         p = torch.where(hole, (q[:, 1:-1, :-2] + q[:, 1:-1, 2:] + q[:, :-2, 1:-1] + q[:, 2:, 1:-1]) / 4, p)
@@ -120,65 +161,96 @@ def fill(p, hole, sweeps=60):
 EDITS = dict(recolour=recolour, blur=blur, copy=copy, inpaint=inpaint)
 WHERE = ({"box"}, {"points", "radius"}, {"mask"})
 
+
 @dataclass(frozen=True)
 class Edit:
     "A change of a picture that can be written down and replayed"
-    how: str # "recolour", "blur", "copy" or "inpaint"
-    where: dict # as in `region`
-    settings: dict = dataclasses.field(default_factory=dict) # of the function of that name
-    soft: int = 1 # pixels over which it fades out
+
+    how: str  # "recolour", "blur", "copy" or "inpaint"
+    where: dict  # as in `region`
+    settings: dict = dataclasses.field(default_factory=dict)  # of the function of that name
+    soft: int = 1  # pixels over which it fades out
 
     def __post_init__(self):
-        if self.how not in EDITS: raise ValueError(f"how={self.how!r}: expected one of {', '.join(EDITS)}")
+        if self.how not in EDITS:
+            raise ValueError(f"how={self.how!r}: expected one of {', '.join(EDITS)}")
         known = list(inspect.signature(EDITS[self.how]).parameters)[2:]
-        if stray := set(self.settings) - set(known): raise ValueError(f"{self.how} has no {', '.join(sorted(stray))}: expected some of {', '.join(known) or 'nothing'}")
-        if set(self.where) not in WHERE: raise ValueError(f"where has {sorted(self.where)}: expected a box, a mask, or points and a radius")
-        if not isinstance(self.soft, int) or self.soft < 0: raise ValueError(f"soft={self.soft!r}: expected whole pixels, 0 or more")
+        if stray := set(self.settings) - set(known):
+            raise ValueError(
+                f"{self.how} has no {', '.join(sorted(stray))}: expected some of {', '.join(known) or 'nothing'}"
+            )
+        if set(self.where) not in WHERE:
+            raise ValueError(
+                f"where has {sorted(self.where)}: expected a box, a mask, or points and a radius"
+            )
+        if not isinstance(self.soft, int) or self.soft < 0:
+            raise ValueError(f"soft={self.soft!r}: expected whole pixels, 0 or more")
 
-    def __call__(self, image): # picture -> (H, W, 3) uint8
+    def __call__(self, image):  # picture -> (H, W, 3) uint8
         p = to_rgb(image) / 255
         w = soft_edge(region(self.where, p.shape[:2]), self.soft)
-        return (255 * (p + w[..., None] * (EDITS[self.how](p, w, **self.settings) - p)) + .5).astype(np.uint8)
+        return (255 * (p + w[..., None] * (EDITS[self.how](p, w, **self.settings) - p)) + 0.5).astype(
+            np.uint8
+        )
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-029
 def edit(
-    how: str, # "recolour", "blur", "copy" or "inpaint"
-    mask=None, # (H, W) bool, or the path of a PNG
-    box=None, # x0, y0, x1, y1
-    points=None, # list of (x, y); with `radius`
-    radius: float | None = None, # pixels
-    soft: int = 1, # pixels over which it fades out
-    **settings, # of the edit: `colour`, `hue`, `chroma`, `lightness`; `sigma`; `shift`
+    how: str,  # "recolour", "blur", "copy" or "inpaint"
+    mask=None,  # (H, W) bool, or the path of a PNG
+    box=None,  # x0, y0, x1, y1
+    points=None,  # list of (x, y); with `radius`
+    radius: float | None = None,  # pixels
+    soft: int = 1,  # pixels over which it fades out
+    **settings,  # of the edit: `colour`, `hue`, `chroma`, `lightness`; `sigma`; `shift`
 ) -> Edit:
     "An `Edit` from what is at hand"
-    where = dict(mask=None if mask is None else pack(mask), box=None if box is None else [float(v) for v in box],
-                 points=None if points is None else [[float(v) for v in p[:2]] for p in points], radius=radius)
-    return Edit(how, {k: v for k, v in where.items() if v is not None}, {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}, soft)
+    where = dict(
+        mask=None if mask is None else pack(mask),
+        box=None if box is None else [float(v) for v in box],
+        points=None if points is None else [[float(v) for v in p[:2]] for p in points],
+        radius=radius,
+    )
+    return Edit(
+        how,
+        {k: v for k, v in where.items() if v is not None},
+        {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
+        soft,
+    )
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-032
 def save_edits(
-    path: str | Path, # of a JSON file
-    edits: list, # of `Edit`
+    path: str | Path,  # of a JSON file
+    edits: list,  # of `Edit`
 ):
     "Write edits in one go, so that no half-written file is left"
     part = Path(path).with_name(Path(path).name + ".part")
     part.write_text(json.dumps([dataclasses.asdict(e) for e in edits], indent=1))
     os.replace(part, path)
 
-def load_edits(path: str | Path) -> list: # of `Edit`
+
+def load_edits(path: str | Path) -> list:  # of `Edit`
     "The edits that `save_edits` wrote"
-    try: return [Edit(**e) for e in json.loads(Path(path).read_text())]
-    except (TypeError, json.JSONDecodeError) as e: raise ValueError(f"{str(path)!r} is no list of edits: {e}. Expected what `save_edits` writes") from e
+    try:
+        return [Edit(**e) for e in json.loads(Path(path).read_text())]
+    except (TypeError, json.JSONDecodeError) as e:
+        raise ValueError(f"{str(path)!r} is no list of edits: {e}. Expected what `save_edits` writes") from e
 
 # %% ../../nbs/experiments/01_edits.ipynb #10edits-035
 def part_points(
-    photos, # `Photos` with points, such as CUB's
-    i: int, # number of the photograph
-    *names: str, # of parts
-) -> list: # of [x, y]
+    photos,  # `Photos` with points, such as CUB's
+    i: int,  # number of the photograph
+    *names: str,  # of parts
+) -> list:  # of [x, y]
     "Where the parts of a photograph are"
-    if photos.points is None: raise ValueError("these photographs come without part points: give a mask or a box")
-    if stray := [n for n in names if n not in photos.point_names]: raise ValueError(f"no part is called {stray[0]!r}: expected some of {', '.join(photos.point_names)}")
-    found = {n: [float(x), float(y)] for n, (x, y, visible) in zip(photos.point_names, photos.points[i]) if visible}
-    if hidden := [n for n in names if n not in found]: raise ValueError(f"{', '.join(hidden)} can't be seen in photograph {i}: visible are {', '.join(found) or 'no parts'}")
+    if photos.points is None:
+        raise ValueError("these photographs come without part points: give a mask or a box")
+    if stray := [n for n in names if n not in photos.point_names]:
+        raise ValueError(f"no part is called {stray[0]!r}: expected some of {', '.join(photos.point_names)}")
+    found = {
+        n: [float(x), float(y)] for n, (x, y, visible) in zip(photos.point_names, photos.points[i]) if visible
+    }
+    if hidden := [n for n in names if n not in found]:
+        raise ValueError(
+            f"{', '.join(hidden)} can't be seen in photograph {i}: visible are {', '.join(found) or 'no parts'}"
+        )
     return [found[n] for n in names]

@@ -7,136 +7,210 @@ __all__ = ['ask', 'Question', 'question', 'running', 'cam', 'captum_grad_cam', '
            'transformer_in', 'watched', 'rollout']
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-003
-import inspect, math
+import inspect
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-import torch, torch.nn as nn
-from ..models.backbones import feature_mask
+
+import torch
+import torch.nn as nn
+
 from .decomposition import evaluating
 from .explainer import Explanation, class_list
+from ..models.backbones import feature_mask
 from ..models.hub import as_trained
 from ..models.pooled import PooledClassifier
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-013
 def ask(
-    model, # a module or a function
-    images: torch.Tensor, # (B, 3, H, W), normalised
-    mask: torch.Tensor | None = None, # (H, W) of all of them, True on padding
-    queries: list | None = None, # candidate classes; None: all
-) -> tuple: # logits (B, K), and what the model returned
+    model,  # a module or a function
+    images: torch.Tensor,  # (B, 3, H, W), normalised
+    mask: torch.Tensor | None = None,  # (H, W) of all of them, True on padding
+    queries: list | None = None,  # candidate classes; None: all
+) -> tuple:  # logits (B, K), and what the model returned
     "The candidates' logits"
     takes = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
-    if mask is not None and "mask" not in takes: raise TypeError(f"model is a {type(model).__name__}, which takes no mask: give it the picture without its padding")
-    given = ({} if mask is None else dict(mask=mask.expand(len(images), -1, -1))) | ({} if queries is None or "queries" not in takes else dict(queries=queries))
+    if mask is not None and "mask" not in takes:
+        raise TypeError(
+            f"model is a {type(model).__name__}, which takes no mask: give it the picture without its padding"
+        )
+    given = ({} if mask is None else dict(mask=mask.expand(len(images), -1, -1))) | (
+        {} if queries is None or "queries" not in takes else dict(queries=queries)
+    )
     out = model(images, **given)
     logits = getattr(out, "logits", out)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != len(images):
-        raise TypeError(f"model is a {type(model).__name__} and returned {tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__}: expected logits (B, C), or an object that has them as `logits`")
+        raise TypeError(
+            f"model is a {type(model).__name__} and returned {tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__}: expected logits (B, C), or an object that has them as `logits`"
+        )
     return logits if queries is None or "queries" in takes else logits[:, queries], out
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-018
 @dataclass
 class Question:
     "What a method has to explain"
-    model: nn.Module # or a function
-    image: torch.Tensor # (3, H, W), on the model's device
-    mask: torch.Tensor | None # (H, W), True on padding
-    classes: list # whose maps are asked for
-    queries: list | None # the candidates, if they are not all classes
-    candidates: list # K classes that compete
-    names: list | None # of all classes
-    logits: torch.Tensor # (K,)
-    cells: tuple # (h, w) of the model's own map; if it shows none, one for 8 x 8 pixels
+
+    model: nn.Module  # or a function
+    image: torch.Tensor  # (3, H, W), on the model's device
+    mask: torch.Tensor | None  # (H, W), True on padding
+    classes: list  # whose maps are asked for
+    queries: list | None  # the candidates, if they are not all classes
+    candidates: list  # K classes that compete
+    names: list | None  # of all classes
+    logits: torch.Tensor  # (K,)
+    cells: tuple  # (h, w) of the model's own map; if it shows none, one for 8 x 8 pixels
 
     @property
-    def positions(self): return [self.candidates.index(c) for c in self.classes]
-    def scores(self, images): return ask(self.model, images, self.mask, self.queries)[0]
+    def positions(self):
+        return [self.candidates.index(c) for c in self.classes]
 
-    def padding(self, size): # (h, w) -> (h, w), True on padding
-        return torch.zeros(size, dtype=torch.bool) if self.mask is None else feature_mask(self.mask[None], self.mask.new_zeros(1, 1, *size))[0].cpu()
+    def scores(self, images):
+        return ask(self.model, images, self.mask, self.queries)[0]
 
-    def answer(self, maps, source, kind=Explanation, part="evidence", **more): # maps: (C, h, w)
+    def padding(self, size):  # (h, w) -> (h, w), True on padding
+        return (
+            torch.zeros(size, dtype=torch.bool)
+            if self.mask is None
+            else feature_mask(self.mask[None], self.mask.new_zeros(1, 1, *size))[0].cpu()
+        )
+
+    def answer(self, maps, source, kind=Explanation, part="evidence", **more):  # maps: (C, h, w)
         "Fill an `Explanation` with a method's maps"
         padding, logits = self.padding(maps.shape[1:]), self.logits.cpu()
         maps = maps.detach().to(logits).masked_fill(padding, 0)
-        return kind(logits[self.positions], self.image.cpu(), mask=padding if padding.any() else None, classes=self.classes, class_names=self.names,
-                    candidates=self.candidates, candidate_logits=logits, source=source, **{part: maps[None]}, **more)
+        return kind(
+            logits[self.positions],
+            self.image.cpu(),
+            mask=padding if padding.any() else None,
+            classes=self.classes,
+            class_names=self.names,
+            candidates=self.candidates,
+            candidate_logits=logits,
+            source=source,
+            **{part: maps[None]},
+            **more,
+        )
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-019
 def question(
-    model, # as in `ask`
-    image, # (3, H, W) normalised tensor; or a file, a PIL image or a uint8 array (H, W, 3), brought to the model's size
-    classes=None, # whose maps to keep, by index or name; None: every candidate's
-    class_names: list | None = None, # by default the model's own `class_names`, if it has them
-    queries=None, # the candidate classes, by index or name; None: all
-    mask: torch.Tensor | None = None, # (H, W), True on padding
+    model,  # as in `ask`
+    image,  # (3, H, W) normalised tensor; or a file, a PIL image or a uint8 array (H, W, 3), brought to the model's size
+    classes=None,  # whose maps to keep, by index or name; None: every candidate's
+    class_names: list | None = None,  # by default the model's own `class_names`, if it has them
+    queries=None,  # the candidate classes, by index or name; None: all
+    mask: torch.Tensor | None = None,  # (H, W), True on padding
 ) -> Question:
     "Check what `explain` checks, and ask for the logits"
     p = next(model.parameters(), torch.zeros(())) if isinstance(model, nn.Module) else torch.zeros(())
     x = as_trained(model, image).to(p.device, p.dtype)
-    if mask is not None: mask = torch.as_tensor(mask).to(p.device)
-    if mask is not None and (mask.shape != x.shape[1:] or mask.dtype != torch.bool): raise ValueError(f"mask: got shape {tuple(mask.shape)}, {mask.dtype}, expected shape {tuple(x.shape[1:])}, torch.bool, True on padding")
+    if mask is not None:
+        mask = torch.as_tensor(mask).to(p.device)
+    if mask is not None and (mask.shape != x.shape[1:] or mask.dtype != torch.bool):
+        raise ValueError(
+            f"mask: got shape {tuple(mask.shape)}, {mask.dtype}, expected shape {tuple(x.shape[1:])}, torch.bool, True on padding"
+        )
     with running(model):
         logits, out = ask(model, x[None], mask)
-        count, names = logits.shape[1], getattr(model, "class_names", None) if class_names is None else class_names
-        if names is not None and len(names) != count: raise ValueError(f"class_names has {len(names)} names, the model has {count} classes: give one for each")
+        count, names = (
+            logits.shape[1],
+            getattr(model, "class_names", None) if class_names is None else class_names,
+        )
+        if names is not None and len(names) != count:
+            raise ValueError(
+                f"class_names has {len(names)} names, the model has {count} classes: give one for each"
+            )
         names = None if names is None else [str(n) for n in names]
         candidates = class_list(queries, names, count, "queries")
-        if queries is not None: logits = ask(model, x[None], mask, candidates)[0]
+        if queries is not None:
+            logits = ask(model, x[None], mask, candidates)[0]
     kept = candidates if classes is None else class_list(classes, names, count, "classes")
-    if stray := set(kept) - set(candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there")
-    cells = tuple(out.features.shape[2:]) if hasattr(out, "features") else tuple(math.ceil(n / 8) for n in x.shape[1:])
-    return Question(model, x, mask, kept, None if queries is None else candidates, candidates, names, logits[0], cells)
+    if stray := set(kept) - set(candidates):
+        raise ValueError(
+            f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there"
+        )
+    cells = (
+        tuple(out.features.shape[2:])
+        if hasattr(out, "features")
+        else tuple(math.ceil(n / 8) for n in x.shape[1:])
+    )
+    return Question(
+        model, x, mask, kept, None if queries is None else candidates, candidates, names, logits[0], cells
+    )
 
-def running(model): return evaluating(model) if isinstance(model, nn.Module) else torch.no_grad()
+
+def running(model):
+    return evaluating(model) if isinstance(model, nn.Module) else torch.no_grad()
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-022
 def cam(
     model: PooledClassifier,
-    image, # this and all that follows: as in `explain`
+    image,  # this and all that follows: as in `explain`
     classes=None,
     class_names: list | None = None,
     queries=None,
     mask: torch.Tensor | None = None,
-) -> Explanation: # checked to add up
+) -> Explanation:  # checked to add up
     "Class activation maps: what each cell gave to the mean, in logit units"
-    if not isinstance(model, PooledClassifier): raise TypeError(f"model is a {type(model).__name__}: CAM needs a mean over cells and a linear layer right behind it, as PooledClassifier has. For other models, take grad_cam or rise")
+    if not isinstance(model, PooledClassifier):
+        raise TypeError(
+            f"model is a {type(model).__name__}: CAM needs a mean over cells and a linear layer right behind it, as PooledClassifier has. For other models, take grad_cam or rise"
+        )
     q = question(model, image, classes, class_names, queries, mask)
-    with running(model): out = model(q.image[None], None if q.mask is None else q.mask[None])
+    with running(model):
+        out = model(q.image[None], None if q.mask is None else q.mask[None])
     maps = torch.einsum("cd,dhw->chw", model.linear.weight[q.classes], out.features[0]) / (~out.mask).sum()
-    return q.answer(maps, "CAM", rest=model.linear.bias[q.classes].detach().cpu(), note="CAM has no attention")
+    return q.answer(
+        maps, "CAM", rest=model.linear.bias[q.classes].detach().cpu(), note="CAM has no attention"
+    )
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-027
 def captum_grad_cam():
     "captum's `LayerGradCam`, or an error that says what to install"
-    try: from captum.attr import LayerGradCam
-    except ImportError as e: raise ImportError('Grad-CAM needs captum: pip install "intr_nb[labs]"') from e
+    try:
+        from captum.attr import LayerGradCam
+    except ImportError as e:
+        raise ImportError('Grad-CAM needs captum: pip install "intr_nb[labs]"') from e
     return LayerGradCam
+
 
 def grad_cam_parts(
     q: Question,
-    layer: nn.Module | None = None, # as in `grad_cam`
-) -> tuple: # function from inputs to logits, layer in it, inputs (1, ...)
+    layer: nn.Module | None = None,  # as in `grad_cam`
+) -> tuple:  # function from inputs to logits, layer in it, inputs (1, ...)
     "What captum needs to know"
-    if layer is not None and layer not in list(q.model.modules()): raise ValueError(f"layer, a {type(layer).__name__}, is no part of this {type(q.model).__name__}: expected one of its modules, such as model.backbone")
-    if layer is not None: return q.scores, layer, q.image[None]
-    if not hasattr(q.model, "from_features"): raise TypeError(f"model is a {type(q.model).__name__} without `backbone` and `from_features`: say at which layer, a module of it whose output is a map (B, D, h, w): for a ResNet, layer=model.layer4")
+    if layer is not None and layer not in list(q.model.modules()):
+        raise ValueError(
+            f"layer, a {type(layer).__name__}, is no part of this {type(q.model).__name__}: expected one of its modules, such as model.backbone"
+        )
+    if layer is not None:
+        return q.scores, layer, q.image[None]
+    if not hasattr(q.model, "from_features"):
+        raise TypeError(
+            f"model is a {type(q.model).__name__} without `backbone` and `from_features`: say at which layer, a module of it whose output is a map (B, D, h, w): for a ResNet, layer=model.layer4"
+        )
     door = nn.Identity()
-    with running(q.model): features = q.model.backbone(q.image[None])
-    def rest(f): return q.model.from_features(door(f), None if q.mask is None else q.mask.expand(len(f), -1, -1), queries=q.queries).logits
+    with running(q.model):
+        features = q.model.backbone(q.image[None])
+
+    def rest(f):
+        return q.model.from_features(
+            door(f), None if q.mask is None else q.mask.expand(len(f), -1, -1), queries=q.queries
+        ).logits
+
     return rest, door, features
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-028
 def grad_cam(
-    model: nn.Module, # any network with gradients
-    image, # this and the next four: as in `explain`
+    model: nn.Module,  # any network with gradients
+    image,  # this and the next four: as in `explain`
     classes=None,
     class_names: list | None = None,
     queries=None,
     mask: torch.Tensor | None = None,
-    layer: nn.Module | None = None, # a part of `model` whose output is a map (B, D, h, w); None: its backbone
-    relu: bool = False, # keep only what speaks for a class, as the published maps do
-    batch_size: int = 16, # classes at once
+    layer: nn.Module
+    | None = None,  # a part of `model` whose output is a map (B, D, h, w); None: its backbone
+    relu: bool = False,  # keep only what speaks for a class, as the published maps do
+    batch_size: int = 16,  # classes at once
 ) -> Explanation:
     "Grad-CAM: the layer's map, weighted by the mean gradient of each channel"
     method = captum_grad_cam()
@@ -145,63 +219,99 @@ def grad_cam(
     maps = []
     with running(model), torch.enable_grad():
         for i in range(0, len(q.classes), batch_size):
-            at = q.positions[i:i + batch_size]
+            at = q.positions[i : i + batch_size]
             copies = inputs.detach().repeat(len(at), *[1] * (inputs.dim() - 1)).requires_grad_()
             maps.append(method(logits, layer).attribute(copies, at, relu_attributions=relu).detach())
-    if maps[0].dim() != 4: raise ValueError(f"layer, a {type(layer).__name__}, gives {maps[0].dim()} dimensions: expected a map (B, D, h, w)")
-    return q.answer(torch.cat(maps)[:, 0], "Grad-CAM", note="Grad-CAM has no attention and does not claim to add up")
+    if maps[0].dim() != 4:
+        raise ValueError(
+            f"layer, a {type(layer).__name__}, gives {maps[0].dim()} dimensions: expected a map (B, D, h, w)"
+        )
+    return q.answer(
+        torch.cat(maps)[:, 0], "Grad-CAM", note="Grad-CAM has no attention and does not claim to add up"
+    )
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-037
 def rollout_of(
-    layers: list, # of (R, N, N) attention: row n says where token n looks
-) -> torch.Tensor: # (N, N): row n says which input tokens are in token n
+    layers: list,  # of (R, N, N) attention: row n says where token n looks
+) -> torch.Tensor:  # (N, N): row n says which input tokens are in token n
     "The product of all layers' mixing"
     total = one = torch.eye(layers[0].shape[-1]).to(layers[0])
-    for attention in layers: total = (attention.mean(0) + one) / 2 @ total
+    for attention in layers:
+        total = (attention.mean(0) + one) / 2 @ total
     return total
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-041
 def transformer_in(
-    model: nn.Module, # a vision transformer of timm, or a model with one as backbone
+    model: nn.Module,  # a vision transformer of timm, or a model with one as backbone
 ) -> nn.Module:
     "The part of `model` that has blocks with attention"
     backbone = getattr(model, "backbone", model)
     for part in (model, backbone, getattr(backbone, "body", backbone)):
         blocks = getattr(part, "blocks", None)
-        if blocks and hasattr(part, "num_prefix_tokens") and all(hasattr(getattr(b, "attn", None), "fused_attn") and hasattr(b.attn, "attn_drop") for b in blocks): return part
-    raise TypeError(f"model is a {type(model).__name__} with a {type(getattr(backbone, 'body', backbone)).__name__}: rollout needs a vision transformer of timm that attends over the whole image in every block, such as backbone='timm/vit_tiny_patch16_224'")
+        if (
+            blocks
+            and hasattr(part, "num_prefix_tokens")
+            and all(
+                hasattr(getattr(b, "attn", None), "fused_attn") and hasattr(b.attn, "attn_drop")
+                for b in blocks
+            )
+        ):
+            return part
+    raise TypeError(
+        f"model is a {type(model).__name__} with a {type(getattr(backbone, 'body', backbone)).__name__}: rollout needs a vision transformer of timm that attends over the whole image in every block, such as backbone='timm/vit_tiny_patch16_224'"
+    )
+
 
 @contextmanager
 def watched(
-    transformer: nn.Module, # from `transformer_in`
-): # a list that gets (B, R, N, N) of each block
+    transformer: nn.Module,  # from `transformer_in`
+):  # a list that gets (B, R, N, N) of each block
     "Within the block, attention is computed in the plain way and kept"
     seen, attns = [], [b.attn for b in transformer.blocks]
-    before, hooks = [a.fused_attn for a in attns], [a.attn_drop.register_forward_hook(lambda module, given, out: seen.append(out)) for a in attns]
+    before, hooks = (
+        [a.fused_attn for a in attns],
+        [a.attn_drop.register_forward_hook(lambda module, given, out: seen.append(out)) for a in attns],
+    )
     try:
-        for a in attns: a.fused_attn = False
+        for a in attns:
+            a.fused_attn = False
         yield seen
     finally:
-        for a, fused, hook in zip(attns, before, hooks): a.fused_attn = fused; hook.remove()
+        for a, fused, hook in zip(attns, before, hooks):
+            a.fused_attn = fused
+            hook.remove()
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-044
 def rollout(
-    model: nn.Module, # a vision transformer of timm, or one of our models with such a backbone
-    image, # this and all that follows: as in `explain`
+    model: nn.Module,  # a vision transformer of timm, or one of our models with such a backbone
+    image,  # this and all that follows: as in `explain`
     classes=None,
     class_names: list | None = None,
     queries=None,
     mask: torch.Tensor | None = None,
-) -> Explanation: # with attention only, the same for every class
+) -> Explanation:  # with attention only, the same for every class
     "Attention rollout: which patches are mixed into what leaves the transformer"
     part = transformer_in(model)
     q = question(model, image, classes, class_names, queries, mask)
-    with running(model), watched(part) as seen: q.scores(q.image[None])
+    with running(model), watched(part) as seen:
+        q.scores(q.image[None])
     prefix, h = part.num_prefix_tokens, math.ceil(q.image.shape[1] / part.patch_embed.patch_size[0])
     sizes = {a.shape[-1] - prefix for a in seen}
-    if len(seen) < len(part.blocks) or len(sizes) > 1 or (n := sizes.pop()) % h: raise ValueError(f"{len(part.blocks)} blocks attended over {[a.shape[-1] for a in seen]} tokens, {prefix} of them no patches: expected all of the {h} rows of patches in every block. Rollout is not for windowed or pruned attention")
+    if len(seen) < len(part.blocks) or len(sizes) > 1 or (n := sizes.pop()) % h:
+        raise ValueError(
+            f"{len(part.blocks)} blocks attended over {[a.shape[-1] for a in seen]} tokens, {prefix} of them no patches: expected all of the {h} rows of patches in every block. Rollout is not for windowed or pruned attention"
+        )
     mixing = rollout_of([a[0] for a in seen])
     inside = ~q.padding((h, n // h)).flatten().to(mixing.device)
-    row = mixing[0] if part is model and getattr(part, "global_pool", "") == "token" else mixing[prefix:][inside].mean(0)
+    row = (
+        mixing[0]
+        if part is model and getattr(part, "global_pool", "") == "token"
+        else mixing[prefix:][inside].mean(0)
+    )
     row = (row[prefix:] * inside).unflatten(0, (h, n // h))
-    return q.answer((row / row.sum()).expand(len(q.classes), -1, -1), "attention rollout", part="attention", note="attention rollout knows neither class nor sign: one map for all classes")
+    return q.answer(
+        (row / row.sum()).expand(len(q.classes), -1, -1),
+        "attention rollout",
+        part="attention",
+        note="attention rollout knows neither class nor sign: one map for all classes",
+    )

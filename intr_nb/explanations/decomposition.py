@@ -9,140 +9,210 @@ __all__ = ['Share', 'share_of', 'Decomposition', 'check_decomposition', 'evaluat
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+
 import torch
-from ..models.hub import as_trained
+
 from .linearisation import freeze_decoder, read_back
+from ..models.hub import as_trained
 from ..models.intr import INTR, candidates
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-010
 @dataclass(frozen=True)
 class Share:
     "What share of a sum of signed parts some of them have"
-    of_sum: float # their sum / the whole sum; nan where the whole is less than 1/1000 of the size
-    of_size: float # sum of their absolute values / that of all parts
+
+    of_sum: float  # their sum / the whole sum; nan where the whole is less than 1/1000 of the size
+    of_size: float  # sum of their absolute values / that of all parts
 
     def __str__(self):
-        of_sum = "no share of a sum near zero" if math.isnan(self.of_sum) else f"{round(self.of_sum, 2) + 0:.0%} of the sum" # + 0: no "-0%"
+        of_sum = (
+            "no share of a sum near zero"
+            if math.isnan(self.of_sum)
+            else f"{round(self.of_sum, 2) + 0:.0%} of the sum"
+        )  # + 0: no "-0%"
         return f"{of_sum}, {self.of_size:.0%} of the absolute size"
+
     __repr__ = __str__
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-012
 def share_of(
-    some: torch.Tensor, # parts of interest
-    others: torch.Tensor, # all other parts
+    some: torch.Tensor,  # parts of interest
+    others: torch.Tensor,  # all other parts
 ) -> Share:
     "Share of `some` parts in the sum, and in the size, of all"
     size = some.abs().sum() + others.abs().sum()
     whole = some.sum() + others.sum()
     of_sum = some.sum() / whole if whole.abs() * 1000 > size else torch.nan
-    return Share(float(of_sum), float(some.abs().sum() / size) if size else 0.)
+    return Share(float(of_sum), float(some.abs().sum() / size) if size else 0.0)
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-015
 @dataclass(repr=False, eq=False)
 class Decomposition:
     "Parts that add up to C logits, or to differences of logits"
-    logits: torch.Tensor # (C,)
-    maps: torch.Tensor # (L, R, C, h, w) what each layer's heads brought in from each place
-    own: torch.Tensor # (L, R, C, h, w) what of `maps` came through the class's own stream; the rest, through other classes'
-    groups: dict # "common", "self_attention", "mlp", "query_stream", "biases": {name: (C,)}
-    names: list # what to call the C classes or differences
-    classes: list # their indices; pairs for margins
-    zero: str = "mean" # what counts as no saliency
-    sources: torch.Tensor | None = None # (L, C, K) self-attention by source class, where it is a part
-    attention: torch.Tensor | None = None # (L, R, C, h, w)
 
-    def __post_init__(self): check_decomposition(self)
+    logits: torch.Tensor  # (C,)
+    maps: torch.Tensor  # (L, R, C, h, w) what each layer's heads brought in from each place
+    own: (
+        torch.Tensor
+    )  # (L, R, C, h, w) what of `maps` came through the class's own stream; the rest, through other classes'
+    groups: dict  # "common", "self_attention", "mlp", "query_stream", "biases": {name: (C,)}
+    names: list  # what to call the C classes or differences
+    classes: list  # their indices; pairs for margins
+    zero: str = "mean"  # what counts as no saliency
+    sources: torch.Tensor | None = None  # (L, C, K) self-attention by source class, where it is a part
+    attention: torch.Tensor | None = None  # (L, R, C, h, w)
+
+    def __post_init__(self):
+        check_decomposition(self)
 
     @property
-    def rest(self): return torch.stack([v for group in self.groups.values() for v in group.values()]).sum(0)
+    def rest(self):
+        return torch.stack([v for group in self.groups.values() for v in group.values()]).sum(0)
 
     def __repr__(self):
         L, R, C, h, w = self.maps.shape
-        return f"Decomposition({C} x {L} layers x {R} heads x {h} x {w} places, zero={self.zero!r}; " + ", ".join(f"{len(v)} {k}" for k, v in self.groups.items()) + ")"
+        return (
+            f"Decomposition({C} x {L} layers x {R} heads x {h} x {w} places, zero={self.zero!r}; "
+            + ", ".join(f"{len(v)} {k}" for k, v in self.groups.items())
+            + ")"
+        )
+
 
 def check_decomposition(d):
     "Raise a `ValueError` with the gap unless the parts add up"
-    gaps = (d.maps.double().sum((0, 1, 3, 4)) + sum(v.double() for group in d.groups.values() for v in group.values()) - d.logits.double()).abs()
+    gaps = (
+        d.maps.double().sum((0, 1, 3, 4))
+        + sum(v.double() for group in d.groups.values() for v in group.values())
+        - d.logits.double()
+    ).abs()
     worst, tolerance = int(gaps.argmax()), 1e-9 if d.logits.dtype == torch.float64 else 1e-4
-    if gaps[worst] <= tolerance: return gaps[worst].item()
-    raise ValueError(f"The parts of {d.names[worst]!r} do not add up: they miss its logit {d.logits[worst]:.6g} by {gaps[worst]:.3g}, more than {tolerance:g}. "
-                     "Use full precision: no autocast, torch.set_float32_matmul_precision('highest'), or model.double()")
+    if gaps[worst] <= tolerance:
+        return gaps[worst].item()
+    raise ValueError(
+        f"The parts of {d.names[worst]!r} do not add up: they miss its logit {d.logits[worst]:.6g} by {gaps[worst]:.3g}, more than {tolerance:g}. "
+        "Use full precision: no autocast, torch.set_float32_matmul_precision('highest'), or model.double()"
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-017
 @contextmanager
 def evaluating(
-    model: torch.nn.Module, # may be in training mode
+    model: torch.nn.Module,  # may be in training mode
 ):
     "Within the block, `model` is in evaluation mode and keeps no gradients; afterwards each module is as it was"
     modes = [(m, m.training) for m in model.modules()]
     try:
-        with torch.no_grad(): yield model.eval()
+        with torch.no_grad():
+            yield model.eval()
     finally:
-        for m, mode in modes: m.training = mode
+        for m, mode in modes:
+            m.training = mode
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-019
 PARTS = ("mlp", "self_attention")
 
+
 def check_request(model, zero, as_parts):
     "Raise an error unless `model` can be decomposed in this way"
-    if not isinstance(model, INTR): raise TypeError(f"model is a {type(model).__name__}: expected an INTR, whose decoder is known. For a OneBlockINTR, explain(model, image) has the exact evidence")
-    if (dtype := model.presence_vector.weight.dtype) not in (torch.float32, torch.float64): raise TypeError(f"model is an INTR in {dtype}: parts can't add up in so few digits; take model.float()")
-    if zero not in ("mean", "raw"): raise ValueError(f"zero={zero!r}: expected 'mean' or 'raw'. A median would need a single saliency for each head; in a full decoder there is one for each pair of classes")
-    if isinstance(as_parts, str) or set(as_parts) - set(PARTS): raise ValueError(f"as_parts={as_parts!r}: expected a list with some of {', '.join(map(repr, PARTS))}, or an empty one")
+    if not isinstance(model, INTR):
+        raise TypeError(
+            f"model is a {type(model).__name__}: expected an INTR, whose decoder is known. For a OneBlockINTR, explain(model, image) has the exact evidence"
+        )
+    if (dtype := model.presence_vector.weight.dtype) not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"model is an INTR in {dtype}: parts can't add up in so few digits; take model.float()"
+        )
+    if zero not in ("mean", "raw"):
+        raise ValueError(
+            f"zero={zero!r}: expected 'mean' or 'raw'. A median would need a single saliency for each head; in a full decoder there is one for each pair of classes"
+        )
+    if isinstance(as_parts, str) or set(as_parts) - set(PARTS):
+        raise ValueError(
+            f"as_parts={as_parts!r}: expected a list with some of {', '.join(map(repr, PARTS))}, or an empty one"
+        )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-021
-CHUNK = 2**24 # numbers
-GROUPS = ("common", "self_attention", "mlp", "query_stream", "biases") # beside the maps
+CHUNK = 2**24  # numbers
+GROUPS = ("common", "self_attention", "mlp", "query_stream", "biases")  # beside the maps
+
 
 def join_books(books, place):
     "One set of fields from several chunks"
-    maps, own = (torch.cat([torch.stack(getattr(k, what)[::-1]) for k in books], 2).unflatten(-1, place) for what in ("maps", "own"))
-    groups = {g: {n: torch.cat([k.groups[g][n] for k in books]) for n in reversed(list(books[0].groups[g]))} for g in GROUPS if books[0].groups[g]}
+    maps, own = (
+        torch.cat([torch.stack(getattr(k, what)[::-1]) for k in books], 2).unflatten(-1, place)
+        for what in ("maps", "own")
+    )
+    groups = {
+        g: {n: torch.cat([k.groups[g][n] for k in books]) for n in reversed(list(books[0].groups[g]))}
+        for g in GROUPS
+        if books[0].groups[g]
+    }
     sources = torch.cat([torch.stack(k.sources[::-1]) for k in books], 1) if books[0].sources else None
     return dict(maps=maps, own=own, groups=groups, sources=sources)
 
-def to_cpu(fields): return {k: to_cpu(v) if isinstance(v, dict) else v if v is None else v.cpu() for k, v in fields.items()}
+
+def to_cpu(fields):
+    return {k: to_cpu(v) if isinstance(v, dict) else v if v is None else v.cpu() for k, v in fields.items()}
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-023
 def take_apart(
-    model: INTR, # in evaluation mode
-    out, # its `INTROutput` for one image
-    queries=None, # indices of the candidate classes that `out` is about; None: all
-    targets: list | None = None, # which of these to decompose, by position; None: all
-    zero: str = "mean", # as in `decompose`
-    as_parts=(), # as in `decompose`
+    model: INTR,  # in evaluation mode
+    out,  # its `INTROutput` for one image
+    queries=None,  # indices of the candidate classes that `out` is about; None: all
+    targets: list | None = None,  # which of these to decompose, by position; None: all
+    zero: str = "mean",  # as in `decompose`
+    as_parts=(),  # as in `decompose`
     class_names: list | None = None,
 ) -> Decomposition:
     "The parts of an output that is there already"
     check_request(model, zero, as_parts)
     picked = list(range(model.num_classes)) if queries is None else candidates(queries, model.num_classes)
-    targets, run = list(range(len(picked)) if targets is None else targets), freeze_decoder(model, out, queries)
+    targets, run = (
+        list(range(len(picked)) if targets is None else targets),
+        freeze_decoder(model, out, queries),
+    )
     step = max(1, CHUNK // (len(picked) * run[1].shape[-1]))
-    books = [read_back(model, run, targets[i:i + step], out.mask[0].flatten(), zero, as_parts) for i in range(0, len(targets), step)]
+    books = [
+        read_back(model, run, targets[i : i + step], out.mask[0].flatten(), zero, as_parts)
+        for i in range(0, len(targets), step)
+    ]
     attention, classes = torch.stack([f.alpha[:, targets] for f in run[0]]), [picked[t] for t in targets]
-    fields = join_books(books, out.mask.shape[1:]) | dict(attention=attention.unflatten(-1, out.mask.shape[1:]), logits=out.logits[0, targets])
-    return Decomposition(**to_cpu(fields), names=[class_names[c] if class_names else f"class {c}" for c in classes], classes=classes, zero=zero)
+    fields = join_books(books, out.mask.shape[1:]) | dict(
+        attention=attention.unflatten(-1, out.mask.shape[1:]), logits=out.logits[0, targets]
+    )
+    return Decomposition(
+        **to_cpu(fields),
+        names=[class_names[c] if class_names else f"class {c}" for c in classes],
+        classes=classes,
+        zero=zero,
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-026
 def decompose(
-    model: INTR, # `INTR` or INTR-FC, pre-norm or post-norm, of any depth
-    image, # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
-    classes=None, # whose logits to take apart, by index; None: every candidate's
-    zero: str = "mean", # what counts as no saliency: "mean" over the places, or "raw"
-    as_parts=(), # what not to carry through but to keep whole: "mlp", "self_attention"
-    queries=None, # the candidate classes, by index; None: all
-    mask: torch.Tensor | None = None, # (H, W), True on padding
-    class_names: list | None = None, # by default the model's own, if it has them
-) -> Decomposition: # checked to add up
+    model: INTR,  # `INTR` or INTR-FC, pre-norm or post-norm, of any depth
+    image,  # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
+    classes=None,  # whose logits to take apart, by index; None: every candidate's
+    zero: str = "mean",  # what counts as no saliency: "mean" over the places, or "raw"
+    as_parts=(),  # what not to carry through but to keep whole: "mlp", "self_attention"
+    queries=None,  # the candidate classes, by index; None: all
+    mask: torch.Tensor | None = None,  # (H, W), True on padding
+    class_names: list | None = None,  # by default the model's own, if it has them
+) -> Decomposition:  # checked to add up
     "Every part of a full decoder's logits, by layer, head and place"
     check_request(model, zero, as_parts)
     p = model.presence_vector.weight
     names = getattr(model, "class_names", None) if class_names is None else class_names
     with evaluating(model):
-        out = model(as_trained(model, image).to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device), queries=queries)
+        out = model(
+            as_trained(model, image).to(p.device, p.dtype)[None],
+            None if mask is None else mask[None].to(p.device),
+            queries=queries,
+        )
         picked = list(range(model.num_classes)) if queries is None else candidates(queries, model.num_classes)
         kept = picked if classes is None else candidates(classes, model.num_classes)
-        if stray := set(kept) - set(picked): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={picked}: add them there")
+        if stray := set(kept) - set(picked):
+            raise ValueError(
+                f"classes {sorted(stray)} are not among the candidates, queries={picked}: add them there"
+            )
         return take_apart(model, out, queries, [picked.index(c) for c in kept], zero, as_parts, names)
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-029
@@ -152,74 +222,136 @@ def patch(f):
     setattr(Decomposition, f.__name__, f)
     return f
 
+
 def over_classes(d, pick, names, classes):
     "`d` with `pick` applied to all that has a class"
-    def at(t, dim): return None if t is None else pick(t.movedim(dim, 0)).movedim(0, dim)
+
+    def at(t, dim):
+        return None if t is None else pick(t.movedim(dim, 0)).movedim(0, dim)
+
     groups = {g: {n: pick(v) for n, v in group.items()} for g, group in d.groups.items()}
-    return replace(d, logits=pick(d.logits), maps=at(d.maps, 2), own=at(d.own, 2), groups=groups, names=names, classes=classes, sources=at(d.sources, 1), attention=None)
+    return replace(
+        d,
+        logits=pick(d.logits),
+        maps=at(d.maps, 2),
+        own=at(d.own, 2),
+        groups=groups,
+        names=names,
+        classes=classes,
+        sources=at(d.sources, 1),
+        attention=None,
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-031
 @patch
 def at(self: Decomposition, c) -> int:
     "Where class `c`, an index or a name, lies"
     for listed in (self.classes, self.names):
-        if c in listed: return listed.index(c)
+        if c in listed:
+            return listed.index(c)
     raise ValueError(f"class {c!r} was not taken apart: there are {dict(zip(self.classes, self.names))}")
 
+
 @patch
-def margin(self: Decomposition,
-    a=None, # class by index or name; None: the one with the highest logit
-    b=None, # None: the strongest other
-) -> Decomposition: # of one difference
+def margin(
+    self: Decomposition,
+    a=None,  # class by index or name; None: the one with the highest logit
+    b=None,  # None: the strongest other
+) -> Decomposition:  # of one difference
     "Why class `a` rather than class `b`"
     i = int(self.logits.argmax()) if a is None else self.at(a)
     others = [j for j in self.logits.argsort(descending=True).tolist() if j != i]
-    if not others: raise ValueError(f"{self.names[i]!r} is the only class that was taken apart: a margin needs two")
+    if not others:
+        raise ValueError(f"{self.names[i]!r} is the only class that was taken apart: a margin needs two")
     j = others[0] if b is None else self.at(b)
-    if i == j: raise ValueError(f"{self.names[i]!r} has no margin over itself: give two classes")
-    return over_classes(self, lambda t: t[[i]] - t[[j]], [f"{self.names[i]} over {self.names[j]}"], [(self.classes[i], self.classes[j])])
+    if i == j:
+        raise ValueError(f"{self.names[i]!r} has no margin over itself: give two classes")
+    return over_classes(
+        self,
+        lambda t: t[[i]] - t[[j]],
+        [f"{self.names[i]} over {self.names[j]}"],
+        [(self.classes[i], self.classes[j])],
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-033
 @patch
 def __sub__(self: Decomposition, other: Decomposition) -> Decomposition:
     "What changed from `other` to this one, for example from an image to its edit"
-    if self.classes != other.classes or self.maps.shape != other.maps.shape or self.zero != other.zero or {g: list(v) for g, v in self.groups.items()} != {g: list(v) for g, v in other.groups.items()}:
-        raise ValueError(f"{self} minus {other}: expected the same model, classes, places, zero and parts; give both images the same size, and decompose them alike")
+    if (
+        self.classes != other.classes
+        or self.maps.shape != other.maps.shape
+        or self.zero != other.zero
+        or {g: list(v) for g, v in self.groups.items()} != {g: list(v) for g, v in other.groups.items()}
+    ):
+        raise ValueError(
+            f"{self} minus {other}: expected the same model, classes, places, zero and parts; give both images the same size, and decompose them alike"
+        )
     groups = {g: {n: v - other.groups[g][n] for n, v in group.items()} for g, group in self.groups.items()}
     sources = None if self.sources is None else self.sources - other.sources
-    return replace(self, logits=self.logits - other.logits, maps=self.maps - other.maps, own=self.own - other.own, groups=groups,
-                   names=[f"change of {n}" for n in self.names], sources=sources, attention=None)
+    return replace(
+        self,
+        logits=self.logits - other.logits,
+        maps=self.maps - other.maps,
+        own=self.own - other.own,
+        groups=groups,
+        names=[f"change of {n}" for n in self.names],
+        sources=sources,
+        attention=None,
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-036
 @patch
-def only_layer(self: Decomposition,
-    l: int, # layer, -1 for the last
+def only_layer(
+    self: Decomposition,
+    l: int,  # layer, -1 for the last
 ) -> Decomposition:
     "The same sum with one layer's maps; the other layers' heads in the group `other_layers`"
     L = len(self.maps)
-    if not -L <= l < L: raise ValueError(f"layer {l}: expected one from 0 to {L - 1}, or -1 for the last")
-    others = {f"decoder.layers.{k}.multihead_attn.head{r}": m.sum((1, 2)) for k in range(L) if k != l % L for r, m in enumerate(self.maps[k])}
+    if not -L <= l < L:
+        raise ValueError(f"layer {l}: expected one from 0 to {L - 1}, or -1 for the last")
+    others = {
+        f"decoder.layers.{k}.multihead_attn.head{r}": m.sum((1, 2))
+        for k in range(L)
+        if k != l % L
+        for r, m in enumerate(self.maps[k])
+    }
     groups = dict(other_layers=others) | self.groups if others else self.groups
-    return replace(self, maps=self.maps[[l]], own=self.own[[l]], groups=groups, attention=None if self.attention is None else self.attention[[l]])
+    return replace(
+        self,
+        maps=self.maps[[l]],
+        own=self.own[[l]],
+        groups=groups,
+        attention=None if self.attention is None else self.attention[[l]],
+    )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-039
 @patch
-def parts(self: Decomposition,
-    c=None, # class by index or name; None: the only one, or the one with the highest logit
-) -> dict: # {group: {name: logits}}
+def parts(
+    self: Decomposition,
+    c=None,  # class by index or name; None: the only one, or the one with the highest logit
+) -> dict:  # {group: {name: logits}}
     "The parts of one logit, maps summed over places"
     i = int(self.logits.argmax()) if c is None else self.at(c)
     maps = self.maps[:, :, i].sum((2, 3)).tolist()
-    heads = {f"decoder.layers.{l}.multihead_attn.head{r}": v for l, row in enumerate(maps) for r, v in enumerate(row)}
-    return dict(cross_attention=heads) | {g: {n: v[i].item() for n, v in group.items()} for g, group in self.groups.items()}
+    heads = {
+        f"decoder.layers.{l}.multihead_attn.head{r}": v
+        for l, row in enumerate(maps)
+        for r, v in enumerate(row)
+    }
+    return dict(cross_attention=heads) | {
+        g: {n: v[i].item() for n, v in group.items()} for g, group in self.groups.items()
+    }
+
 
 @patch
-def share(self: Decomposition,
-    group: str = "cross_attention", # or another of `parts()`
-    c=None, # as in `parts`
+def share(
+    self: Decomposition,
+    group: str = "cross_attention",  # or another of `parts()`
+    c=None,  # as in `parts`
 ) -> Share:
     "What share of a logit (or difference) a group of parts carries"
     parts = self.parts(c)
-    if group not in parts: raise ValueError(f"group={group!r}: expected one of {', '.join(map(repr, parts))}")
+    if group not in parts:
+        raise ValueError(f"group={group!r}: expected one of {', '.join(map(repr, parts))}")
     values = {g: torch.tensor(list(named.values()), dtype=torch.float64) for g, named in parts.items()}
     return share_of(values.pop(group), torch.cat(list(values.values())))

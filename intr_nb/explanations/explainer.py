@@ -7,59 +7,111 @@ __all__ = ['FULL_DECODER', 'NO_SALIENCY', 'explain', 'Explanation', 'Margin', 'Z
 
 # %% ../../nbs/explanations/03_explainer.ipynb #07explain-003
 import inspect
+
 import torch
+
 from .decomposition import evaluating, take_apart
 from .explanation import ZEROS, Explanation, Margin, check_sum, class_list, saliency_zero
 from ..models.hub import as_trained
 from ..models.intr import INTR
 
 # %% ../../nbs/explanations/03_explainer.ipynb #07explain-004
-_all_ = ["Explanation", "Margin", "ZEROS", "check_sum", "saliency_zero"] # also to be had here
+_all_ = ["Explanation", "Margin", "ZEROS", "check_sum", "saliency_zero"]  # also to be had here
 
 # %% ../../nbs/explanations/03_explainer.ipynb #07explain-011
 def check_model(
-    model, # what `explain` was given
-) -> torch.Tensor: # one of its parameters
+    model,  # what `explain` was given
+) -> torch.Tensor:  # one of its parameters
     "Raise an error unless `model` can be explained by its attention"
     what = f"model is a {type(model).__name__}"
-    if not isinstance(model, torch.nn.Module) or "attention" not in inspect.signature(model.forward).parameters:
-        raise TypeError(f"{what}: expected one that returns its attention, as INTR and OneBlockINTR do: model(images, attention='last')")
+    if (
+        not isinstance(model, torch.nn.Module)
+        or "attention" not in inspect.signature(model.forward).parameters
+    ):
+        raise TypeError(
+            f"{what}: expected one that returns its attention, as INTR and OneBlockINTR do: model(images, attention='last')"
+        )
     p = next(model.parameters())
-    if p.dtype in (torch.float32, torch.float64): return p
+    if p.dtype in (torch.float32, torch.float64):
+        return p
     raise TypeError(f"{what} in {p.dtype}: parts can't add up in so few digits; explain model.float()")
 
 # %% ../../nbs/explanations/03_explainer.ipynb #07explain-016
 FULL_DECODER = "in a full decoder a head's s differs for every pair of classes; its evidence is there, from the zero given to explain(..., zero='mean') or zero='raw'"
 NO_SALIENCY = "its model gives attention only: no saliency, and no decoder that can be taken apart"
 
+
 def explain(
-    model: torch.nn.Module, # `OneBlockINTR`, `INTR`, or one that answers like them
-    image, # a file, a PIL image or an array (H, W, 3), sized as the model was trained; or a normalised (3, H, W) tensor, taken as it is
-    classes=None, # whose maps to keep, by index or name; None: every candidate's
-    zero: str = "mean", # what counts as no saliency: "mean", "median" or "raw"
-    class_names: list | None = None, # by default the model's own `class_names`, if it has them
-    queries=None, # the candidate classes, by index or name; None: all
-    mask: torch.Tensor | None = None, # (H, W) of the image as the model sees it, True on padding
+    model: torch.nn.Module,  # `OneBlockINTR`, `INTR`, or one that answers like them
+    image,  # a file, a PIL image or an array (H, W, 3), sized as the model was trained; or a normalised (3, H, W) tensor, taken as it is
+    classes=None,  # whose maps to keep, by index or name; None: every candidate's
+    zero: str = "mean",  # what counts as no saliency: "mean", "median" or "raw"
+    class_names: list | None = None,  # by default the model's own `class_names`, if it has them
+    queries=None,  # the candidate classes, by index or name; None: all
+    mask: torch.Tensor | None = None,  # (H, W) of the image as the model sees it, True on padding
 ) -> Explanation:
     "Why `model` says what it says about one image"
     p = check_model(model)
     x = as_trained(model, image).to(p.device, p.dtype)
-    if zero not in ZEROS: raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
+    if zero not in ZEROS:
+        raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
     names = getattr(model, "class_names", None) if class_names is None else [str(n) for n in class_names]
-    if names is not None and len(names) != model.num_classes: raise ValueError(f"class_names has {len(names)} names, the model has {model.num_classes} classes: give one for each")
+    if names is not None and len(names) != model.num_classes:
+        raise ValueError(
+            f"class_names has {len(names)} names, the model has {model.num_classes} classes: give one for each"
+        )
     candidates = class_list(queries, names, model.num_classes, "queries")
     kept = class_list(classes, names, model.num_classes, "classes") if classes is not None else candidates
-    if stray := set(kept) - set(candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there")
+    if stray := set(kept) - set(candidates):
+        raise ValueError(
+            f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there"
+        )
     with evaluating(model):
-        out = model(x[None], None if mask is None else mask[None].to(x.device), attention="last", queries=None if queries is None else candidates)
-        if out.attention is None: raise TypeError(f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.explanations.cam, or rise of intr_nb.explanations.masking")
+        out = model(
+            x[None],
+            None if mask is None else mask[None].to(x.device),
+            attention="last",
+            queries=None if queries is None else candidates,
+        )
+        if out.attention is None:
+            raise TypeError(
+                f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.explanations.cam, or rise of intr_nb.explanations.masking"
+            )
         s = model.saliency(out.features, out.mask)[0].cpu() if hasattr(model, "saliency") else None
         at, logits = [candidates.index(c) for c in kept], out.logits[0].cpu()
-        d = take_apart(model, out, None if queries is None else candidates, at, zero, class_names=names) if isinstance(model, INTR) else None
-    e = dict(logits=logits[at], image=x.cpu(), attention=out.attention[0].cpu()[:, at], mask=out.mask[0].cpu() if out.mask.any() else None,
-             classes=kept, class_names=names, candidates=candidates, candidate_logits=logits, source=type(model).__name__)
-    if d is not None: return Explanation(**e | dict(attention=d.attention.flatten(0, 1)), evidence=d.maps.flatten(0, 1), rest=d.rest, decomposition=d, zero=zero, note=FULL_DECODER)
-    if s is None: return Explanation(**e, note=NO_SALIENCY)
+        d = (
+            take_apart(model, out, None if queries is None else candidates, at, zero, class_names=names)
+            if isinstance(model, INTR)
+            else None
+        )
+    e = dict(
+        logits=logits[at],
+        image=x.cpu(),
+        attention=out.attention[0].cpu()[:, at],
+        mask=out.mask[0].cpu() if out.mask.any() else None,
+        classes=kept,
+        class_names=names,
+        candidates=candidates,
+        candidate_logits=logits,
+        source=type(model).__name__,
+    )
+    if d is not None:
+        return Explanation(
+            **e | dict(attention=d.attention.flatten(0, 1)),
+            evidence=d.maps.flatten(0, 1),
+            rest=d.rest,
+            decomposition=d,
+            zero=zero,
+            note=FULL_DECODER,
+        )
+    if s is None:
+        return Explanation(**e, note=NO_SALIENCY)
     s = s[:, kept] if s.dim() == 4 else s
     evidence = (s if s.dim() == 4 else s[:, None]) * e["attention"]
-    return Explanation(**e, saliency=s, evidence=evidence, rest=torch.zeros_like(e["logits"]), offset=torch.zeros_like(s[..., 0, 0])).with_zero(zero)
+    return Explanation(
+        **e,
+        saliency=s,
+        evidence=evidence,
+        rest=torch.zeros_like(e["logits"]),
+        offset=torch.zeros_like(s[..., 0, 0]),
+    ).with_zero(zero)

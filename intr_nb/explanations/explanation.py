@@ -6,67 +6,106 @@
 __all__ = ['ZEROS', 'saliency_zero', 'check_sum', 'Explanation', 'Margin']
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-003
-import dataclasses, difflib, operator
+import dataclasses
+import difflib
+import operator
 from dataclasses import dataclass
-import numpy as np, torch
+
+import numpy as np
+import torch
+
 from ..core.display import card, overlay
 from .decomposition import Decomposition, Share, share_of
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-026
-ZEROS = dict(raw=lambda s: torch.zeros_like(s[..., 0]), mean=lambda s: s.mean(-1), median=lambda s: s.median(-1).values)
+ZEROS = dict(
+    raw=lambda s: torch.zeros_like(s[..., 0]), mean=lambda s: s.mean(-1), median=lambda s: s.median(-1).values
+)
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-027
 def saliency_zero(
-    s: torch.Tensor, # (heads, height, width) or (heads, classes, height, width)
-    zero: str = "mean", # "mean", "median" or "raw"
-    mask: torch.Tensor | None = None, # (height, width), True on padding: not counted
-) -> torch.Tensor: # (heads,) or (heads, classes)
+    s: torch.Tensor,  # (heads, height, width) or (heads, classes, height, width)
+    zero: str = "mean",  # "mean", "median" or "raw"
+    mask: torch.Tensor | None = None,  # (height, width), True on padding: not counted
+) -> torch.Tensor:  # (heads,) or (heads, classes)
     "The value of each head's saliency that shall count as nothing"
-    if zero not in ZEROS: raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}, the value of s that shall count as nothing")
+    if zero not in ZEROS:
+        raise ValueError(
+            f"zero={zero!r}: expected one of {', '.join(map(repr, ZEROS))}, the value of s that shall count as nothing"
+        )
     return ZEROS[zero](s.flatten(-2) if mask is None else s[..., ~mask])
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-032
 def check_sum(
-    evidence: torch.Tensor, # (heads, classes, height, width), logit units
-    rest: torch.Tensor, # (classes,)
-    logits: torch.Tensor, # (classes,)
-    names=None, # what to call the classes in the message
-) -> float: # the largest gap
+    evidence: torch.Tensor,  # (heads, classes, height, width), logit units
+    rest: torch.Tensor,  # (classes,)
+    logits: torch.Tensor,  # (classes,)
+    names=None,  # what to call the classes in the message
+) -> float:  # the largest gap
     "Raise a `ValueError` unless evidence and rest add up to the logits: to 1e-9 in float64, to 1e-4 in float32"
     gaps = (evidence.double().sum((0, 2, 3)) + rest.double() - logits.double()).abs()
     worst, tolerance = int(gaps.argmax()), 1e-9 if logits.dtype == torch.float64 else 1e-4
-    if gaps[worst] <= tolerance: return gaps[worst].item()
+    if gaps[worst] <= tolerance:
+        return gaps[worst].item()
     name = names[worst] if names else f"class {worst}"
-    raise ValueError(f"The parts of {name!r} do not add up: evidence and rest miss its logit {logits[worst]:.6g} by {gaps[worst]:.3g}, more than {tolerance:g}. "
-                     "Are they of this model and this image? If so, use full precision: no autocast, torch.set_float32_matmul_precision('highest'), or model.double()")
+    raise ValueError(
+        f"The parts of {name!r} do not add up: evidence and rest miss its logit {logits[worst]:.6g} by {gaps[worst]:.3g}, more than {tolerance:g}. "
+        "Are they of this model and this image? If so, use full precision: no autocast, torch.set_float32_matmul_precision('highest'), or model.double()"
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-038
 class Part:
     "A field of an `Explanation` that, where it is missing, says why instead of being None"
-    def __set_name__(self, owner, name): self.name = name
-    def __set__(self, explanation, value): vars(explanation)[self.name] = value
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __set__(self, explanation, value):
+        vars(explanation)[self.name] = value
+
     def __get__(self, explanation, owner=None):
-        if explanation is None: return None
+        if explanation is None:
+            return None
         value = vars(explanation).get(self.name)
-        if value is not None: return value
-        raise AttributeError(f"This explanation has no {self.name}: {explanation.note or explanation.source + ' gave none'}")
+        if value is not None:
+            return value
+        raise AttributeError(
+            f"This explanation has no {self.name}: {explanation.note or explanation.source + ' gave none'}"
+        )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-041
 SHAPES = dict(logits=["C"], rest=["C"], attention=["RChw"], evidence=["RChw"], saliency=["Rhw", "RChw"])
+
 
 def check_parts(e):
     "Raise a `ValueError` unless the parts of `e` fit each other, hold finite numbers, and are zero on padding"
     sizes = {}
     for name, patterns in SHAPES.items():
-        if (part := vars(e).get(name)) is None: continue
+        if (part := vars(e).get(name)) is None:
+            continue
         pattern = next((p for p in patterns if len(p) == part.dim()), patterns[-1] + "?")
-        if len(pattern) != part.dim() or any(sizes.setdefault(k, n) != n for k, n in zip(pattern, part.shape)):
-            raise ValueError(f"{name} has shape {tuple(part.shape)}: expected ({', '.join(patterns[-1])}) with {sizes}")
-        if not part.isfinite().all(): raise ValueError(f"{name} holds NaN or infinite values: look for them in the image and the weights")
-        if e.mask is None or part.dim() == 1: continue
-        if e.mask.shape != part.shape[-2:]: raise ValueError(f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}")
-        if name != "saliency" and part[..., e.mask].any(): raise ValueError(f"{name} is not zero on padding (where mask is True)")
-    if e.layers is not None and (not e.layers or sizes.get("R", 0) % len(e.layers)): raise ValueError(f"layers={e.layers} with {sizes.get('R', 0)} maps: expected as many heads in each layer")
+        if len(pattern) != part.dim() or any(
+            sizes.setdefault(k, n) != n for k, n in zip(pattern, part.shape)
+        ):
+            raise ValueError(
+                f"{name} has shape {tuple(part.shape)}: expected ({', '.join(patterns[-1])}) with {sizes}"
+            )
+        if not part.isfinite().all():
+            raise ValueError(
+                f"{name} holds NaN or infinite values: look for them in the image and the weights"
+            )
+        if e.mask is None or part.dim() == 1:
+            continue
+        if e.mask.shape != part.shape[-2:]:
+            raise ValueError(
+                f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}"
+            )
+        if name != "saliency" and part[..., e.mask].any():
+            raise ValueError(f"{name} is not zero on padding (where mask is True)")
+    if e.layers is not None and (not e.layers or sizes.get("R", 0) % len(e.layers)):
+        raise ValueError(
+            f"layers={e.layers} with {sizes.get('R', 0)} maps: expected as many heads in each layer"
+        )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-042
 def check_classes(e):
@@ -74,71 +113,108 @@ def check_classes(e):
     for what, logits in ("classes", e.logits), ("candidates", e.candidate_logits):
         listed = getattr(e, what)
         if not listed or logits.shape != (len(listed),) or len(set(listed)) < len(listed):
-            raise ValueError(f"{what}={listed} with logits of shape {tuple(logits.shape)}: expected a distinct class for each logit, at least one")
-    if stray := set(e.classes) - set(e.candidates): raise ValueError(f"classes {sorted(stray)} are not among the candidates {e.candidates}, those that compete")
-    if not torch.equal(e.logits, e.candidate_logits[[e.candidates.index(c) for c in e.classes]]): raise ValueError("logits and candidate_logits differ: logits are those of `classes` among the candidates'")
-    if e.class_names is not None and len(e.class_names) <= max(e.candidates): raise ValueError(f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class")
-    if e.zero not in ZEROS: raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
+            raise ValueError(
+                f"{what}={listed} with logits of shape {tuple(logits.shape)}: expected a distinct class for each logit, at least one"
+            )
+    if stray := set(e.classes) - set(e.candidates):
+        raise ValueError(
+            f"classes {sorted(stray)} are not among the candidates {e.candidates}, those that compete"
+        )
+    if not torch.equal(e.logits, e.candidate_logits[[e.candidates.index(c) for c in e.classes]]):
+        raise ValueError(
+            "logits and candidate_logits differ: logits are those of `classes` among the candidates'"
+        )
+    if e.class_names is not None and len(e.class_names) <= max(e.candidates):
+        raise ValueError(
+            f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class"
+        )
+    if e.zero not in ZEROS:
+        raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, ZEROS))}")
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-044
 def class_list(
-    classes, # indices or names: one, several, or None for all
-    names: list | None, # names of all classes, or None
-    count: int, # number of classes
-    what: str = "classes", # the parameter they were given as
-) -> list: # distinct indices
+    classes,  # indices or names: one, several, or None for all
+    names: list | None,  # names of all classes, or None
+    count: int,  # number of classes
+    what: str = "classes",  # the parameter they were given as
+) -> list:  # distinct indices
     "The indices of `classes`, checked"
-    given, picked, names = range(count) if classes is None else [classes] if np.ndim(classes) == 0 else list(classes), [], names or []
+    given, picked, names = (
+        range(count) if classes is None else [classes] if np.ndim(classes) == 0 else list(classes),
+        [],
+        names or [],
+    )
     for c in given:
         i = names.index(c) if isinstance(c, str) and names.count(c) == 1 else c
         if isinstance(i, (str, bool)) or not hasattr(i, "__index__") or not 0 <= i < count:
-            near = difflib.get_close_matches(c, names, cutoff=.5) if isinstance(c, str) else []
-            hint = "several have that name" if names.count(c) > 1 else "perhaps " + " or ".join(map(repr, near)) if near else "or a name" if names else "there are no class_names"
+            near = difflib.get_close_matches(c, names, cutoff=0.5) if isinstance(c, str) else []
+            hint = (
+                "several have that name"
+                if names.count(c) > 1
+                else "perhaps " + " or ".join(map(repr, near))
+                if near
+                else "or a name"
+                if names
+                else "there are no class_names"
+            )
             raise ValueError(f"{what}: no class {c!r}. Expected an index from 0 to {count - 1} ({hint})")
         picked.append(operator.index(i))
-    if not picked: raise ValueError(f"{what} is empty: expected at least one of the {count} classes, or None for all")
-    if len(set(picked)) < len(picked): raise ValueError(f"{what}={given} names a class twice")
+    if not picked:
+        raise ValueError(f"{what} is empty: expected at least one of the {count} classes, or None for all")
+    if len(set(picked)) < len(picked):
+        raise ValueError(f"{what}={given} names a class twice")
     return picked
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-047
 @dataclass(repr=False, eq=False)
 class Explanation:
     "Everything known about one image's prediction, whoever produced it"
-    logits: torch.Tensor # (C,) of the classes kept
-    image: torch.Tensor # (3, H, W) as the model saw it; or a picture, (H, W, 3) uint8
-    attention: torch.Tensor = Part() # (R, C, h, w)
-    saliency: torch.Tensor = Part() # (R, h, w), for INTR-FC (R, C, h, w), measured from `zero`
-    evidence: torch.Tensor = Part() # (R, C, h, w)
-    rest: torch.Tensor = Part() # (C,) what no place can claim; missing: the maps do not claim to add up
-    offset: torch.Tensor = Part() # (R,) or (R, C), what `zero` took off each head's saliency
-    decomposition: Decomposition | None = None # of a full decoder: evidence and rest in detail
-    layers: list | None = None # of a full decoder: whose heads the maps are, one layer after the other; None: there is one
-    zero: str = "raw" # what counts as no saliency: "raw", "mean" or "median"
-    mask: torch.Tensor | None = None # (h, w), True on padding
-    classes: list | None = None # the C indices of the classes kept; None: 0 to C - 1
-    class_names: list | None = None # names of all the model's classes
-    candidates: list | None = None # the K classes that competed; None: those kept
-    candidate_logits: torch.Tensor | None = None # (K,)
-    unit: str = "logit units" # of the evidence
-    source: str = "INTR" # who made it
-    note: str = "" # why a part is missing
+
+    logits: torch.Tensor  # (C,) of the classes kept
+    image: torch.Tensor  # (3, H, W) as the model saw it; or a picture, (H, W, 3) uint8
+    attention: torch.Tensor = Part()  # (R, C, h, w)
+    saliency: torch.Tensor = Part()  # (R, h, w), for INTR-FC (R, C, h, w), measured from `zero`
+    evidence: torch.Tensor = Part()  # (R, C, h, w)
+    rest: torch.Tensor = Part()  # (C,) what no place can claim; missing: the maps do not claim to add up
+    offset: torch.Tensor = Part()  # (R,) or (R, C), what `zero` took off each head's saliency
+    decomposition: Decomposition | None = None  # of a full decoder: evidence and rest in detail
+    layers: list | None = (
+        None  # of a full decoder: whose heads the maps are, one layer after the other; None: there is one
+    )
+    zero: str = "raw"  # what counts as no saliency: "raw", "mean" or "median"
+    mask: torch.Tensor | None = None  # (h, w), True on padding
+    classes: list | None = None  # the C indices of the classes kept; None: 0 to C - 1
+    class_names: list | None = None  # names of all the model's classes
+    candidates: list | None = None  # the K classes that competed; None: those kept
+    candidate_logits: torch.Tensor | None = None  # (K,)
+    unit: str = "logit units"  # of the evidence
+    source: str = "INTR"  # who made it
+    note: str = ""  # why a part is missing
 
     def __post_init__(self):
-        if self.classes is None: self.classes = list(range(len(self.logits)))
-        if self.candidates is None: self.candidates, self.candidate_logits = self.classes, self.logits
-        if self.class_names is not None: self.class_names = list(map(str, self.class_names))
-        if self.layers is None and self.decomposition is not None: self.layers = list(range(len(self.decomposition.maps)))
+        if self.classes is None:
+            self.classes = list(range(len(self.logits)))
+        if self.candidates is None:
+            self.candidates, self.candidate_logits = self.classes, self.logits
+        if self.class_names is not None:
+            self.class_names = list(map(str, self.class_names))
+        if self.layers is None and self.decomposition is not None:
+            self.layers = list(range(len(self.decomposition.maps)))
         check_parts(self)
         check_classes(self)
-        if self.adds_up: check_sum(self.evidence, self.rest, self.logits, [self.name(c) for c in self.classes])
+        if self.adds_up:
+            check_sum(self.evidence, self.rest, self.logits, [self.name(c) for c in self.classes])
 
-    def has(self, part): return vars(self).get(part) is not None
+    def has(self, part):
+        return vars(self).get(part) is not None
 
     @property
-    def adds_up(self): return self.has("evidence") and self.has("rest")
+    def adds_up(self):
+        return self.has("evidence") and self.has("rest")
 
     @property
-    def prediction(self): return self.candidates[int(self.candidate_logits.argmax())]
+    def prediction(self):
+        return self.candidates[int(self.candidate_logits.argmax())]
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-049
 def patch(f):
@@ -153,15 +229,21 @@ def patch(f):
 def index(self: Explanation, c) -> int:
     "The index of class `c`, given by index or name, if it was a candidate"
     i = class_list([c], self.class_names, len(self.class_names or []) or max(self.candidates) + 1, "class")[0]
-    if i in self.candidates: return i
+    if i in self.candidates:
+        return i
     raise ValueError(f"class {c!r} was no candidate: candidates are {self.candidates}")
+
 
 @patch
 def at(self: Explanation, c) -> int:
     "Where class `c` lies in logits and maps"
     i = self.index(c)
-    if i in self.classes: return self.classes.index(i)
-    raise ValueError(f"class {self.name(i)!r} ({i}) was not kept: this explanation has the classes {self.classes}; add {i} to `classes`, or leave `classes` out")
+    if i in self.classes:
+        return self.classes.index(i)
+    raise ValueError(
+        f"class {self.name(i)!r} ({i}) was not kept: this explanation has the classes {self.classes}; add {i} to `classes`, or leave `classes` out"
+    )
+
 
 @patch
 def name(self: Explanation, c) -> str:
@@ -174,139 +256,206 @@ def probability(self: Explanation, c) -> float:
     "Softmax over the candidates"
     return self.candidate_logits.softmax(0)[self.candidates.index(self.index(c))].item()
 
+
 @patch
 def rival(self: Explanation, c=None) -> int:
     "The strongest candidate besides `c`, by default besides the prediction"
     c = self.prediction if c is None else self.index(c)
     others = [(l, i) for l, i in zip(self.candidate_logits.tolist(), self.candidates) if i != c]
-    if not others: raise ValueError(f"class {self.name(c)!r} was the only candidate: there is no rival")
+    if not others:
+        raise ValueError(f"class {self.name(c)!r} was the only candidate: there is no rival")
     return max(others)[1]
+
 
 @patch
 def __repr__(self: Explanation) -> str:
     p = self.prediction
-    return (f"Explanation({self.name(p)!r} with probability {self.probability(p):.3f}, by {self.source}; " + ", ".join(k for k in SHAPES if self.has(k))
-            + f" of {len(self.classes)} of {len(self.candidates)} classes" + f", zero={self.zero!r}" * (self.has("saliency") or self.decomposition is not None) + ")")
+    return (
+        f"Explanation({self.name(p)!r} with probability {self.probability(p):.3f}, by {self.source}; "
+        + ", ".join(k for k in SHAPES if self.has(k))
+        + f" of {len(self.classes)} of {len(self.candidates)} classes"
+        + f", zero={self.zero!r}" * (self.has("saliency") or self.decomposition is not None)
+        + ")"
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-058
 @patch
-def with_zero(self: Explanation,
-    zero: str, # "median", "mean" or "raw"
+def with_zero(
+    self: Explanation,
+    zero: str,  # "median", "mean" or "raw"
 ) -> Explanation:
     "The same explanation with saliency measured from another zero; evidence plus rest stay the logits"
     raw = self.saliency + self.offset[..., None, None]
     offset = saliency_zero(raw, zero, self.mask)
     s = raw - offset[..., None, None]
-    if self.mask is not None: s = s.masked_fill(self.mask, 0)
+    if self.mask is not None:
+        s = s.masked_fill(self.mask, 0)
     taken, s4 = offset - self.offset, s if s.dim() == 4 else s[:, None]
     rest = self.rest + (taken.view(len(s), -1) * self.attention.sum((2, 3))).sum(0)
-    return dataclasses.replace(self, saliency=s, evidence=s4 * self.attention, rest=rest, offset=offset, zero=zero)
+    return dataclasses.replace(
+        self, saliency=s, evidence=s4 * self.attention, rest=rest, offset=offset, zero=zero
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-062
 @dataclass(repr=False, eq=False)
 class Margin:
     "Why class `a` rather than `b`: the difference of their evidence"
-    a: int # index of the class that the margin speaks for
-    b: int # index of the class that it speaks against
-    names: tuple # what to call the two
-    heads: torch.Tensor # (R, h, w)
-    value: float # logit of a minus logit of b
-    rest: float | None # what of the value no place can claim; None: the maps do not claim to add up
+
+    a: int  # index of the class that the margin speaks for
+    b: int  # index of the class that it speaks against
+    names: tuple  # what to call the two
+    heads: torch.Tensor  # (R, h, w)
+    value: float  # logit of a minus logit of b
+    rest: float | None  # what of the value no place can claim; None: the maps do not claim to add up
     unit: str = "logit units"
 
     @property
-    def total(self): return self.heads.sum(0)
+    def total(self):
+        return self.heads.sum(0)
 
     def __repr__(self):
-        parts = "" if self.rest is None else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.rest:+.4g} rest"
+        parts = (
+            ""
+            if self.rest is None
+            else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.rest:+.4g} rest"
+        )
         return f"Margin({self.names[0]!r} over {self.names[1]!r}: {self.value:+.4g}{parts})"
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-063
 @patch
-def margin(self: Explanation,
-    a=None, # class by index or name; None: the prediction
-    b=None, # None: the strongest other candidate
+def margin(
+    self: Explanation,
+    a=None,  # class by index or name; None: the prediction
+    b=None,  # None: the strongest other candidate
 ) -> Margin:
     "Why class `a` rather than class `b`"
     a = self.prediction if a is None else self.index(a)
     i, j = self.at(a), self.at(self.rival(a) if b is None else b)
-    if i == j: raise ValueError(f"class {self.name(a)!r} has no margin over itself: give two classes")
+    if i == j:
+        raise ValueError(f"class {self.name(a)!r} has no margin over itself: give two classes")
     heads, b = self.evidence[:, i] - self.evidence[:, j], self.classes[j]
     rest = (self.rest[i] - self.rest[j]).item() if self.adds_up else None
-    return Margin(a, b, (self.name(a), self.name(b)), heads, (self.logits[i] - self.logits[j]).item(), rest, self.unit)
+    return Margin(
+        a, b, (self.name(a), self.name(b)), heads, (self.logits[i] - self.logits[j]).item(), rest, self.unit
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-068
 @patch
-def heads_by(self: Explanation,
-    by: str = "evidence", # "evidence" or "attention"
-    c=None, # class by index or name; None: the prediction
-) -> list: # head indices, first the one that counts most
+def heads_by(
+    self: Explanation,
+    by: str = "evidence",  # "evidence" or "attention"
+    c=None,  # class by index or name; None: the prediction
+) -> list:  # head indices, first the one that counts most
     "Heads in order of the evidence they give to `c`, or of their peak attention, as in the paper"
-    if by not in ("evidence", "attention"): raise ValueError(f"by={by!r}: expected 'evidence' or 'attention'")
+    if by not in ("evidence", "attention"):
+        raise ValueError(f"by={by!r}: expected 'evidence' or 'attention'")
     i = self.at(self.prediction if c is None else c)
     score = self.evidence[:, i].sum((1, 2)) if by == "evidence" else self.attention[:, i].amax((1, 2))
     return score.argsort(descending=True, stable=True).tolist()
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-073
 @patch
-def share(self: Explanation,
-    group: str = "cross_attention", # of a full decoder's decomposition; else the maps, or "rest"
-    c=None, # class by index or name; None: the prediction
-    over=None, # of the margin over this class; None: of the logit of `c`
+def share(
+    self: Explanation,
+    group: str = "cross_attention",  # of a full decoder's decomposition; else the maps, or "rest"
+    c=None,  # class by index or name; None: the prediction
+    over=None,  # of the margin over this class; None: of the logit of `c`
 ) -> Share:
     "What share of a logit or margin the maps (or another group of parts) carry"
     i, j = self.at(self.prediction if c is None else c), None if over is None else self.at(over)
-    if (d := self.decomposition) is not None: return d.share(group, d.classes[i]) if j is None else d.margin(d.classes[i], d.classes[j]).share(group)
+    if (d := self.decomposition) is not None:
+        return (
+            d.share(group, d.classes[i]) if j is None else d.margin(d.classes[i], d.classes[j]).share(group)
+        )
     parts = dict(cross_attention=self.evidence.sum((2, 3)).T, rest=self.rest[:, None])
-    if group not in parts: raise ValueError(f"group={group!r}: expected 'cross_attention' or 'rest'")
+    if group not in parts:
+        raise ValueError(f"group={group!r}: expected 'cross_attention' or 'rest'")
     some, other = (v[i] if j is None else v[i] - v[j] for v in (parts.pop(group), *parts.values()))
     return share_of(some, other)
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-076
 @patch
-def head_name(self: Explanation,
-    r: int, # position in the maps
+def head_name(
+    self: Explanation,
+    r: int,  # position in the maps
 ) -> str:
     "What to call the head of map `r`: in a full decoder, with its layer"
     R = len(self.evidence if self.has("evidence") else self.attention)
-    if not 0 <= r < R: raise ValueError(f"head {r}: expected one from 0 to {R - 1}")
-    if self.layers is None: return f"head {r}"
+    if not 0 <= r < R:
+        raise ValueError(f"head {r}: expected one from 0 to {R - 1}")
+    if self.layers is None:
+        return f"head {r}"
     layer, head = divmod(r, R // len(self.layers))
     return f"layer {self.layers[layer]}, head {head}"
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-082
 @patch
-def layer(self: Explanation,
-    l: int, # layer of a full decoder, -1 for the last
+def layer(
+    self: Explanation,
+    l: int,  # layer of a full decoder, -1 for the last
 ) -> Explanation:
     "The same explanation with the maps of one layer; the other layers' evidence is in `rest`"
-    if self.decomposition is None: raise ValueError(f"this explanation, by {self.source}, has no layers")
+    if self.decomposition is None:
+        raise ValueError(f"this explanation, by {self.source}, has no layers")
     d = self.decomposition.only_layer(l)
-    return Explanation(**vars(self) | dict(attention=d.attention.flatten(0, 1), evidence=d.maps.flatten(0, 1), rest=d.rest, decomposition=d, layers=[self.layers[l]]))
+    return Explanation(
+        **vars(self)
+        | dict(
+            attention=d.attention.flatten(0, 1),
+            evidence=d.maps.flatten(0, 1),
+            rest=d.rest,
+            decomposition=d,
+            layers=[self.layers[l]],
+        )
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-087
 @patch
-def main_map(self: Explanation) -> tuple: # title, (h, w) map, (R, h, w) maps of the heads or None; or None three times
+def main_map(
+    self: Explanation,
+) -> tuple:  # title, (h, w) map, (R, h, w) maps of the heads or None; or None three times
     "The map to look at first: the margin, else evidence, else attention"
-    c, of = self.prediction if self.prediction in self.classes else self.classes[0], f"zero of s: {self.zero}" if self.has("saliency") or self.decomposition else self.source
+    c, of = (
+        self.prediction if self.prediction in self.classes else self.classes[0],
+        f"zero of s: {self.zero}" if self.has("saliency") or self.decomposition else self.source,
+    )
     if self.has("evidence"):
         i, title = self.at(c), f"Evidence for {self.name(c)}"
-        if len(self.candidates) < 2 or self.rival(c) not in self.classes: heads, over = self.evidence[:, i], None
-        else: title, heads, over = f"{title} over {self.name(self.rival(c))}", self.margin(c).heads, self.rival(c)
-        if self.adds_up: of += f"; maps carry {self.share(c=c, over=over)}"
+        if len(self.candidates) < 2 or self.rival(c) not in self.classes:
+            heads, over = self.evidence[:, i], None
+        else:
+            title, heads, over = (
+                f"{title} over {self.name(self.rival(c))}",
+                self.margin(c).heads,
+                self.rival(c),
+            )
+        if self.adds_up:
+            of += f"; maps carry {self.share(c=c, over=over)}"
         return f"{title}, {self.unit} ({of})", heads.sum(0), heads
-    if self.has("attention"): return f"Attention of {self.name(c)}, mean of {len(self.attention)} heads", self.attention[:, self.at(c)].mean(0), None
+    if self.has("attention"):
+        return (
+            f"Attention of {self.name(c)}, mean of {len(self.attention)} heads",
+            self.attention[:, self.at(c)].mean(0),
+            None,
+        )
     return None, None, None
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-090
 @patch
 def sum_line(self: Explanation) -> str:
     "The sum of the parts in words, or why there is none"
-    if not self.has("evidence"): return f"No evidence: {self.note or self.source + ' gave none'}."
-    if not self.adds_up: return f"The maps of {self.source} do not claim to add up to the logits."
-    i, gap = self.classes.index(self.prediction) if self.prediction in self.classes else 0, check_sum(self.evidence, self.rest, self.logits)
-    return (f"{self.name(self.classes[i])}: evidence {self.evidence[:, i].sum():+.4f}, rest {self.rest[i]:+.4f}, together the logit {self.logits[i]:+.4f} "
-            f"(largest gap over {len(self.classes)} classes: {gap:.0e})")
+    if not self.has("evidence"):
+        return f"No evidence: {self.note or self.source + ' gave none'}."
+    if not self.adds_up:
+        return f"The maps of {self.source} do not claim to add up to the logits."
+    i, gap = (
+        self.classes.index(self.prediction) if self.prediction in self.classes else 0,
+        check_sum(self.evidence, self.rest, self.logits),
+    )
+    return (
+        f"{self.name(self.classes[i])}: evidence {self.evidence[:, i].sum():+.4f}, rest {self.rest[i]:+.4f}, together the logit {self.logits[i]:+.4f} "
+        f"(largest gap over {len(self.classes)} classes: {gap:.0e})"
+    )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-093
 @patch
@@ -314,9 +463,22 @@ def _repr_html_(self: Explanation) -> str:
     title, total, heads = self.main_map()
     p, rows = self.prediction, []
     lines = [f"Prediction: {self.name(p)} (probability {self.probability(p):.3f})"]
-    if len(self.candidates) > 1: lines.append(f"Rival: {self.name(self.rival())} (probability {self.probability(self.rival()):.3f})")
+    if len(self.candidates) > 1:
+        lines.append(f"Rival: {self.name(self.rival())} (probability {self.probability(self.rival()):.3f})")
     for r in heads.sum((1, 2)).abs().argsort(descending=True)[:8].tolist() if heads is not None else []:
-        rows.append([self.head_name(r), f"{heads[r].sum():+.3f}", f"{self.attention[r].max():.3f}" if self.has("attention") else "-"])
+        rows.append(
+            [
+                self.head_name(r),
+                f"{heads[r].sum():+.3f}",
+                f"{self.attention[r].max():.3f}" if self.has("attention") else "-",
+            ]
+        )
     legend = "Orange: attention" if heads is None else "Orange: for; blue: against"
     caption = "" if title is None else f"{title}. {legend}; full colour: {total.abs().max():.3g}"
-    return card(None if title is None else overlay(self.image, total), caption, [*lines, self.sum_line()], ["head", "sum of its map", "peak attention"], rows)
+    return card(
+        None if title is None else overlay(self.image, total),
+        caption,
+        [*lines, self.sum_line()],
+        ["head", "sum of its map", "peak attention"],
+        rows,
+    )

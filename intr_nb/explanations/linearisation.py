@@ -9,7 +9,9 @@ __all__ = ['Frozen', 'freeze', 'norm_back', 'mlp_back', 'spread', 'self_back', '
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-003
 from collections import defaultdict
 from dataclasses import dataclass
+
 import torch
+
 from ..models.attention import join_heads, split_heads
 from ..models.intr import candidates
 
@@ -17,31 +19,34 @@ from ..models.intr import candidates
 def value_out(attention):
     "What an attention does to values: W_v, b_v, W_o"
     D = len(attention.out_proj.weight)
-    return attention.in_proj_weight[2 * D:], attention.in_proj_bias[2 * D:], attention.out_proj.weight
+    return attention.in_proj_weight[2 * D :], attention.in_proj_bias[2 * D :], attention.out_proj.weight
 
-def norm_scale(norm, x): return (x[0].var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
+
+def norm_scale(norm, x):
+    return (x[0].var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-023
 @dataclass
 class Frozen:
     "A decoder layer and what it did at one image, for C classes and N places"
-    layer: torch.nn.Module # a `DecoderLayer`
-    among: torch.Tensor # (R, C, C) weights of self-attention, class by source class
-    heard: torch.Tensor # (R, C, d) values that self-attention mixed
-    alpha: torch.Tensor # (R, C, N) weights of cross-attention
-    values: torch.Tensor # (R, N, d) values that cross-attention mixed, without their bias
-    gate: torch.Tensor # (C, F) which hidden units of the MLP were on
-    said: torch.Tensor # (C, D) what the MLP added
-    scales: tuple # of the three norms, each (C, 1)
+
+    layer: torch.nn.Module  # a `DecoderLayer`
+    among: torch.Tensor  # (R, C, C) weights of self-attention, class by source class
+    heard: torch.Tensor  # (R, C, d) values that self-attention mixed
+    alpha: torch.Tensor  # (R, C, N) weights of cross-attention
+    values: torch.Tensor  # (R, N, d) values that cross-attention mixed, without their bias
+    gate: torch.Tensor  # (C, F) which hidden units of the MLP were on
+    said: torch.Tensor  # (C, D) what the MLP added
+    scales: tuple  # of the three norms, each (C, 1)
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-025
 def freeze(
-    layer, # a `DecoderLayer` in evaluation mode
-    x: torch.Tensor, # (1, C, D) finds so far
-    queries: torch.Tensor, # (1, C, D) who is asking
-    memory: torch.Tensor, # (1, N, D) cells
-    padding: torch.Tensor | None = None, # (1, N), True on padding
-) -> tuple: # `Frozen`, and the finds after the layer
+    layer,  # a `DecoderLayer` in evaluation mode
+    x: torch.Tensor,  # (1, C, D) finds so far
+    queries: torch.Tensor,  # (1, C, D) who is asking
+    memory: torch.Tensor,  # (1, N, D) cells
+    padding: torch.Tensor | None = None,  # (1, N), True on padding
+) -> tuple:  # `Frozen`, and the finds after the layer
     "Run one layer, keeping what has to be held fixed"
     n1, n2, n3, R = layer.norm1, layer.norm2, layer.norm3, layer.self_attn.num_heads
     h = layer.before(n1, x)
@@ -53,16 +58,24 @@ def freeze(
     said = layer.linear2(hidden.relu())
     into = (x, x1, x2) if layer.pre_norm else (x + heard, x1 + seen, x2 + said)
     (W, b, _), V = value_out(layer.self_attn), value_out(layer.multihead_attn)[0]
-    frozen = Frozen(layer, among[0], split_heads(h @ W.T + b, R)[0], alpha[0], split_heads(memory @ V.T, R)[0],
-                    hidden[0] > 0, said[0], tuple(map(norm_scale, (n1, n2, n3), into)))
+    frozen = Frozen(
+        layer,
+        among[0],
+        split_heads(h @ W.T + b, R)[0],
+        alpha[0],
+        split_heads(memory @ V.T, R)[0],
+        hidden[0] > 0,
+        said[0],
+        tuple(map(norm_scale, (n1, n2, n3), into)),
+    )
     return frozen, layer.after(n3, x2, said)
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-028
 def norm_back(
-    norm, # a LayerNorm
-    scale: torch.Tensor, # (C, 1), frozen
-    g: torch.Tensor, # (C, D) or (C, T, D) what is asked of its output
-) -> torch.Tensor: # what that asks of its input
+    norm,  # a LayerNorm
+    scale: torch.Tensor,  # (C, 1), frozen
+    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of its output
+) -> torch.Tensor:  # what that asks of its input
     "Transpose of a LayerNorm whose scale is frozen"
     g = g * norm.weight * (scale if g.dim() == 2 else scale[:, None])
     return g - g.mean(-1, keepdim=True)
@@ -70,22 +83,25 @@ def norm_back(
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-032
 def mlp_back(
     f: Frozen,
-    g: torch.Tensor, # (C, D) or (C, T, D) what is asked of the MLP's output
-) -> torch.Tensor: # what that asks of its input
+    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of the MLP's output
+) -> torch.Tensor:  # what that asks of its input
     "Transpose of an MLP whose gates are frozen"
     W1, W2 = f.layer.linear1.weight, f.layer.linear2.weight
-    if g.dim() == 2: return g @ W2 * f.gate @ W1
+    if g.dim() == 2:
+        return g @ W2 * f.gate @ W1
     W2, back = W2.T.contiguous(), torch.empty_like(g)
-    for c, on in enumerate(f.gate): back[c] = g[c] @ W2[on].T @ W1[on]
+    for c, on in enumerate(f.gate):
+        back[c] = g[c] @ W2[on].T @ W1[on]
     return back
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-035
 def spread(
-    g: torch.Tensor, # (C, D): every class asks its own stream
-    targets: list, # T of the classes
-) -> torch.Tensor: # (C, T, D)
+    g: torch.Tensor,  # (C, D): every class asks its own stream
+    targets: list,  # T of the classes
+) -> torch.Tensor:  # (C, T, D)
     "The questions of the targets alone, each to its own stream and nothing to the others"
-    if g.dim() == 3: return g
+    if g.dim() == 3:
+        return g
     full = g.new_zeros(len(g), len(targets), g.shape[1])
     full[targets, range(len(targets))] = g[targets]
     return full
@@ -93,19 +109,19 @@ def spread(
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-037
 def self_back(
     f: Frozen,
-    g: torch.Tensor, # (C, T, D) what is asked of self-attention's output
-) -> torch.Tensor: # what that asks of its values' input
+    g: torch.Tensor,  # (C, T, D) what is asked of self-attention's output
+) -> torch.Tensor:  # what that asks of its values' input
     "Transpose of self-attention whose weights are frozen"
     W_v, _, W_o = value_out(f.layer.self_attn)
-    to_heads = (g @ W_o).unflatten(-1, (len(f.among), -1)) # (C, T, R, d)
+    to_heads = (g @ W_o).unflatten(-1, (len(f.among), -1))  # (C, T, R, d)
     return torch.einsum("rcs,ctrd->strd", f.among, to_heads).flatten(-2) @ W_v
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-040
 def answer(
-    g: torch.Tensor, # (C, D) or (C, T, D) what is asked
-    vector: torch.Tensor, # (C, D) or (D,) what was added to the streams
-    targets: list, # T of the classes
-) -> torch.Tensor: # (T,) logits
+    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked
+    vector: torch.Tensor,  # (C, D) or (D,) what was added to the streams
+    targets: list,  # T of the classes
+) -> torch.Tensor:  # (T,) logits
     "What `vector` gives to the targets' logits"
     given = torch.einsum("c...d,cd->c...", g, vector.expand(len(g), -1))
     return given[targets] if g.dim() == 2 else given.sum(0)
@@ -113,17 +129,18 @@ def answer(
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-043
 def place_maps(
     f: Frozen,
-    g: torch.Tensor, # (C, D) or (C, T, D) what is asked of cross-attention's output
-    targets: list, # T of the classes
-    values: torch.Tensor, # (R, N, d), measured from some zero
-) -> tuple: # (R, T, N) maps over all streams, (R, T, N) through the target's own
+    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of cross-attention's output
+    targets: list,  # T of the classes
+    values: torch.Tensor,  # (R, N, d), measured from some zero
+) -> tuple:  # (R, T, N) maps over all streams, (R, T, N) through the target's own
     "What each head's value at each place gives to the targets' logits"
     u = (g @ value_out(f.layer.multihead_attn)[2]).unflatten(-1, (len(values), -1))
     mine = u[targets] if g.dim() == 2 else u[targets, range(len(targets))]
     own = torch.einsum("trd,rnd->rtn", mine, values) * f.alpha[:, targets]
-    if g.dim() == 2: return own, own
+    if g.dim() == 2:
+        return own, own
     total = torch.empty_like(own)
-    for r, (alpha, v) in enumerate(zip(f.alpha, values)): # a head at a time: N T d numbers
+    for r, (alpha, v) in enumerate(zip(f.alpha, values)):  # a head at a time: N T d numbers
         sought = (alpha.T @ u[:, :, r].flatten(1)).unflatten(1, (len(targets), -1))
         total[r] = torch.einsum("ntd,nd->tn", sought, v)
     return total, own
@@ -131,27 +148,39 @@ def place_maps(
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-046
 class Book:
     "What the parts answer to the questions of some target classes"
+
     def __init__(self, targets, padding, zero):
         self.targets, self.padding, self.zero = targets, padding, zero
         self.groups, self.maps, self.own, self.sources, self.layer = defaultdict(dict), [], [], [], ""
 
-    def note(self, group, name, g, vector): self.groups[group][self.layer + name] = answer(g, vector, self.targets)
+    def note(self, group, name, g, vector):
+        self.groups[group][self.layer + name] = answer(g, vector, self.targets)
 
     def look(self, f, g):
         mean = f.values[:, ~self.padding].mean(1, keepdim=True) * (self.zero == "mean")
-        for kept, m in zip((self.maps, self.own), place_maps(f, g, self.targets, f.values - mean)): kept.append(m)
-        W_o = value_out(f.layer.multihead_attn)[2].unflatten(1, (len(mean), -1)) # (D, R, d)
-        for r in reversed(range(len(mean))): self.note("common", f"multihead_attn.head{r}", g, W_o[:, r] @ mean[r, 0]) # backwards, as all here
+        for kept, m in zip((self.maps, self.own), place_maps(f, g, self.targets, f.values - mean)):
+            kept.append(m)
+        W_o = value_out(f.layer.multihead_attn)[2].unflatten(1, (len(mean), -1))  # (D, R, d)
+        for r in reversed(range(len(mean))):
+            self.note(
+                "common", f"multihead_attn.head{r}", g, W_o[:, r] @ mean[r, 0]
+            )  # backwards, as all here
 
     def hear(self, f, g):
         to_heads = (g @ f.layer.self_attn.out_proj.weight).unflatten(-1, (len(f.among), -1))
-        self.note("self_attention", "self_attn", g, join_heads((f.among @ f.heard)[None])[0] @ f.layer.self_attn.out_proj.weight.T)
+        self.note(
+            "self_attention",
+            "self_attn",
+            g,
+            join_heads((f.among @ f.heard)[None])[0] @ f.layer.self_attn.out_proj.weight.T,
+        )
         self.sources.append(torch.einsum("crd,rcs,rsd->cs", to_heads, f.among, f.heard)[self.targets])
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-049
 def mlp_branch(f, g, as_parts, book):
     "What is asked of the MLP's input; None if the MLP is a part"
-    if "mlp" in as_parts: return book.note("mlp", "mlp", g, f.said)
+    if "mlp" in as_parts:
+        return book.note("mlp", "mlp", g, f.said)
     one, two = f.layer.linear1, f.layer.linear2
     book.note("biases", "linear2.bias", g, two.bias)
     book.note("biases", "linear1.bias", g, f.gate * one.bias @ two.weight.T)
@@ -162,36 +191,44 @@ def value_bias(attention, name, g, book):
     _, b_v, W_o = value_out(attention)
     book.note("biases", f"{name}.in_proj_bias", g, W_o @ b_v)
 
+
 def cross_branch(f, g, as_parts, book):
     "Cross-attention: maps, and nothing asked further"
     book.note("biases", "multihead_attn.out_proj.bias", g, f.layer.multihead_attn.out_proj.bias)
     value_bias(f.layer.multihead_attn, "multihead_attn", g, book)
     book.look(f, g)
 
+
 def self_branch(f, g, as_parts, book):
     "What is asked of self-attention's input; None if self-attention is a part"
     book.note("biases", "self_attn.out_proj.bias", g, f.layer.self_attn.out_proj.bias)
-    if "self_attention" in as_parts: return book.hear(f, g)
+    if "self_attention" in as_parts:
+        return book.hear(f, g)
     value_bias(f.layer.self_attn, "self_attn", g, book)
     return self_back(f, g)
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-054
 def layer_back(
     f: Frozen,
-    g: torch.Tensor, # (C, D) or (C, T, D) what is asked of the streams after the layer
-    as_parts, # "mlp", "self_attention", both or none: not carried through
-    book: Book, # where the answers go
-) -> torch.Tensor: # what is asked of the streams before the layer
+    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of the streams after the layer
+    as_parts,  # "mlp", "self_attention", both or none: not carried through
+    book: Book,  # where the answers go
+) -> torch.Tensor:  # what is asked of the streams before the layer
     "Carry the questions back through one layer"
     steps = (self_branch, f.layer.norm1), (cross_branch, f.layer.norm2), (mlp_branch, f.layer.norm3)
     for i, (branch, norm) in reversed(list(enumerate(steps))):
+
         def through_norm(g):
             book.note("biases", f"norm{i + 1}.bias", g, norm.bias)
             return norm_back(norm, f.scales[i], g)
-        if branch is self_branch and "self_attention" not in as_parts: g = spread(g, book.targets)
-        if not f.layer.pre_norm: g = through_norm(g)
+
+        if branch is self_branch and "self_attention" not in as_parts:
+            g = spread(g, book.targets)
+        if not f.layer.pre_norm:
+            g = through_norm(g)
         asked = branch(f, g, as_parts, book)
-        if asked is not None: g = g + (through_norm(asked) if f.layer.pre_norm else asked)
+        if asked is not None:
+            g = g + (through_norm(asked) if f.layer.pre_norm else asked)
     return g
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-057
@@ -206,8 +243,14 @@ def freeze_decoder(model, out, queries=None):
         frozen.append(f)
     w, b = (p[picked] if model.fc else p for p in (model.presence_vector.weight, model.presence_vector.bias))
     logits, norm = (model.decoder.norm(x) * w).sum(-1)[0] + b, model.decoder.norm
-    gap, tolerance = (logits - out.logits[0]).abs().max().item(), 1e-9 if logits.dtype == torch.float64 else 1e-4
-    if not gap <= tolerance: raise ValueError(f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: is the model wrapped, hooked or under autocast?")
+    gap, tolerance = (
+        (logits - out.logits[0]).abs().max().item(),
+        1e-9 if logits.dtype == torch.float64 else 1e-4,
+    )
+    if not gap <= tolerance:
+        raise ValueError(
+            f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: is the model wrapped, hooked or under autocast?"
+        )
     return frozen, x, w.expand(len(logits), -1), b.expand(len(logits))
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-059

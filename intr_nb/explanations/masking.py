@@ -6,22 +6,26 @@
 __all__ = ['rise_masks', 'RiseSums', 'Sampled', 'check_rise', 'rise', 'agreement']
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-003
-import itertools, math
+import itertools
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-import torch, torch.nn.functional as F
+
+import torch
+import torch.nn.functional as F
+
 from ..data.birds import progress_bar
 from .cam import question, running
 from .explainer import Explanation
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-008
 def rise_masks(
-    count: int, # how many
-    size: tuple, # (H, W) of the image
-    cells: int = 7, # coin flips on a side
-    keep: float = .5, # share of cells shown
+    count: int,  # how many
+    size: tuple,  # (H, W) of the image
+    cells: int = 7,  # coin flips on a side
+    keep: float = 0.5,  # share of cells shown
     seed: int = 0,
-): # yields (H, W): 1 shown, 0 hidden
+):  # yields (H, W): 1 shown, 0 hidden
     "RISE's random masks, one after the other"
     g, steps = torch.Generator().manual_seed(seed), [math.ceil(n / cells) for n in size]
     for _ in range(count):
@@ -29,57 +33,74 @@ def rise_masks(
         coins = (draws[2:] < keep).float().view(1, 1, cells, cells)
         y, x = (int(d * s) for d, s in zip(draws, steps))
         large = F.interpolate(coins, size=[(cells + 1) * s for s in steps], mode="bilinear")
-        yield large[0, 0, y:y + size[0], x:x + size[1]]
+        yield large[0, 0, y : y + size[0], x : x + size[1]]
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-011
 class RiseSums:
     "What remains of the masks"
-    def __init__(self): self.n, self.m, self.f, self.fm = 0, 0., 0., 0.
 
-    def add(self,
-        m: torch.Tensor, # (B, P) masks at P places
-        f: torch.Tensor, # (B, C) scores
+    def __init__(self):
+        self.n, self.m, self.f, self.fm = 0, 0.0, 0.0, 0.0
+
+    def add(
+        self,
+        m: torch.Tensor,  # (B, P) masks at P places
+        f: torch.Tensor,  # (B, C) scores
     ):
         m, f = m.double(), f.double()
-        self.n, self.m, self.f, self.fm = self.n + len(m), self.m + m.sum(0), self.f + f.sum(0), self.fm + f.T @ m
+        self.n, self.m, self.f, self.fm = (
+            self.n + len(m),
+            self.m + m.sum(0),
+            self.f + f.sum(0),
+            self.fm + f.T @ m,
+        )
 
     def __add__(self, other):
         both = RiseSums()
-        for k in vars(both): setattr(both, k, getattr(self, k) + getattr(other, k))
+        for k in vars(both):
+            setattr(both, k, getattr(self, k) + getattr(other, k))
         return both
 
-    def maps(self, classes=slice(None)): # (C, P)
+    def maps(self, classes=slice(None)):  # (C, P)
         return (self.fm[classes] - self.f[classes, None] / self.n * self.m) / self.m.clamp(min=1e-9)
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-015
 @dataclass(repr=False, eq=False)
 class Sampled(Explanation):
     "An `Explanation` from random samples, which can say whether they were enough"
-    curve: list | None = None # (samples so far, correlation of the two halves' maps), for the likeliest class kept
+
+    curve: list | None = (
+        None  # (samples so far, correlation of the two halves' maps), for the likeliest class kept
+    )
+
 
 def check_rise(masks, cells, keep, score):
     "Raise a `ValueError` that names what can't be meant"
     for name, value, least in ("masks", masks, 4), ("cells", cells, 2):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least: raise ValueError(f"{name}={value!r}: expected a whole number, at least {least}")
-    if not 0 < keep < 1: raise ValueError(f"keep={keep!r}: expected a share of the cells, more than 0 and less than 1")
-    if score not in ("probability", "logit"): raise ValueError(f"score={score!r}: expected 'probability' or 'logit'")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r}: expected a whole number, at least {least}")
+    if not 0 < keep < 1:
+        raise ValueError(f"keep={keep!r}: expected a share of the cells, more than 0 and less than 1")
+    if score not in ("probability", "logit"):
+        raise ValueError(f"score={score!r}: expected 'probability' or 'logit'")
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-016
 def rise(
-    model, # a module, or a function that maps images to logits
-    image, # this and the next four: as in `explain`
+    model,  # a module, or a function that maps images to logits
+    image,  # this and the next four: as in `explain`
     classes=None,
     class_names: list | None = None,
     queries=None,
     mask: torch.Tensor | None = None,
-    masks: int = 2000, # how many; look at `.curve`
-    seed: int = 0, # of the masks
-    cells: int = 7, # as in `rise_masks`
-    keep: float = .5, # share of the cells that a mask shows
-    score: str = "probability", # "probability" among the candidates, as published, or "logit"
-    size: tuple | None = None, # (h, w) of the maps; None: that of the model's own map, else one place for 8 x 8 pixels
-    batch_size: int = 32, # masks at once
-    progress: bool = False, # show a progress bar
+    masks: int = 2000,  # how many; look at `.curve`
+    seed: int = 0,  # of the masks
+    cells: int = 7,  # as in `rise_masks`
+    keep: float = 0.5,  # share of the cells that a mask shows
+    score: str = "probability",  # "probability" among the candidates, as published, or "logit"
+    size: tuple
+    | None = None,  # (h, w) of the maps; None: that of the model's own map, else one place for 8 x 8 pixels
+    batch_size: int = 32,  # masks at once
+    progress: bool = False,  # show a progress bar
 ) -> Sampled:
     "RISE: how much higher the score is when a place is shown"
     check_rise(masks, cells, keep, score)
@@ -87,16 +108,30 @@ def rise(
     size, halves, curve = q.cells if size is None else tuple(size), (RiseSums(), RiseSums()), []
     inside, best = ~q.padding(size).flatten(), int(q.logits[q.positions].argmax())
     drawn = rise_masks(masks, q.image.shape[1:], cells, keep, seed)
-    with running(model), progress_bar(total=masks, desc="RISE", unit="mask") if progress else nullcontext() as bar:
+    with (
+        running(model),
+        progress_bar(total=masks, desc="RISE", unit="mask") if progress else nullcontext() as bar,
+    ):
         while batch := list(itertools.islice(drawn, batch_size)):
             m, done = torch.stack(batch)[:, None], halves[0].n + halves[1].n
             f = q.scores(q.image * m.to(q.image)).cpu()
             f = (f.softmax(1) if score == "probability" else f)[:, q.positions]
             small = F.adaptive_avg_pool2d(m, size).flatten(1)
-            for i, half in enumerate(halves): half.add(small[(i + done) % 2::2], f[(i + done) % 2::2])
-            if halves[1].n: curve.append((done + len(m), agreement(*(h.maps([best])[0, inside] for h in halves))))
-            if bar is not None: bar.update(len(m))
-    return q.answer((halves[0] + halves[1]).maps().unflatten(1, size), "RISE", Sampled, curve=curve, unit="probability" if score == "probability" else "logit units",
-                    note="RISE looks at no attention and does not claim to add up")
+            for i, half in enumerate(halves):
+                half.add(small[(i + done) % 2 :: 2], f[(i + done) % 2 :: 2])
+            if halves[1].n:
+                curve.append((done + len(m), agreement(*(h.maps([best])[0, inside] for h in halves))))
+            if bar is not None:
+                bar.update(len(m))
+    return q.answer(
+        (halves[0] + halves[1]).maps().unflatten(1, size),
+        "RISE",
+        Sampled,
+        curve=curve,
+        unit="probability" if score == "probability" else "logit units",
+        note="RISE looks at no attention and does not claim to add up",
+    )
 
-def agreement(a, b): return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
+
+def agreement(a, b):
+    return torch.corrcoef(torch.stack([a, b]))[0, 1].item()

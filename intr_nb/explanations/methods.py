@@ -8,22 +8,34 @@ __all__ = ['METHODS', 'CONTROLS', 'as_map', 'attention_map', 'evidence_map', 'ma
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-003
 import zlib
-import torch, torch.nn.functional as F
-from ..data.birds import denormalise
+
+import torch
+import torch.nn.functional as F
+
 from ..core.images import to_tensor
-from .explainer import Explanation, explain
+from ..data.birds import denormalise
 from ..evaluation.bird_benchmark import spread
+from .explainer import Explanation, explain
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-006
 def as_map(
-    found, # (h, w) tensor or array, or an `Explanation`
-    c: int, # class
-) -> torch.Tensor: # (h, w) float32 on the CPU
+    found,  # (h, w) tensor or array, or an `Explanation`
+    c: int,  # class
+) -> torch.Tensor:  # (h, w) float32 on the CPU
     "One map, whatever a method returned"
-    if isinstance(found, Explanation): found = found.evidence[:, found.at(c)].sum(0) if found.has("evidence") else found.attention[:, found.at(c)].mean(0)
+    if isinstance(found, Explanation):
+        found = (
+            found.evidence[:, found.at(c)].sum(0)
+            if found.has("evidence")
+            else found.attention[:, found.at(c)].mean(0)
+        )
     map = torch.as_tensor(found).detach().cpu().float()
-    if map.dim() != 2: raise ValueError(f"the method returned shape {tuple(map.shape)}: expected a map (height, width), or an Explanation. Sum over heads or colours first")
-    if not map.isfinite().all(): raise ValueError("the method returned a map with NaN or infinite values")
+    if map.dim() != 2:
+        raise ValueError(
+            f"the method returned shape {tuple(map.shape)}: expected a map (height, width), or an Explanation. Sum over heads or colours first"
+        )
+    if not map.isfinite().all():
+        raise ValueError("the method returned a map with NaN or infinite values")
     return map
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-009
@@ -31,39 +43,54 @@ def attention_map(model, image, c):
     "The paper's map: alpha of class `c`, mean over heads"
     return explain(model, image, classes=[c]).attention[:, 0].mean(0)
 
+
 def evidence_map(model, image, c, zero="mean"):
     "Evidence for class `c`, summed over heads, in logit units"
     return explain(model, image, classes=[c], zero=zero).evidence[:, 0].sum(0)
 
+
 def margin_map(model, image, c):
     "Evidence for class `c` minus that for its strongest rival"
     return explain(model, image).margin(c).total
+
 
 def contrast_map(model, image, c):
     "Evidence for class `c` minus the mean of all classes' evidence"
     evidence = explain(model, image).evidence.sum(0)
     return evidence[c] - evidence.mean(0)
 
+
 METHODS = dict(evidence=evidence_map, margin=margin_map, contrast=contrast_map, attention=attention_map)
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-012
 def spread_out(
-    method, # (model, image, c) -> map
-    cells: int = 5, # neighbours in height and width to average over, an odd number
+    method,  # (model, image, c) -> map
+    cells: int = 5,  # neighbours in height and width to average over, an odd number
 ):
     "A method: `method`'s map, averaged over neighbouring cells"
-    def spread_map(model, image, c): return spread(as_map(method(model, image, c), c), cells)
+
+    def spread_map(model, image, c):
+        return spread(as_map(method(model, image, c), c), cells)
+
     return spread_map
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-015
 def random_map(
-    cells: int = 12, # in height and width
+    cells: int = 12,  # in height and width
     seed: int = 0,
 ):
     "A method: random cells, the same for the same image, class and seed"
+
     def random(model, image, c):
         content = to_tensor(image).cpu().float().numpy().tobytes()
-        return torch.rand(cells, cells, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed} {int(c)}".encode(), zlib.crc32(content))))
+        return torch.rand(
+            cells,
+            cells,
+            generator=torch.Generator().manual_seed(
+                zlib.crc32(f"{seed} {int(c)}".encode(), zlib.crc32(content))
+            ),
+        )
+
     return random
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-018
@@ -71,21 +98,22 @@ def centre_map(model, image, c):
     "A blob in the middle, a Gaussian as wide as a quarter of the image"
     h, w = to_tensor(image).shape[1:]
     y, x = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)
-    return torch.exp(-(x**2 + y**2) / (2 * .5**2))
+    return torch.exp(-(x**2 + y**2) / (2 * 0.5**2))
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-019
 def edge_map(model, image, c):
     "Magnitude of the gradient (Sobel) of the grey image, averaged over 5 x 5 pixels"
     grey = F.pad(denormalise(to_tensor(image).cpu()).mean(0)[None, None], [1] * 4, mode="replicate")
-    sobel = torch.tensor([[1., 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
+    sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     gradient = F.conv2d(grey, torch.stack([sobel, sobel.T])[:, None])
     return F.avg_pool2d(gradient.norm(dim=1), 5, 1, 2, count_include_pad=False)[0]
 
 # %% ../../nbs/explanations/06_methods.ipynb #09controls-023
 def other_class(
-    method, # (model, image, c) -> map
+    method,  # (model, image, c) -> map
 ):
     "A method: `method`'s map of the strongest class besides `c`"
+
     @torch.no_grad()
     def other(model, image, c):
         p = next(model.parameters())
@@ -93,6 +121,8 @@ def other_class(
         logits = getattr(out, "logits", out)[0].clone()
         logits[c] = -torch.inf
         return method(model, image, int(logits.argmax()))
+
     return other
+
 
 CONTROLS = {"random": random_map(), "centre": centre_map, "edges": edge_map}

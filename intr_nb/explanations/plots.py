@@ -7,61 +7,84 @@ __all__ = ['WHAT', 'colours', 'scale', 'panel', 'short', 'head_maps', 'common_or
            'plot_evidence', 'plot_margin', 'plot_layers']
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-003
-import functools, math, textwrap
-import numpy as np, torch
+import functools
+import math
+import textwrap
+
+import numpy as np
+import torch
+
 from ..core.display import AGAINST, FOR, pixels
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-016
 def pyplot():
     "matplotlib.pyplot, or an error that says what to install"
-    try: import matplotlib.pyplot
-    except ImportError as error: raise ImportError('figures need matplotlib: pip install "intr_nb[labs]"') from error
+    try:
+        import matplotlib.pyplot
+    except ImportError as error:
+        raise ImportError('figures need matplotlib: pip install "intr_nb[labs]"') from error
     return matplotlib.pyplot
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-017
 def colours(
-    signed: bool, # evidence, margins, saliency; otherwise attention
+    signed: bool,  # evidence, margins, saliency; otherwise attention
 ):
     "A matplotlib colour map that is clear where a map is zero"
     plt, steps = pyplot(), np.linspace(-1, 1, 255)[:, None] if signed else np.linspace(0, 1, 255)[:, None]
-    rgb = np.where(steps > 0, FOR, AGAINST) / 255 if signed else plt.get_cmap("viridis_r")(.3 + .7 * steps[:, 0])[:, :3]
+    rgb = (
+        np.where(steps > 0, FOR, AGAINST) / 255
+        if signed
+        else plt.get_cmap("viridis_r")(0.3 + 0.7 * steps[:, 0])[:, :3]
+    )
     from matplotlib.colors import ListedColormap
-    return ListedColormap(np.hstack([rgb, abs(steps) ** .7]))
+
+    return ListedColormap(np.hstack([rgb, abs(steps) ** 0.7]))
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-021
 def scale(
-    maps: list, # tensors that shall be compared
-    signed: bool, # put zero in the middle
-    limit: float | None = None, # the value that gets full colour; None: the largest in `maps`
+    maps: list,  # tensors that shall be compared
+    signed: bool,  # put zero in the middle
+    limit: float | None = None,  # the value that gets full colour; None: the largest in `maps`
 ):
     "The matplotlib `Normalize` that all of `maps` share"
     pyplot()
     from matplotlib.colors import Normalize
-    limit = limit or max(m.abs().max().item() for m in maps) or 1.
+
+    limit = limit or max(m.abs().max().item() for m in maps) or 1.0
     return Normalize(-limit if signed else 0, limit)
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-024
 def panel(
-    ax, # matplotlib `Axes`
-    e, # an `Explanation`
-    values: torch.Tensor | None = None, # (h, w); None: only the image, in colour
-    norm=None, # from `scale`
-    smooth: bool = False, # interpolate between places
+    ax,  # matplotlib `Axes`
+    e,  # an `Explanation`
+    values: torch.Tensor | None = None,  # (h, w); None: only the image, in colour
+    norm=None,  # from `scale`
+    smooth: bool = False,  # interpolate between places
 ):
     "Draw the image of `e` on `ax`, with the map `values` over it"
     picture = pixels(e.image)
     extent = (0, picture.shape[1], picture.shape[0], 0)
-    pale = np.repeat(100 + .6 * picture.mean(2, keepdims=True), 3, 2).astype(np.uint8)
+    pale = np.repeat(100 + 0.6 * picture.mean(2, keepdims=True), 3, 2).astype(np.uint8)
     ax.imshow(picture if values is None else pale, extent=extent)
-    if values is not None: ax.imshow(values.detach().cpu().float().numpy(), extent=extent, norm=norm, cmap=colours(norm.vmin < 0), interpolation="bilinear" if smooth else "nearest")
-    if e.mask is not None: ax.imshow(np.dstack([np.full((*e.mask.shape, 3), .55), e.mask.cpu().numpy()]).astype(float), extent=extent)
+    if values is not None:
+        ax.imshow(
+            values.detach().cpu().float().numpy(),
+            extent=extent,
+            norm=norm,
+            cmap=colours(norm.vmin < 0),
+            interpolation="bilinear" if smooth else "nearest",
+        )
+    if e.mask is not None:
+        ax.imshow(
+            np.dstack([np.full((*e.mask.shape, 3), 0.55), e.mask.cpu().numpy()]).astype(float), extent=extent
+        )
     ax.set(xticks=[], yticks=[])
     return ax
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-026
 def short(
-    name: str, # a class name from data
-    width: int = 45, # characters at most
+    name: str,  # a class name from data
+    width: int = 45,  # characters at most
 ) -> str:
     "`name` on one line, cut in the middle if it is long"
     line = "".join(c if c.isprintable() else " " for c in str(name))
@@ -69,110 +92,180 @@ def short(
     return line if len(line) <= width else f"{line[:half]}…{line[-half:]}"
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-028
-STYLE = {"text.parse_math": False, "text.usetex": False, "figure.dpi": 80, "font.size": 8, "axes.titlesize": 8, "figure.titlesize": 9}
+STYLE = {
+    "text.parse_math": False,
+    "text.usetex": False,
+    "figure.dpi": 80,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "figure.titlesize": 9,
+}
+
 
 def drawing(f):
     "Names are shown as they are, not set as mathematics; the figure is shown once, as the value of the cell"
+
     @functools.wraps(f)
     def plot(*args, **kwargs):
         plt = pyplot()
         before = set(plt.get_fignums())
         try:
-            with plt.rc_context(STYLE): return f(*args, **kwargs)
+            with plt.rc_context(STYLE):
+                return f(*args, **kwargs)
         finally:
-            for number in set(plt.get_fignums()) - before: plt.close(number)
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+
     return plot
 
-def panels(rows, columns, size, margin=.9):
-    figure, axes = pyplot().subplots(rows, columns, figsize=(columns * size + margin, rows * (size + .15) + .6), squeeze=False, layout="constrained")
+
+def panels(rows, columns, size, margin=0.9):
+    figure, axes = pyplot().subplots(
+        rows,
+        columns,
+        figsize=(columns * size + margin, rows * (size + 0.15) + 0.6),
+        squeeze=False,
+        layout="constrained",
+    )
     return figure, axes
+
 
 def caption(figure, *notes):
     "Notes over a figure, as many in a line as its width takes; the first has a line of its own"
     width, lines = max(30, int(figure.get_figwidth() * 13)), []
     for i, note in enumerate(filter(None, notes)):
-        if i > 1 and len(lines[-1]) + len(note) + 2 <= width: lines[-1] += f"; {note}"
-        else: lines += textwrap.wrap(note, width, break_on_hyphens=False)
+        if i > 1 and len(lines[-1]) + len(note) + 2 <= width:
+            lines[-1] += f"; {note}"
+        else:
+            lines += textwrap.wrap(note, width, break_on_hyphens=False)
     figure.suptitle("\n".join(lines))
 
+
 def bar(figure, axes, norm, label):
-    figure.colorbar(pyplot().cm.ScalarMappable(norm, colours(norm.vmin < 0)), ax=axes, label=label, shrink=.9, aspect=30, pad=.01)
+    figure.colorbar(
+        pyplot().cm.ScalarMappable(norm, colours(norm.vmin < 0)),
+        ax=axes,
+        label=label,
+        shrink=0.9,
+        aspect=30,
+        pad=0.01,
+    )
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-030
-WHAT = dict(attention="attention weight (sums to 1 per head)", evidence="evidence, {unit} per place", saliency="saliency s, {unit}")
+WHAT = dict(
+    attention="attention weight (sums to 1 per head)",
+    evidence="evidence, {unit} per place",
+    saliency="saliency s, {unit}",
+)
+
 
 def head_maps(
-    e, # an `Explanation`
-    what: str, # "attention", "evidence" or "saliency"
-    c, # class
-) -> torch.Tensor: # (R, h, w)
+    e,  # an `Explanation`
+    what: str,  # "attention", "evidence" or "saliency"
+    c,  # class
+) -> torch.Tensor:  # (R, h, w)
     "The heads' maps of class `c`"
-    if what not in WHAT: raise ValueError(f"what={what!r}: expected one of {', '.join(map(repr, WHAT))}")
+    if what not in WHAT:
+        raise ValueError(f"what={what!r}: expected one of {', '.join(map(repr, WHAT))}")
     maps = getattr(e, what)
     return maps if maps.dim() == 3 else maps[:, e.at(c)]
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-032
 def common_order(
     explanations: list,
-    classes: list, # a class for each
-    by: str | None, # "attention" or "evidence", as in `Explanation.heads_by`; None: their own order
-) -> list: # head indices
+    classes: list,  # a class for each
+    by: str | None,  # "attention" or "evidence", as in `Explanation.heads_by`; None: their own order
+) -> list:  # head indices
     "One order of the heads for several explanations: by the mean of their ranks"
-    if by is None: return list(range(len(head_maps(explanations[0], next(w for w in WHAT if explanations[0].has(w)), classes[0]))))
+    if by is None:
+        return list(
+            range(
+                len(head_maps(explanations[0], next(w for w in WHAT if explanations[0].has(w)), classes[0]))
+            )
+        )
     ranks = torch.tensor([e.heads_by(by, c) for e, c in zip(explanations, classes)]).argsort(1)
     return ranks.double().mean(0).argsort(stable=True).tolist()
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-034
 @drawing
 def plot_heads(
-    explanations, # an `Explanation`, or a list of them: a row for each
-    c=None, # class by index or name, or a list of one for each row; None: each row's prediction
-    what: str = "attention", # "attention", "evidence" or "saliency"
-    by: str | None = "attention", # order of the heads: "attention", "evidence", None: their own
-    top: int | None = 8, # how many heads to show, the first in that order; None: all
-    own_scale: bool = False, # stretch each map by itself
-    smooth: bool = False, # interpolate between places
-    limit: float | None = None, # value that gets full colour, to compare figures
-    size: float = 1.2, # inches of a panel
-): # matplotlib `Figure`
+    explanations,  # an `Explanation`, or a list of them: a row for each
+    c=None,  # class by index or name, or a list of one for each row; None: each row's prediction
+    what: str = "attention",  # "attention", "evidence" or "saliency"
+    by: str | None = "attention",  # order of the heads: "attention", "evidence", None: their own
+    top: int | None = 8,  # how many heads to show, the first in that order; None: all
+    own_scale: bool = False,  # stretch each map by itself
+    smooth: bool = False,  # interpolate between places
+    limit: float | None = None,  # value that gets full colour, to compare figures
+    size: float = 1.2,  # inches of a panel
+):  # matplotlib `Figure`
     "The paper's Figure 1: rows are images, columns are heads"
     rows, classes = as_rows(explanations, c)
     everyone = common_order(rows, classes, by)
-    order = everyone[:check_top(top)]
+    order = everyone[: check_top(top)]
     maps = [head_maps(e, what, k)[order] for e, k in zip(rows, classes)]
     signed, heads_only = what != "attention", what == "saliency" and rows[0].saliency.dim() == 3
     norm = scale(maps, signed, limit)
-    figure, axes = panels(len(rows), len(order) + 1, size, .9 if heads_only else 2)
+    figure, axes = panels(len(rows), len(order) + 1, size, 0.9 if heads_only else 2)
     for e, k, row, ms in zip(rows, classes, axes, maps):
         carried = textwrap.wrap(carry_note(e, k), 20) if what == "evidence" else []
-        panel(row[0], e).set_ylabel("" if heads_only else "\n".join([*textwrap.wrap(short(e.name(k), 48), 20), f"p = {e.probability(k):.2f}", *carried]), rotation=0, ha="right", va="center")
+        panel(row[0], e).set_ylabel(
+            ""
+            if heads_only
+            else "\n".join(
+                [*textwrap.wrap(short(e.name(k), 48), 20), f"p = {e.probability(k):.2f}", *carried]
+            ),
+            rotation=0,
+            ha="right",
+            va="center",
+        )
         for ax, m in zip(row[1:], ms):
             panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth)
-            if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
-    for ax, r in zip(axes[0, 1:], order): ax.set_title(rows[0].head_name(r))
+            if own_scale:
+                ax.set_xlabel(f"to {m.abs().max():.2g}")
+    for ax, r in zip(axes[0, 1:], order):
+        ax.set_title(rows[0].head_name(r))
     label = WHAT[what].format(unit=rows[0].unit)
-    caption(figure, label, zero_note(rows[0]) * signed, f"{len(order)} of {len(everyone)} heads" * (len(order) < len(everyone)), "every map on its own scale" * own_scale)
-    if not own_scale: bar(figure, axes, norm, label)
-    figure.set_label(f"{label.capitalize()}: {len(rows)} images, {len(order)} heads each. " + " ".join(alt_text(e) for e in rows))
+    caption(
+        figure,
+        label,
+        zero_note(rows[0]) * signed,
+        f"{len(order)} of {len(everyone)} heads" * (len(order) < len(everyone)),
+        "every map on its own scale" * own_scale,
+    )
+    if not own_scale:
+        bar(figure, axes, norm, label)
+    figure.set_label(
+        f"{label.capitalize()}: {len(rows)} images, {len(order)} heads each. "
+        + " ".join(alt_text(e) for e in rows)
+    )
     return figure
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-035
 def as_rows(explanations, c):
     "Lists of explanations and of a class for each"
     rows = list(explanations) if isinstance(explanations, (list, tuple)) else [explanations]
-    if not rows: raise ValueError("explanations is an empty list: expected at least one Explanation")
+    if not rows:
+        raise ValueError("explanations is an empty list: expected at least one Explanation")
     classes = list(c) if isinstance(c, (list, tuple)) else [c] * len(rows)
-    if len(classes) != len(rows): raise ValueError(f"c has {len(classes)} classes for {len(rows)} explanations: expected one for each, or one for all")
+    if len(classes) != len(rows):
+        raise ValueError(
+            f"c has {len(classes)} classes for {len(rows)} explanations: expected one for each, or one for all"
+        )
     return rows, [e.prediction if k is None else e.index(k) for e, k in zip(rows, classes)]
 
+
 def check_top(top):
-    if top is None or top >= 1: return top
+    if top is None or top >= 1:
+        return top
     raise ValueError(f"top={top}: expected how many heads to show, at least 1, or None for all")
+
 
 def zero_note(e):
     "What counts as no saliency, where there is one"
     zero = dict(raw="as the model has it").get(e.zero, f"each head’s {e.zero} over the image")
     return f"zero of s: {zero}" if e.has("saliency") or e.decomposition else ""
+
 
 def carry_note(e, c, over=None):
     "What share of a logit or margin the maps carry, where parts add up"
@@ -180,23 +273,30 @@ def carry_note(e, c, over=None):
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-037
 def alt_text(
-    e, # an `Explanation`
+    e,  # an `Explanation`
 ) -> str:
     "What a figure of `e` shows, in words"
     title, total, heads = e.main_map()
     said = f"Predicted {e.name(e.prediction)} with probability {e.probability(e.prediction):.2f}."
-    if title is None: return said
+    if title is None:
+        return said
     y, x = np.unravel_index(int(total.argmax()), total.shape)
-    said += f" {title}: highest {(x + .5) / total.shape[1]:.0%} from the left and {(y + .5) / total.shape[0]:.0%} from the top."
-    if heads is None or len(heads) < 2: return said
+    said += f" {title}: highest {(x + 0.5) / total.shape[1]:.0%} from the left and {(y + 0.5) / total.shape[0]:.0%} from the top."
+    if heads is None or len(heads) < 2:
+        return said
     best = heads.sum((1, 2)).topk(2)
-    return said + " Strongest: " + "; ".join(f"{e.head_name(r)} ({v:+.2f})" for v, r in zip(best.values, best.indices.tolist())) + "."
+    return (
+        said
+        + " Strongest: "
+        + "; ".join(f"{e.head_name(r)} ({v:+.2f})" for v, r in zip(best.values, best.indices.tolist()))
+        + "."
+    )
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-047
 def strongest(
-    heads, # (R, h, w) maps
-    top: int | None, # how many; None: all
-) -> tuple: # positions of those to show, from for to against; positions of the others
+    heads,  # (R, h, w) maps
+    top: int | None,  # how many; None: all
+) -> tuple:  # positions of those to show, from for to against; positions of the others
     "The heads whose maps have the largest sums, whatever the sign"
     sums = heads.sum((1, 2))
     by_size = sums.abs().argsort(descending=True, stable=True).tolist()
@@ -209,41 +309,60 @@ def digits(*values):
     largest = max(abs(float(v)) for v in values)
     return max(3, 1 - math.floor(math.log10(largest))) if largest else 3
 
+
 def equation(value, unit, evidence, rest):
     "The sum in a title"
     n = digits(value, evidence, rest or 0)
-    return f"{value:+.{n}f}{unit}" + ("" if rest is None else f" = {evidence:+.{n}f} evidence {round(rest, n) + 0.:+.{n}f} rest")
+    return f"{value:+.{n}f}{unit}" + (
+        "" if rest is None else f" = {evidence:+.{n}f} evidence {round(rest, n) + 0.0:+.{n}f} rest"
+    )
+
 
 def plot_sum(e, heads, title, carried, top, own_scale, smooth, limit, size):
     "Image, the strongest heads' maps, the others' together, the sum"
     order, others = strongest(heads, top)
     named = {e.head_name(r): heads[r] for r in order} if len(heads) > 1 else {}
-    if others: named[f"{len(others)} other{'s' * (len(others) > 1)}"] = heads[others].sum(0)
+    if others:
+        named[f"{len(others)} other{'s' * (len(others) > 1)}"] = heads[others].sum(0)
     named["all"] = heads.sum(0)
-    norm, columns, n = scale(list(named.values()), True, limit), min(5, len(named) + 1), digits(*(m.sum() for m in named.values()))
+    norm, columns, n = (
+        scale(list(named.values()), True, limit),
+        min(5, len(named) + 1),
+        digits(*(m.sum() for m in named.values())),
+    )
     figure, axes = panels(-(-(len(named) + 1) // columns), columns, size)
     panel(axes.flat[0], e).set_title("image")
-    for ax in axes.flat[len(named) + 1:]: ax.set_axis_off()
+    for ax in axes.flat[len(named) + 1 :]:
+        ax.set_axis_off()
     for ax, (name, m) in zip(axes.flat[1:], named.items()):
-        panel(ax, e, m, scale([m], True) if own_scale else norm, smooth).set_title(f"{name}: {m.sum():+.{n}f}")
-        if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
-    shown = [carried, zero_note(e) or e.source, f"{len(order)} of {len(heads)} heads" * bool(others), "every map on its own scale" * own_scale]
+        panel(ax, e, m, scale([m], True) if own_scale else norm, smooth).set_title(
+            f"{name}: {m.sum():+.{n}f}"
+        )
+        if own_scale:
+            ax.set_xlabel(f"to {m.abs().max():.2g}")
+    shown = [
+        carried,
+        zero_note(e) or e.source,
+        f"{len(order)} of {len(heads)} heads" * bool(others),
+        "every map on its own scale" * own_scale,
+    ]
     caption(figure, title, *shown)
-    if not own_scale: bar(figure, axes, norm, f"{e.unit} per place")
+    if not own_scale:
+        bar(figure, axes, norm, f"{e.unit} per place")
     figure.set_label(f"{title}; {carried}. {alt_text(e)}" if carried else f"{title}. {alt_text(e)}")
     return figure
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-051
 @drawing
 def plot_evidence(
-    e, # an `Explanation` with evidence
-    c=None, # class by index or name; None: the prediction
-    top: int | None = 12, # how many heads to show, those of the largest sums; None: all
-    own_scale: bool = False, # stretch each map by itself
-    smooth: bool = False, # interpolate between places
-    limit: float | None = None, # value that gets full colour, to compare figures
-    size: float = 1.7, # inches of a panel
-): # matplotlib `Figure`
+    e,  # an `Explanation` with evidence
+    c=None,  # class by index or name; None: the prediction
+    top: int | None = 12,  # how many heads to show, those of the largest sums; None: all
+    own_scale: bool = False,  # stretch each map by itself
+    smooth: bool = False,  # interpolate between places
+    limit: float | None = None,  # value that gets full colour, to compare figures
+    size: float = 1.7,  # inches of a panel
+):  # matplotlib `Figure`
     "What every place and head gives to the logit of class `c`"
     c = e.prediction if c is None else e.index(c)
     heads = e.evidence[:, e.at(c)]
@@ -253,49 +372,73 @@ def plot_evidence(
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-054
 @drawing
 def plot_margin(
-    e, # an `Explanation` with evidence
-    a=None, # class by index or name; None: the prediction
-    b=None, # None: the strongest other candidate
-    top: int | None = 12, # how many heads to show, those of the largest sums; None: all
-    own_scale: bool = False, # stretch each map by itself
-    smooth: bool = False, # interpolate between places
-    limit: float | None = None, # value that gets full colour, to compare figures
-    size: float = 1.7, # inches of a panel
-): # matplotlib `Figure`
+    e,  # an `Explanation` with evidence
+    a=None,  # class by index or name; None: the prediction
+    b=None,  # None: the strongest other candidate
+    top: int | None = 12,  # how many heads to show, those of the largest sums; None: all
+    own_scale: bool = False,  # stretch each map by itself
+    smooth: bool = False,  # interpolate between places
+    limit: float | None = None,  # value that gets full colour, to compare figures
+    size: float = 1.7,  # inches of a panel
+):  # matplotlib `Figure`
     "Why class `a` rather than `b`: the difference of their evidence, by place and head"
     m = e.margin(a, b)
-    title = f"{short(m.names[0])} over {short(m.names[1])}: {equation(m.value, ' logits', m.total.sum(), m.rest)}"
+    title = (
+        f"{short(m.names[0])} over {short(m.names[1])}: {equation(m.value, ' logits', m.total.sum(), m.rest)}"
+    )
     return plot_sum(e, m.heads, title, carry_note(e, m.a, m.b), top, own_scale, smooth, limit, size)
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-074
 @drawing
 def plot_layers(
-    e, # an `Explanation` of a full decoder
-    c=None, # class by index or name; None: the prediction
-    what: str = "attention", # or "evidence"
-    top: int | None = 8, # how many heads of each layer to show, the strongest in their own order; None: all
-    own_scale: bool = False, # stretch each map by itself
-    smooth: bool = False, # interpolate between places
-    limit: float | None = None, # value that gets full colour, to compare figures
-    size: float = 1.3, # inches of a panel
-): # matplotlib `Figure`
+    e,  # an `Explanation` of a full decoder
+    c=None,  # class by index or name; None: the prediction
+    what: str = "attention",  # or "evidence"
+    top: int | None = 8,  # how many heads of each layer to show, the strongest in their own order; None: all
+    own_scale: bool = False,  # stretch each map by itself
+    smooth: bool = False,  # interpolate between places
+    limit: float | None = None,  # value that gets full colour, to compare figures
+    size: float = 1.3,  # inches of a panel
+):  # matplotlib `Figure`
     "The paper's Figure 15: rows are a full decoder's layers, columns are heads"
-    if e.layers is None: raise ValueError(f"this explanation, by {e.source}, has no layers: expected that of a full decoder (INTR). plot_heads draws the heads of one block")
+    if e.layers is None:
+        raise ValueError(
+            f"this explanation, by {e.source}, has no layers: expected that of a full decoder (INTR). plot_heads draws the heads of one block"
+        )
     c, signed = e.prediction if c is None else e.index(c), what == "evidence"
     maps = head_maps(e, what, c).unflatten(0, (len(e.layers), -1))
     together, R = maps.sum(1) if signed else maps.mean(1), maps.shape[1]
     strength = maps.sum((2, 3)).abs() if signed else maps.amax((2, 3))
-    shown = [sorted(row.argsort(descending=True, stable=True)[:check_top(top)].tolist()) for row in strength]
-    norm, n, (figure, axes) = scale([*maps, together], signed, limit), digits(*together.sum((1, 2))), panels(len(maps), len(shown[0]) + 1, size, 2)
+    shown = [sorted(row.argsort(descending=True, stable=True)[: check_top(top)].tolist()) for row in strength]
+    norm, n, (figure, axes) = (
+        scale([*maps, together], signed, limit),
+        digits(*together.sum((1, 2))),
+        panels(len(maps), len(shown[0]) + 1, size, 2),
+    )
     for l, (row, heads) in enumerate(zip(axes, shown)):
         row[0].set_ylabel(f"layer {e.layers[l]}", rotation=0, ha="right", va="center")
-        named = {f"{'sum' if signed else 'mean'} of {R} heads": together[l]} | {e.head_name(l * R + r): maps[l, r] for r in heads}
+        named = {f"{'sum' if signed else 'mean'} of {R} heads": together[l]} | {
+            e.head_name(l * R + r): maps[l, r] for r in heads
+        }
         for ax, (name, m) in zip(row, named.items()):
-            panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth).set_title(f"{name}\n{m.sum():+.{n}f}" if signed else name)
-            if own_scale: ax.set_xlabel(f"to {m.abs().max():.2g}")
-    title, label = f"{short(e.name(c))}, p = {e.probability(c):.2f}, layer by layer", WHAT[what].format(unit=e.unit)
-    notes = [label, carry_note(e, c) * signed, zero_note(e) * signed, f"{len(shown[0])} of {R} heads in each layer" * (len(shown[0]) < R), "every map on its own scale" * own_scale]
+            panel(ax, e, m, scale([m], signed) if own_scale else norm, smooth).set_title(
+                f"{name}\n{m.sum():+.{n}f}" if signed else name
+            )
+            if own_scale:
+                ax.set_xlabel(f"to {m.abs().max():.2g}")
+    title, label = (
+        f"{short(e.name(c))}, p = {e.probability(c):.2f}, layer by layer",
+        WHAT[what].format(unit=e.unit),
+    )
+    notes = [
+        label,
+        carry_note(e, c) * signed,
+        zero_note(e) * signed,
+        f"{len(shown[0])} of {R} heads in each layer" * (len(shown[0]) < R),
+        "every map on its own scale" * own_scale,
+    ]
     caption(figure, title, *notes)
-    if not own_scale: bar(figure, axes, norm, label)
+    if not own_scale:
+        bar(figure, axes, norm, label)
     figure.set_label(f"{title}: {'; '.join(filter(None, notes))}. {alt_text(e)}")
     return figure

@@ -6,31 +6,33 @@
 __all__ = ['split_heads', 'join_heads', 'fused', 'attend', 'check_heads', 'MultiheadAttention']
 
 # %% ../../nbs/models/00_attention.ipynb #02-003
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 
 # %% ../../nbs/models/00_attention.ipynb #02-026
 def split_heads(
-    x: torch.Tensor, # (batch, positions, dim) projected vectors, head after head in the last dimension
-    num_heads: int, # R, must divide dim
-) -> torch.Tensor: # (batch, heads, positions, dim / heads)
+    x: torch.Tensor,  # (batch, positions, dim) projected vectors, head after head in the last dimension
+    num_heads: int,  # R, must divide dim
+) -> torch.Tensor:  # (batch, heads, positions, dim / heads)
     "Give every head its own slice of `x`"
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 # %% ../../nbs/models/00_attention.ipynb #02-029
 def join_heads(
-    x: torch.Tensor, # (batch, heads, positions, dim / heads)
-) -> torch.Tensor: # (batch, positions, dim)
+    x: torch.Tensor,  # (batch, heads, positions, dim / heads)
+) -> torch.Tensor:  # (batch, positions, dim)
     "Put the heads' slices side by side again, the inverse of `split_heads`"
     return x.transpose(1, 2).flatten(-2)
 
 # %% ../../nbs/models/00_attention.ipynb #02-037
 def fused(
-    q: torch.Tensor, # (batch, heads, queries, width)
-    k: torch.Tensor, # (batch, heads, positions, width)
-    v: torch.Tensor, # (batch, heads, positions, value width)
-    mask: torch.Tensor | None = None, # (batch, positions), True where a position is padding
-    dropout: float = 0., # share of the attention weights to drop
-) -> torch.Tensor: # (batch, heads, queries, value width)
+    q: torch.Tensor,  # (batch, heads, queries, width)
+    k: torch.Tensor,  # (batch, heads, positions, width)
+    v: torch.Tensor,  # (batch, heads, positions, value width)
+    mask: torch.Tensor | None = None,  # (batch, positions), True where a position is padding
+    dropout: float = 0.0,  # share of the attention weights to drop
+) -> torch.Tensor:  # (batch, heads, queries, value width)
     "Attention whose weights are never materialised"
     width = v.shape[-1]
     v = F.pad(v, (0, max(0, q.shape[-1] - width)))
@@ -39,38 +41,44 @@ def fused(
 
 # %% ../../nbs/models/00_attention.ipynb #02-041
 def attend(
-    q: torch.Tensor, # (batch, heads, queries, width)
-    k: torch.Tensor, # (batch, heads, positions, width)
-    v: torch.Tensor, # (batch, heads, positions, value width)
-    mask: torch.Tensor | None = None, # (batch, positions), True where a position is padding
-    need_weights: bool = False, # return the attention weights as well?
-    dropout: float = 0., # share of the attention weights to drop
-) -> tuple: # what every query found (batch, heads, queries, value width), its weights (batch, heads, queries, positions) or None
+    q: torch.Tensor,  # (batch, heads, queries, width)
+    k: torch.Tensor,  # (batch, heads, positions, width)
+    v: torch.Tensor,  # (batch, heads, positions, value width)
+    mask: torch.Tensor | None = None,  # (batch, positions), True where a position is padding
+    need_weights: bool = False,  # return the attention weights as well?
+    dropout: float = 0.0,  # share of the attention weights to drop
+) -> tuple:  # what every query found (batch, heads, queries, value width), its weights (batch, heads, queries, positions) or None
     "Eq. 4 and 5 for every head: a mean of the values `v` under softmax(q k / sqrt(width))"
-    if not need_weights: return fused(q, k, v, mask, dropout), None
-    scores = q @ k.transpose(-2, -1) * q.shape[-1]**-0.5
-    if mask is not None: scores = scores.masked_fill(mask[:, None, None], -torch.inf)
+    if not need_weights:
+        return fused(q, k, v, mask, dropout), None
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(mask[:, None, None], -torch.inf)
     alpha = scores.softmax(-1)
     return F.dropout(alpha, dropout) @ v, alpha
 
 # %% ../../nbs/models/00_attention.ipynb #02-046
 def check_heads(
-    dim: int, # width of the vectors
-    num_heads: int, # number of heads that share them
+    dim: int,  # width of the vectors
+    num_heads: int,  # number of heads that share them
 ):
     "Raise a `ValueError` unless `num_heads` divides `dim`"
     if num_heads < 1 or dim % num_heads:
         fits = [n for n in (1, 2, 4, 8, 16, 32) if dim % n == 0]
-        raise ValueError(f"num_heads={num_heads} does not divide dim={dim}: every head gets dim / num_heads numbers. Heads that fit: {fits}")
+        raise ValueError(
+            f"num_heads={num_heads} does not divide dim={dim}: every head gets dim / num_heads numbers. Heads that fit: {fits}"
+        )
 
 # %% ../../nbs/models/00_attention.ipynb #02-049
 class MultiheadAttention(nn.Module):
     "Eq. 3, 4, 5 and 8: queries look at keys and take home values, in `num_heads` searches side by side"
-    def __init__(self,
-        dim: int, # D, width of queries, keys and values
-        num_heads: int, # R, must divide `dim`
-        dropout: float = 0., # share of the attention weights to drop in training
-        bias: bool = True, # biases in the four projections?
+
+    def __init__(
+        self,
+        dim: int,  # D, width of queries, keys and values
+        num_heads: int,  # R, must divide `dim`
+        dropout: float = 0.0,  # share of the attention weights to drop in training
+        bias: bool = True,  # biases in the four projections?
     ):
         super().__init__()
         check_heads(dim, num_heads)
@@ -79,17 +87,21 @@ class MultiheadAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim)) if bias else None
         self.out_proj = nn.Linear(dim, dim, bias)
         nn.init.xavier_uniform_(self.in_proj_weight)
-        if bias: nn.init.zeros_(self.out_proj.bias)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self,
-        query: torch.Tensor, # (batch, queries, dim)
-        key: torch.Tensor, # (batch, positions, dim)
-        value: torch.Tensor, # (batch, positions, dim)
-        key_padding_mask: torch.Tensor | None = None, # (batch, positions), True on padding
-        need_weights: bool = False, # return the attention weights as well?
-    ) -> tuple: # (batch, queries, dim) and the weights (batch, heads, queries, positions) or None
+    def forward(
+        self,
+        query: torch.Tensor,  # (batch, queries, dim)
+        key: torch.Tensor,  # (batch, positions, dim)
+        value: torch.Tensor,  # (batch, positions, dim)
+        key_padding_mask: torch.Tensor | None = None,  # (batch, positions), True on padding
+        need_weights: bool = False,  # return the attention weights as well?
+    ) -> tuple:  # (batch, queries, dim) and the weights (batch, heads, queries, positions) or None
         biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        q, k, v = [split_heads(F.linear(x, w, b), self.num_heads)
-                   for x, w, b in zip((query, key, value), self.in_proj_weight.chunk(3), biases)]
-        out, alpha = attend(q, k, v, key_padding_mask, need_weights, self.dropout if self.training else 0.)
+        q, k, v = [
+            split_heads(F.linear(x, w, b), self.num_heads)
+            for x, w, b in zip((query, key, value), self.in_proj_weight.chunk(3), biases)
+        ]
+        out, alpha = attend(q, k, v, key_padding_mask, need_weights, self.dropout if self.training else 0.0)
         return self.out_proj(join_heads(out)), alpha

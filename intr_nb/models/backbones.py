@@ -8,19 +8,25 @@ __all__ = ['conv_norm', 'PatchNet', 'scale_shift', 'FoldedConv', 'FoldedNorm', '
            'sine_position']
 
 # %% ../../nbs/models/01_backbones.ipynb #03-003
-import pickle, re
+import pickle
+import re
 from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
-import safetensors.torch, torch, torch.nn as nn, torch.nn.functional as F, torchvision
+
+import safetensors.torch
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torchvision
 from torchvision.ops import FrozenBatchNorm2d
 
 # %% ../../nbs/models/01_backbones.ipynb #03-006
 def conv_norm(
-    channels_in: int, # channels that come in
-    channels_out: int, # channels that go out
-    size: int, # of the kernel: odd at stride 1, even at stride 2, so that cells stay centred
-    stride: int = 1, # 2 halves the resolution
+    channels_in: int,  # channels that come in
+    channels_out: int,  # channels that go out
+    size: int,  # of the kernel: odd at stride 1, even at stride 2, so that cells stay centred
+    stride: int = 1,  # 2 halves the resolution
 ) -> nn.Sequential:
     "Convolution, BatchNorm, ReLU"
     conv = nn.Conv2d(channels_in, channels_out, size, stride, (size - stride + 1) // 2, bias=False)
@@ -29,29 +35,33 @@ def conv_norm(
 # %% ../../nbs/models/01_backbones.ipynb #03-009
 class PatchNet(nn.Module):
     "A small convolutional network whose cells see little: 10 x 10 pixels at stride 4, 22 x 22 at stride 8"
-    def __init__(self,
-        width: int = 32, # channels of the first stage; at stride 8 the second has twice as many
-        dim: int = 64, # channels that go out
-        stride: int = 4, # image pixels from cell to cell: 4 or 8
+
+    def __init__(
+        self,
+        width: int = 32,  # channels of the first stage; at stride 8 the second has twice as many
+        dim: int = 64,  # channels that go out
+        stride: int = 4,  # image pixels from cell to cell: 4 or 8
     ):
         super().__init__()
-        if stride not in (4, 8): raise ValueError(f"PatchNet has a stride of 4 or 8, not {stride!r}")
+        if stride not in (4, 8):
+            raise ValueError(f"PatchNet has a stride of 4 or 8, not {stride!r}")
         self.config = dict(name="patchnet", width=width, dim=dim, stride=stride)
         self.num_channels, self.stride = dim, stride
         channels = [3, width, dim] if stride == 4 else [3, width, 2 * width, dim]
         halve = [conv_norm(i, o, 4, 2) for i, o in zip(channels, channels[1:])]
         self.body = nn.Sequential(*halve, conv_norm(dim, dim, 1), conv_norm(dim, dim, 1))
 
-    def forward(self,
-        images: torch.Tensor, # (B, 3, H, W)
-    ) -> torch.Tensor: # (B, dim, H / stride, W / stride), rounded up
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, H, W)
+    ) -> torch.Tensor:  # (B, dim, H / stride, W / stride), rounded up
         H, W = images.shape[2:]
         return self.body(F.pad(images, (0, -W % self.stride, 0, -H % self.stride)))
 
 # %% ../../nbs/models/01_backbones.ipynb #fold-002
 def scale_shift(
-    norm: FrozenBatchNorm2d, # of `channels`
-) -> tuple: # (channels,), (channels,)
+    norm: FrozenBatchNorm2d,  # of `channels`
+) -> tuple:  # (channels,), (channels,)
     "What a frozen norm multiplies by, and what it adds"
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
@@ -59,111 +69,158 @@ def scale_shift(
 # %% ../../nbs/models/01_backbones.ipynb #fold-007
 class FoldedConv(nn.Conv2d):
     "A convolution that does the work of the norm behind it, too"
+
     def forward(self, x):
         scale, shift = scale_shift(self.norm[0])
-        cells = x.numel() // x.shape[1] // self.stride[0]**2
-        if cells > self.weight[0].numel(): return self._conv_forward(x, scale[:, None, None, None] * self.weight, shift)
-        return torch.addcmul(shift[:, None, None], self._conv_forward(x, self.weight, None), scale[:, None, None])
+        cells = x.numel() // x.shape[1] // self.stride[0] ** 2
+        if cells > self.weight[0].numel():
+            return self._conv_forward(x, scale[:, None, None, None] * self.weight, shift)
+        return torch.addcmul(
+            shift[:, None, None], self._conv_forward(x, self.weight, None), scale[:, None, None]
+        )
 
 # %% ../../nbs/models/01_backbones.ipynb #fold-008
 class FoldedNorm(FrozenBatchNorm2d):
     "Keeps the constants; the convolution before it does the work"
-    def forward(self, x): return x
+
+    def forward(self, x):
+        return x
+
 
 def fold_norms(
-    net: nn.Module, # changed in place; its tensors keep their names
+    net: nn.Module,  # changed in place; its tensors keep their names
 ) -> nn.Module:
     "Fold every frozen norm into the convolution that stands right before it"
     for part in net.modules():
         for conv, norm in pairwise(part.children()):
             if type(conv) is nn.Conv2d and conv.bias is None and type(norm) is FrozenBatchNorm2d:
-                conv.__class__, norm.__class__, conv.norm = FoldedConv, FoldedNorm, [norm] # in a list: no second owner
+                conv.__class__, norm.__class__, conv.norm = (
+                    FoldedConv,
+                    FoldedNorm,
+                    [norm],
+                )  # in a list: no second owner
     return net
 
 # %% ../../nbs/models/01_backbones.ipynb #03-023
 def read_state(
-    path: str | Path, # a .safetensors file, or one written by `torch.save`
-    allow: tuple = (), # classes that a pickle may hold besides tensors and plain containers
+    path: str | Path,  # a .safetensors file, or one written by `torch.save`
+    allow: tuple = (),  # classes that a pickle may hold besides tensors and plain containers
 ) -> dict:
     "What a checkpoint holds, read without running code in it"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"no checkpoint at {str(path)!r}: expected a .safetensors or .pth file. Check the path")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {str(path)!r}: expected a .safetensors or .pth file. Check the path"
+        )
     try:
-        if path.suffix == ".safetensors": return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(list(allow)): holds = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError: raise
-    except Exception as e: raise ValueError(unreadable(path, e, allow)) from None
-    if not isinstance(holds, dict): raise ValueError(f"{str(path)!r} holds a {type(holds).__name__}, no dict: expected tensors by name")
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        with torch.serialization.safe_globals(list(allow)):
+            holds = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as e:
+        raise ValueError(unreadable(path, e, allow)) from None
+    if not isinstance(holds, dict):
+        raise ValueError(f"{str(path)!r} holds a {type(holds).__name__}, no dict: expected tensors by name")
     return holds
 
 # %% ../../nbs/models/01_backbones.ipynb #03-025
 def unreadable(
-    path: Path, # the file
-    error: Exception, # what its reader said
-    allow: tuple = (), # classes that were allowed
-) -> str: # a message for a human
+    path: Path,  # the file
+    error: Exception,  # what its reader said
+    allow: tuple = (),  # classes that were allowed
+) -> str:  # a message for a human
     "Why `path` is no checkpoint, and what to do"
     called = re.search(r"GLOBAL ([\w.]*\w)", str(error))
     if isinstance(error, pickle.UnpicklingError) and called:
-        allowed = ", ".join(["tensors and plain containers", *(f"{c.__module__}.{c.__name__}" for c in allow)])
-        return (f"{str(path)!r} asks for {called[1]}, which could run code: refused, nothing in it ran. "
-                f"Expected only {allowed}. Ask its author for a safetensors file")
-    return (f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no checkpoint: {type(error).__name__} from its reader. "
-            "Expected a .safetensors file or one written by torch.save. Download or copy it again")
+        allowed = ", ".join(
+            ["tensors and plain containers", *(f"{c.__module__}.{c.__name__}" for c in allow)]
+        )
+        return (
+            f"{str(path)!r} asks for {called[1]}, which could run code: refused, nothing in it ran. "
+            f"Expected only {allowed}. Ask its author for a safetensors file"
+        )
+    return (
+        f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no checkpoint: {type(error).__name__} from its reader. "
+        "Expected a .safetensors file or one written by torch.save. Download or copy it again"
+    )
 
 # %% ../../nbs/models/01_backbones.ipynb #03-030
 def fit_state(
-    module: nn.Module, # takes the tensors as they are: their dtype, their memory
-    state: dict, # names and tensors
-    source: str, # where `state` comes from, for the message
-    name=str, # what `state` calls the module's key
+    module: nn.Module,  # takes the tensors as they are: their dtype, their memory
+    state: dict,  # names and tensors
+    source: str,  # where `state` comes from, for the message
+    name=str,  # what `state` calls the module's key
 ) -> nn.Module:
     "Put `state` into `module`, or raise a `ValueError` that names what does not fit"
     own = {name(k): (k, tuple(v.shape)) for k, v in module.state_dict().items()}
-    got = {k: tuple(getattr(v, "shape", ("no tensor",))) for k, v in state.items() if k in own or not k.endswith("num_batches_tracked")}
-    troubles = {"missing": [k for k in own if k not in got], "unknown": [k for k in got if k not in own],
-                "of another shape": [f"{k} {got[k]}, not {own[k][1]}" for k in got if k in own and got[k] != own[k][1]]}
+    got = {
+        k: tuple(getattr(v, "shape", ("no tensor",)))
+        for k, v in state.items()
+        if k in own or not k.endswith("num_batches_tracked")
+    }
+    troubles = {
+        "missing": [k for k in own if k not in got],
+        "unknown": [k for k in got if k not in own],
+        "of another shape": [
+            f"{k} {got[k]}, not {own[k][1]}" for k in got if k in own and got[k] != own[k][1]
+        ],
+    }
     if any(troubles.values()):
-        found = "; ".join(f"{len(v)} {k} ({', '.join(v[:4])}{', ...' if len(v) > 4 else ''})" for k, v in troubles.items() if v)
+        found = "; ".join(
+            f"{len(v)} {k} ({', '.join(v[:4])}{', ...' if len(v) > 4 else ''})"
+            for k, v in troubles.items()
+            if v
+        )
         raise ValueError(f"{source} does not fit this {type(module).__name__}: {found}")
     module.load_state_dict({own[k][0]: state[k] for k in got}, assign=True)
     return module
 
 # %% ../../nbs/models/01_backbones.ipynb #fold-014
 def stored_tensors(
-    path: str | Path, # a .safetensors or .pth file
-) -> dict: # names and tensors
+    path: str | Path,  # a .safetensors or .pth file
+) -> dict:  # names and tensors
     "The tensors in a file, without what training scripts wrap round them"
     holds = read_state(path)
-    for key in ("model", "state_dict"): holds = holds[key] if isinstance(holds.get(key), dict) else holds
+    for key in ("model", "state_dict"):
+        holds = holds[key] if isinstance(holds.get(key), dict) else holds
     return {k.removeprefix("module."): v for k, v in holds.items()}
 
 # %% ../../nbs/models/01_backbones.ipynb #03-034
 def torchvision_weights(
-    name: str, # of a network in torchvision
-    weights: bool | str | Path, # a name such as "IMAGENET1K_V2", True for torchvision's choice, or a file
-) -> dict: # names and tensors of the whole network
+    name: str,  # of a network in torchvision
+    weights: bool | str | Path,  # a name such as "IMAGENET1K_V2", True for torchvision's choice, or a file
+) -> dict:  # names and tensors of the whole network
     "What a network of torchvision has learnt"
     known = torchvision.models.get_model_weights(name).__members__
     chosen = known.get("DEFAULT" if weights is True else str(weights))
     if chosen is not None:
-        try: return chosen.get_state_dict(progress=False, check_hash=True)
+        try:
+            return chosen.get_state_dict(progress=False, check_hash=True)
         except OSError as e:
-            raise OSError(f"the weights {chosen.name} of {name} can't be downloaded ({e}). On a machine with a network, get {chosen.url} and copy it "
-                          f"into {str(Path(torch.hub.get_dir()) / 'checkpoints')!r} here, or anywhere and give its path as weights") from e
-    if not Path(weights).is_file(): raise ValueError(f"weights={str(weights)!r} for {name}: expected one of {list(known)}, or a .safetensors or .pth file that exists")
+            raise OSError(
+                f"the weights {chosen.name} of {name} can't be downloaded ({e}). On a machine with a network, get {chosen.url} and copy it "
+                f"into {str(Path(torch.hub.get_dir()) / 'checkpoints')!r} here, or anywhere and give its path as weights"
+            ) from e
+    if not Path(weights).is_file():
+        raise ValueError(
+            f"weights={str(weights)!r} for {name}: expected one of {list(known)}, or a .safetensors or .pth file that exists"
+        )
     return stored_tensors(weights)
 
 # %% ../../nbs/models/01_backbones.ipynb #fold-017
 def fit_part(
-    part: nn.Module, # of a network: what is kept of it
-    state: dict, # names and tensors of the whole network
-    source: str, # where `state` comes from, for the message
-    left_out=(), # names that the whole network has and `part` has not
+    part: nn.Module,  # of a network: what is kept of it
+    state: dict,  # names and tensors of the whole network
+    source: str,  # where `state` comes from, for the message
+    left_out=(),  # names that the whole network has and `part` has not
 ) -> nn.Module:
     "Put what a whole network has learnt into a part of it"
     own = part.state_dict()
-    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")} # few files have them, nothing needs them
+    counters = {
+        k: v for k, v in own.items() if k.endswith("num_batches_tracked")
+    }  # few files have them, nothing needs them
     kept = {k: v for k, v in state.items() if k in own or k not in left_out}
     kept = {k: v.to(own[k].dtype) if k in own and isinstance(v, torch.Tensor) else v for k, v in kept.items()}
     return fit_state(part, counters | kept, source)
@@ -171,68 +228,100 @@ def fit_part(
 # %% ../../nbs/models/01_backbones.ipynb #03-037
 class ResNet(nn.Module):
     "torchvision's ResNet up to its last stage, with frozen BatchNorm, as in DETR"
+
     names = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
-    def __init__(self,
-        name: str = "resnet50", # one of `ResNet.names`
-        weights: bool | str | Path | None = None, # a torchvision weights name, True: torchvision's choice, a file, or None: random
+    def __init__(
+        self,
+        name: str = "resnet50",  # one of `ResNet.names`
+        weights: bool
+        | str
+        | Path
+        | None = None,  # a torchvision weights name, True: torchvision's choice, a file, or None: random
     ):
         super().__init__()
-        if name not in self.names: raise ValueError(f"no ResNet is called {name!r}: expected one of {self.names}")
+        if name not in self.names:
+            raise ValueError(f"no ResNet is called {name!r}: expected one of {self.names}")
         net = getattr(torchvision.models, name)(norm_layer=FrozenBatchNorm2d)
         self.config = dict(name=name)
         self.num_channels, self.stride = net.fc.in_features, 32
-        self.body = nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ("avgpool", "fc")))
-        if weights not in (None, False): fit_part(self.body, torchvision_weights(name, weights), repr(str(weights)), {"fc.weight", "fc.bias"})
+        self.body = nn.Sequential(
+            OrderedDict((k, m) for k, m in net.named_children() if k not in ("avgpool", "fc"))
+        )
+        if weights not in (None, False):
+            fit_part(
+                self.body, torchvision_weights(name, weights), repr(str(weights)), {"fc.weight", "fc.bias"}
+            )
         fold_norms(self.body)
 
     @property
-    def stem(self): return self.body[:5] # up to layer1
+    def stem(self):
+        return self.body[:5]  # up to layer1
 
-    def forward(self,
-        images: torch.Tensor, # (B, 3, H, W)
-    ) -> torch.Tensor: # (B, num_channels, H / 32, W / 32), rounded up
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, H, W)
+    ) -> torch.Tensor:  # (B, num_channels, H / 32, W / 32), rounded up
         return self.body(images)
 
 # %% ../../nbs/models/01_backbones.ipynb #03-045
 def build_backbone(
-    spec: str | dict | nn.Module, # a name, a `config` (a "name" and arguments), or a module with `num_channels` and `stride`
+    spec: str
+    | dict
+    | nn.Module,  # a name, a `config` (a "name" and arguments), or a module with `num_channels` and `stride`
 ) -> nn.Module:
     "The backbone that `spec` asks for"
     if isinstance(spec, nn.Module):
         lacks = [a for a in ("num_channels", "stride") if not hasattr(spec, a)]
-        if lacks: raise ValueError(f"a {type(spec).__name__} as backbone lacks {lacks}: expected a module that maps images (B, 3, H, W) to (B, num_channels, h, w)")
+        if lacks:
+            raise ValueError(
+                f"a {type(spec).__name__} as backbone lacks {lacks}: expected a module that maps images (B, 3, H, W) to (B, num_channels, h, w)"
+            )
         return spec
     args = dict(name=spec) if isinstance(spec, str) else dict(spec or {})
     name = args.pop("name", None)
-    if name == "patchnet": return PatchNet(**args)
-    if name in ResNet.names: return ResNet(name, **args)
+    if name == "patchnet":
+        return PatchNet(**args)
+    if name in ResNet.names:
+        return ResNet(name, **args)
     from intr_nb.models.pretrained import close_names, library_backbone
+
     build = library_backbone(name) if isinstance(name, str) else None
-    if build is None: raise ValueError(f"backbone={spec!r}: expected one of {('patchnet', *ResNet.names)}, a name that timm or torchvision knows{close_names(name)}, or a module with num_channels and stride")
+    if build is None:
+        raise ValueError(
+            f"backbone={spec!r}: expected one of {('patchnet', *ResNet.names)}, a name that timm or torchvision knows{close_names(name)}, or a module with num_channels and stride"
+        )
     return build(**args)
 
 # %% ../../nbs/models/01_backbones.ipynb #03-050
 def feature_mask(
-    mask: torch.Tensor | None, # (B, H, W), True on padding; None: no padding
-    features: torch.Tensor, # (B, D, h, w)
-) -> torch.Tensor: # (B, h, w), True on padding
+    mask: torch.Tensor | None,  # (B, H, W), True on padding; None: no padding
+    features: torch.Tensor,  # (B, D, h, w)
+) -> torch.Tensor:  # (B, h, w), True on padding
     "Which cells of the feature map are padding"
-    if mask is None: return torch.zeros_like(features[:, 0], dtype=torch.bool)
+    if mask is None:
+        return torch.zeros_like(features[:, 0], dtype=torch.bool)
     cells = F.interpolate(mask[:, None].float(), size=features.shape[2:])[:, 0].bool()
-    if torch.compiler.is_compiling(): return cells
+    if torch.compiler.is_compiling():
+        return cells
     empty = cells.flatten(1).all(1)
-    if empty.any(): raise ValueError(f"mask: image {empty.nonzero()[:, 0].tolist()} of this batch is padding all over. True means padding; leave out empty images")
+    if empty.any():
+        raise ValueError(
+            f"mask: image {empty.nonzero()[:, 0].tolist()} of this batch is padding all over. True means padding; leave out empty images"
+        )
     return cells
 
 # %% ../../nbs/models/01_backbones.ipynb #03-054
 def sine_position(
-    mask: torch.Tensor, # (B, h, w), True on padding
-    dim: int, # numbers per cell, a multiple of 4
-    temperature: float = 10000., # the longest wave is nearly this many times the shortest
-) -> torch.Tensor: # (B, dim, h, w)
+    mask: torch.Tensor,  # (B, h, w), True on padding
+    dim: int,  # numbers per cell, a multiple of 4
+    temperature: float = 10000.0,  # the longest wave is nearly this many times the shortest
+) -> torch.Tensor:  # (B, dim, h, w)
     "DETR's code for the place of every cell in the unpadded part of its image"
-    if dim % 4: raise ValueError(f"dim={dim} for the position code: expected a multiple of 4 (sine and cosine, for y and x)")
+    if dim % 4:
+        raise ValueError(
+            f"dim={dim} for the position code: expected a multiple of 4 (sine and cosine, for y and x)"
+        )
     i = torch.arange(dim // 2, dtype=torch.float32, device=mask.device)
     wavelengths = temperature ** (2 * (i // 2) / (dim // 2))
     codes = []

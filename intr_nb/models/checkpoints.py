@@ -8,226 +8,350 @@ __all__ = ['MODELS', 'official_name', 'official_state', 'resnet_name', 'official
            'read_card', 'load', 'pretrained']
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-003
-import argparse, hashlib, json, os, re, shutil
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
 from collections import Counter
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-import safetensors.torch, torch, torch.nn as nn
+
+import safetensors.torch
+import torch
+import torch.nn as nn
+
 from .backbones import fit_state, read_state
 from .intr import INTR, OneBlockINTR
 from .pooled import PooledClassifier
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-006
 def official_name(
-    name: str, # of a tensor in `INTR`
-) -> str: # of the same tensor in the authors' checkpoints
+    name: str,  # of a tensor in `INTR`
+) -> str:  # of the same tensor in the authors' checkpoints
     "What the authors call a tensor of ours"
     name = re.sub(r"^(encoder|decoder)\.", r"transformer.\1.", name)
     return re.sub(r"^backbone\.", "backbone.0.", name)
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-009
 def official_state(
-    model: INTR, # with a ResNet as backbone
-) -> dict: # names and tensors
+    model: INTR,  # with a ResNet as backbone
+) -> dict:  # names and tensors
     "The tensors of `model` under the authors' names"
     return {official_name(k): v for k, v in model.state_dict().items()}
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-012
 def resnet_name(
-    state: dict, # under the authors' names
-) -> str: # such as "resnet50"
+    state: dict,  # under the authors' names
+) -> str:  # such as "resnet50"
     "Which ResNet these tensors belong to"
     found = [re.match(r"backbone\.0\.body\.layer(\d)\.(\d+)\.(conv3)?", k) for k in state]
     blocks = Counter(stage for stage, _ in {m.group(1, 2) for m in found if m})
     shape = (*(blocks[stage] for stage in "1234"), any(m[3] for m in found if m))
-    known = {(2, 2, 2, 2, False): "resnet18", (3, 4, 6, 3, False): "resnet34", (3, 4, 6, 3, True): "resnet50",
-             (3, 4, 23, 3, True): "resnet101", (3, 8, 36, 3, True): "resnet152"}
-    if shape not in known: raise ValueError(f"backbone with {shape[:4]} blocks in its stages, bottlenecks: {shape[4]}. Expected one of {list(known.values())}")
+    known = {
+        (2, 2, 2, 2, False): "resnet18",
+        (3, 4, 6, 3, False): "resnet34",
+        (3, 4, 6, 3, True): "resnet50",
+        (3, 4, 23, 3, True): "resnet101",
+        (3, 8, 36, 3, True): "resnet152",
+    }
+    if shape not in known:
+        raise ValueError(
+            f"backbone with {shape[:4]} blocks in its stages, bottlenecks: {shape[4]}. Expected one of {list(known.values())}"
+        )
     return known[shape]
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-015
 def official_config(
-    state: dict, # under the authors' names
-    args: dict, # the authors' training arguments, as far as known
-) -> dict: # arguments of `INTR`
+    state: dict,  # under the authors' names
+    args: dict,  # the authors' training arguments, as far as known
+) -> dict:  # arguments of `INTR`
     "How to build the model that `state` belongs to"
-    def layers(part): return len({k.split(".")[3] for k in state if k.startswith(f"transformer.{part}.layers.")})
+
+    def layers(part):
+        return len({k.split(".")[3] for k in state if k.startswith(f"transformer.{part}.layers.")})
+
     return dict(
-        num_classes=len(state["query_embed.weight"]), backbone=resnet_name(state), dim=len(state["input_proj.weight"]),
-        num_heads=args.get("nheads", 8), encoder_layers=layers("encoder"), decoder_layers=layers("decoder"),
-        ffn_dim=len(state["transformer.decoder.layers.0.linear1.weight"]), dropout=args.get("dropout", .1),
+        num_classes=len(state["query_embed.weight"]),
+        backbone=resnet_name(state),
+        dim=len(state["input_proj.weight"]),
+        num_heads=args.get("nheads", 8),
+        encoder_layers=layers("encoder"),
+        decoder_layers=layers("decoder"),
+        ffn_dim=len(state["transformer.decoder.layers.0.linear1.weight"]),
+        dropout=args.get("dropout", 0.1),
         pre_norm=args.get("pre_norm", "transformer.encoder.norm.weight" in state),
-        fc=len(state["presence_vector.weight"]) > 1)
+        fc=len(state["presence_vector.weight"]) > 1,
+    )
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-018
 def unpack(
-    checkpoint, # path, or a dict as in such a file, or only its tensors
-) -> tuple: # tensors by name, training arguments, where they come from
+    checkpoint,  # path, or a dict as in such a file, or only its tensors
+) -> tuple:  # tensors by name, training arguments, where they come from
     "A checkpoint's parts"
     given = isinstance(checkpoint, dict)
     source = "the given dict" if given else repr(str(checkpoint))
     holds = checkpoint if given else read_state(checkpoint, allow=(argparse.Namespace,))
     state, args = holds.get("model", holds), holds.get("args")
-    if not isinstance(state, dict): raise ValueError(f"{source} holds no tensors by name: expected a dict with the authors' tensors under 'model'")
+    if not isinstance(state, dict):
+        raise ValueError(
+            f"{source} holds no tensors by name: expected a dict with the authors' tensors under 'model'"
+        )
     state = {str(k).removeprefix("module."): v for k, v in state.items()}
     return state, vars(args) if isinstance(args, argparse.Namespace) else dict(args or {}), source
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-020b
 def unpack_official(
-    checkpoint, # as in `unpack`
-) -> tuple: # as from `unpack`
+    checkpoint,  # as in `unpack`
+) -> tuple:  # as from `unpack`
     "A checkpoint's parts, checked to be those of an INTR"
     state, args, source = unpack(checkpoint)
-    needed = ["query_embed.weight", "presence_vector.weight", "input_proj.weight", "transformer.decoder.layers.0.linear1.weight"]
+    needed = [
+        "query_embed.weight",
+        "presence_vector.weight",
+        "input_proj.weight",
+        "transformer.decoder.layers.0.linear1.weight",
+    ]
     lacks = [k for k in needed if not isinstance(state.get(k), torch.Tensor)]
-    hint = " It looks like DETR's own checkpoint, before INTR's training: see `load_detr`." if "class_embed.weight" in state else " A file of this package is read by `load`." if "decoder.norm.weight" in state or "block.w.weight" in state else ""
-    if lacks: raise ValueError(f"{source} is no INTR of the authors: it lacks {', '.join(lacks)}, and has {', '.join(list(state)[:3])}, ...{hint}")
+    hint = (
+        " It looks like DETR's own checkpoint, before INTR's training: see `load_detr`."
+        if "class_embed.weight" in state
+        else " A file of this package is read by `load`."
+        if "decoder.norm.weight" in state or "block.w.weight" in state
+        else ""
+    )
+    if lacks:
+        raise ValueError(
+            f"{source} is no INTR of the authors: it lacks {', '.join(lacks)}, and has {', '.join(list(state)[:3])}, ...{hint}"
+        )
     return state, args, source
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-022
 def load_official(
-    checkpoint, # path, or a dict as in such a file, or only its tensors
-    num_heads: int | None = None, # None: from the checkpoint's arguments, else 8
-    pre_norm: bool | None = None, # None: from the checkpoint's arguments, else from the tensors
-) -> INTR: # in eval mode, on the CPU, float32
+    checkpoint,  # path, or a dict as in such a file, or only its tensors
+    num_heads: int | None = None,  # None: from the checkpoint's arguments, else 8
+    pre_norm: bool | None = None,  # None: from the checkpoint's arguments, else from the tensors
+) -> INTR:  # in eval mode, on the CPU, float32
     "The INTR in a checkpoint of the authors"
     state, args, source = unpack_official(checkpoint)
-    if args.get("dilation"): raise ValueError(f"{source} has a dilated backbone (DC5, args.dilation), which ResNet here has not: expected one with stride 32")
+    if args.get("dilation"):
+        raise ValueError(
+            f"{source} has a dilated backbone (DC5, args.dilation), which ResNet here has not: expected one with stride 32"
+        )
     said = {k: v for k, v in dict(nheads=num_heads, pre_norm=pre_norm).items() if v is not None}
     config = official_config(state, args | said)
     judges = len(state["presence_vector.weight"])
-    if judges not in (1, config["num_classes"]): raise ValueError(f"{source} has {judges} presence vectors and {config['num_classes']} class queries: expected one vector for all classes, or one for each")
-    with torch.device("meta"): model = INTR(**config)
-    tensors = {k: v.detach().cpu().float().clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+    if judges not in (1, config["num_classes"]):
+        raise ValueError(
+            f"{source} has {judges} presence vectors and {config['num_classes']} class queries: expected one vector for all classes, or one for each"
+        )
+    with torch.device("meta"):
+        model = INTR(**config)
+    tensors = {
+        k: v.detach().cpu().float().clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()
+    }
     return fit_state(model, tensors, source, official_name).eval()
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-029
 def keep(path, old):
     "A second name for the same file; a copy where the disk knows no second names"
-    try: os.link(path, old)
-    except OSError: shutil.copy2(path, old)
+    try:
+        os.link(path, old)
+    except OSError:
+        shutil.copy2(path, old)
+
 
 def write_files(
-    contents: dict, # path: bytes
+    contents: dict,  # path: bytes
 ):
     "Write all of these files, or none"
-    parts, olds = ({path: path.with_name(f".{path.name}.{os.getpid()}.{ending}") for path in contents} for ending in ("part", "old"))
+    parts, olds = (
+        {path: path.with_name(f".{path.name}.{os.getpid()}.{ending}") for path in contents}
+        for ending in ("part", "old")
+    )
     moved = []
     try:
         for path, data in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir(): raise IsADirectoryError(21, "it is a folder")
+            if path.is_dir():
+                raise IsADirectoryError(21, "it is a folder")
             parts[path].write_bytes(data)
         for path in contents:
-            if path.exists(): keep(path, olds[path])
+            if path.exists():
+                keep(path, olds[path])
         for path, part in parts.items():
             os.replace(part, path)
             moved.append(path)
     except OSError as e:
-        for done in moved: os.replace(olds[done], done) if olds[done].exists() else done.unlink()
-        raise OSError(e.errno, f"{str(path)!r} can't be written ({e.strerror}), nothing was changed. Choose a folder that you may write to, with room for {sum(map(len, contents.values()))} bytes") from e
+        for done in moved:
+            os.replace(olds[done], done) if olds[done].exists() else done.unlink()
+        raise OSError(
+            e.errno,
+            f"{str(path)!r} can't be written ({e.strerror}), nothing was changed. Choose a folder that you may write to, with room for {sum(map(len, contents.values()))} bytes",
+        ) from e
     finally:
         for part in (*parts.values(), *olds.values()):
-            with suppress(OSError): part.unlink()
+            with suppress(OSError):
+                part.unlink()
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-033
 def checkpoint_files(
-    path: str | Path, # with or without an ending
-) -> tuple: # path of the tensors, path of the JSON
+    path: str | Path,  # with or without an ending
+) -> tuple:  # path of the tensors, path of the JSON
     "The two files of a checkpoint"
     path = Path(path)
-    if path.name == "config.json": return path.with_name("model.safetensors"), path
-    if path.suffix in (".safetensors", ".json"): path = path.with_suffix("")
+    if path.name == "config.json":
+        return path.with_name("model.safetensors"), path
+    if path.suffix in (".safetensors", ".json"):
+        path = path.with_suffix("")
     return path.with_name(path.name + ".safetensors"), path.with_name(path.name + ".json")
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-036
 def check_names(
-    class_names: list | None, # one for each class, or None
-    num_classes: int, # C
+    class_names: list | None,  # one for each class, or None
+    num_classes: int,  # C
 ) -> list | None:
     "The names, if they are as many as the classes"
-    if class_names is None: return None
-    if len(class_names) != num_classes: raise ValueError(f"{len(class_names)} class_names for a model of {num_classes} classes: expected one for each, in order")
+    if class_names is None:
+        return None
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"{len(class_names)} class_names for a model of {num_classes} classes: expected one for each, in order"
+        )
     return list(class_names)
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-039a
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier)} # that `load` can build
+MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier)}  # that `load` can build
+
 
 def pack(
-    model: INTR | OneBlockINTR | PooledClassifier, # to be kept
-    path: str | Path, # as in `save`
-    class_names: list | None = None, # as in `save`
-    metadata: dict | None = None, # anything that JSON can hold
-) -> dict: # path: bytes, as `write_files` takes it
+    model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
+    path: str | Path,  # as in `save`
+    class_names: list | None = None,  # as in `save`
+    metadata: dict | None = None,  # anything that JSON can hold
+) -> dict:  # path: bytes, as `write_files` takes it
     "A checkpoint's two files, not yet written"
-    if type(model) not in MODELS.values(): raise TypeError(f"a {type(model).__name__} can't be kept: expected an INTR, OneBlockINTR or PooledClassifier")
-    names = check_names(getattr(model, "class_names", None) if class_names is None else class_names, model.num_classes)
-    if model.config["backbone"] is None: raise ValueError(f"the backbone, a {type(model.backbone).__name__}, has no `config`, so `load` could not build it: give it one that `build_backbone` knows")
+    if type(model) not in MODELS.values():
+        raise TypeError(
+            f"a {type(model).__name__} can't be kept: expected an INTR, OneBlockINTR or PooledClassifier"
+        )
+    names = check_names(
+        getattr(model, "class_names", None) if class_names is None else class_names, model.num_classes
+    )
+    if model.config["backbone"] is None:
+        raise ValueError(
+            f"the backbone, a {type(model.backbone).__name__}, has no `config`, so `load` could not build it: give it one that `build_backbone` knows"
+        )
     tensors, description = checkpoint_files(path)
-    numbers = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    card = dict(format="intr_nb", version=1, model=type(model).__name__, config=model.config, class_names=names,
-                metadata=metadata or {}, sha256=hashlib.sha256(numbers).hexdigest())
+    numbers = safetensors.torch.save(
+        {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    )
+    card = dict(
+        format="intr_nb",
+        version=1,
+        model=type(model).__name__,
+        config=model.config,
+        class_names=names,
+        metadata=metadata or {},
+        sha256=hashlib.sha256(numbers).hexdigest(),
+    )
     return {tensors: numbers, description: json.dumps(card, indent=1).encode()}
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-039
 def save(
-    model: INTR | OneBlockINTR | PooledClassifier, # to be kept
-    path: str | Path, # without the endings
-    class_names: list | None = None, # one for each class; None: those the model has, if any
-    **metadata, # anything that JSON can hold: accuracy, seed, data
-) -> Path: # of the JSON
+    model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
+    path: str | Path,  # without the endings
+    class_names: list | None = None,  # one for each class; None: those the model has, if any
+    **metadata,  # anything that JSON can hold: accuracy, seed, data
+) -> Path:  # of the JSON
     "Keep `model` as `path.safetensors` and `path.json`"
     write_files(contents := pack(model, path, class_names, metadata))
     return list(contents)[1]
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-042
 def is_plain(
-    value, # part of a config
+    value,  # part of a config
 ) -> bool:
     "Only numbers, plain names, and lists and dicts of them, none of which asks for weights?"
-    if isinstance(value, dict): return all(is_plain(v) and not (v and re.search("weights|pretrained|checkpoint|cache", k)) for k, v in value.items())
-    if isinstance(value, list): return all(map(is_plain, value))
-    return value is None or isinstance(value, (bool, int, float)) or re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
+    if isinstance(value, dict):
+        return all(
+            is_plain(v) and not (v and re.search("weights|pretrained|checkpoint|cache", k))
+            for k, v in value.items()
+        )
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return (
+        value is None
+        or isinstance(value, (bool, int, float))
+        or re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
+    )
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-042b
 def read_card(
-    path: Path, # of the JSON
+    path: Path,  # of the JSON
 ) -> dict:
     "What a checkpoint's JSON says, checked to be one of ours"
-    try: card = json.loads(path.read_bytes())
-    except ValueError: raise ValueError(f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no JSON: expected what `save` writes. Copy it again") from None
+    try:
+        card = json.loads(path.read_bytes())
+    except ValueError:
+        raise ValueError(
+            f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no JSON: expected what `save` writes. Copy it again"
+        ) from None
     keys = {"format", "version", "model", "config", "class_names", "metadata", "sha256"}
-    if not isinstance(card, dict) or not keys <= card.keys() or card["format"] != "intr_nb": raise ValueError(f"{str(path)!r} was not written by intr_nb's `save`: expected a JSON object with {sorted(keys)}")
-    if card["version"] != 1: raise ValueError(f"{str(path)!r} has version {card['version']!r}: this intr_nb reads version 1. Update the package")
-    if not isinstance(card["config"], dict) or not is_plain(card["config"]): raise ValueError(f"{str(path)!r} asks for more than a model's sizes: config={card['config']}. Expected numbers and plain names, no paths, addresses or weights. Nothing was built")
+    if not isinstance(card, dict) or not keys <= card.keys() or card["format"] != "intr_nb":
+        raise ValueError(
+            f"{str(path)!r} was not written by intr_nb's `save`: expected a JSON object with {sorted(keys)}"
+        )
+    if card["version"] != 1:
+        raise ValueError(
+            f"{str(path)!r} has version {card['version']!r}: this intr_nb reads version 1. Update the package"
+        )
+    if not isinstance(card["config"], dict) or not is_plain(card["config"]):
+        raise ValueError(
+            f"{str(path)!r} asks for more than a model's sizes: config={card['config']}. Expected numbers and plain names, no paths, addresses or weights. Nothing was built"
+        )
     return card
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-045
 def load(
-    path: str | Path, # as given to `save`
-) -> nn.Module: # in eval mode, on the CPU, with `class_names` and `metadata`
+    path: str | Path,  # as given to `save`
+) -> nn.Module:  # in eval mode, on the CPU, with `class_names` and `metadata`
     "The model that `save` kept at `path`"
     tensors, description = checkpoint_files(path)
-    if (Path(path) / "best.json").is_file(): raise FileNotFoundError(f"{str(path)!r} is the folder of a run: its best weights are load({str(Path(path) / 'best')!r})")
+    if (Path(path) / "best.json").is_file():
+        raise FileNotFoundError(
+            f"{str(path)!r} is the folder of a run: its best weights are load({str(Path(path) / 'best')!r})"
+        )
     for file in (tensors, description):
-        if not file.is_file(): raise FileNotFoundError(f"no file {str(file)!r}: a checkpoint is a .safetensors and a .json file of the same name. For a .pth file of the authors, see `load_official`")
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"no file {str(file)!r}: a checkpoint is a .safetensors and a .json file of the same name. For a .pth file of the authors, see `load_official`"
+            )
     card, numbers = read_card(description), tensors.read_bytes()
     if hashlib.sha256(numbers).hexdigest() != card["sha256"]:
-        raise ValueError(f"{str(tensors)!r} ({len(numbers)} bytes) is not the file that {description.name} was saved with: truncated, or of another model. Copy both again")
+        raise ValueError(
+            f"{str(tensors)!r} ({len(numbers)} bytes) is not the file that {description.name} was saved with: truncated, or of another model. Copy both again"
+        )
     try:
-        with torch.device("meta"): model = MODELS[card["model"]](**card["config"])
-    except (KeyError, TypeError, ValueError) as e: raise ValueError(f"{str(description)!r} describes no model that this version can build: {type(e).__name__} {e}") from e
+        with torch.device("meta"):
+            model = MODELS[card["model"]](**card["config"])
+    except (KeyError, TypeError, ValueError) as e:
+        raise ValueError(
+            f"{str(description)!r} describes no model that this version can build: {type(e).__name__} {e}"
+        ) from e
     fit_state(model, safetensors.torch.load(numbers), repr(str(tensors)))
     model.class_names, model.metadata = check_names(card["class_names"], model.num_classes), card["metadata"]
     return model.eval()
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-050
 def pretrained(
-    name: str = "aviary16", # of a checkpoint in the package
-) -> nn.Module: # as `load` returns it
+    name: str = "aviary16",  # of a checkpoint in the package
+) -> nn.Module:  # as `load` returns it
     "A trained model that comes with the package"
     shelf = Path(str(resources.files("intr_nb") / "checkpoints"))
     names = sorted(p.stem for p in shelf.glob("*.json"))
-    if name not in names: raise ValueError(f"no pretrained model is called {name!r}: expected one of {names}")
+    if name not in names:
+        raise ValueError(f"no pretrained model is called {name!r}: expected one of {names}")
     return load(shelf / name)

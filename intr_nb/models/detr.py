@@ -9,20 +9,23 @@ __all__ = ['DETR_URL', 'DETR', 'class_queries', 'Start', 'check_detr', 'detr_to_
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-import torch, torch.nn as nn
-from .intr import INTR
+
+import torch
+import torch.nn as nn
+
 from .checkpoints import load_official, unpack
+from .intr import INTR
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-009
 def class_queries(
-    queries: torch.Tensor, # (100, D), DETR's object queries
-    num_classes: int, # C
-    generator: torch.Generator, # of the noise
-) -> torch.Tensor: # (C, D)
+    queries: torch.Tensor,  # (100, D), DETR's object queries
+    num_classes: int,  # C
+    generator: torch.Generator,  # of the noise
+) -> torch.Tensor:  # (C, D)
     "A query for each class, from those for objects"
     n = len(queries)
     made = queries[torch.arange(num_classes) % n].clone()
-    made[n:] += .1 * torch.randn(made[n:].shape, generator=generator)
+    made[n:] += 0.1 * torch.randn(made[n:].shape, generator=generator)
     return made
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-012
@@ -33,82 +36,116 @@ DETR = dict(detr_resnet50="detr-r50-e632da11.pth", detr_resnet101="detr-r101-2c7
 @dataclass(repr=False)
 class Start:
     "What a model was started from"
-    source: str # the checkpoint's file, without its folder: the record may be published
-    taken: dict # part of the model: how many tensors
-    dropped: list # names of tensors that have no place in INTR
-    made: dict # name of a new tensor: how it was made
+
+    source: str  # the checkpoint's file, without its folder: the record may be published
+    taken: dict  # part of the model: how many tensors
+    dropped: list  # names of tensors that have no place in INTR
+    made: dict  # name of a new tensor: how it was made
 
     def __repr__(self):
-        return "\n".join([f"Start from {self.source}", f"  taken:   {', '.join(f'{n} of {k}' for k, n in self.taken.items())}",
-                          f"  dropped: {', '.join(self.dropped)}", *(f"  made:    {k}: {v}" for k, v in self.made.items())])
+        return "\n".join(
+            [
+                f"Start from {self.source}",
+                f"  taken:   {', '.join(f'{n} of {k}' for k, n in self.taken.items())}",
+                f"  dropped: {', '.join(self.dropped)}",
+                *(f"  made:    {k}: {v}" for k, v in self.made.items()),
+            ]
+        )
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-017
 def check_detr(
-    state: dict, # tensors by name
-    args: dict, # training arguments, if any
-    source: str, # where they come from
+    state: dict,  # tensors by name
+    args: dict,  # training arguments, if any
+    source: str,  # where they come from
 ):
     "Raise a `ValueError` unless these are DETR's tensors"
-    if "presence_vector.weight" in state: raise ValueError(f"{source} is an INTR already: `load_official` reads it")
-    if "model.query_position_embeddings.weight" in state: raise ValueError(f"{source} has DETR under the names of the transformers library: expected DETR's own file, {DETR_URL}{DETR['detr_resnet50']}")
+    if "presence_vector.weight" in state:
+        raise ValueError(f"{source} is an INTR already: `load_official` reads it")
+    if "model.query_position_embeddings.weight" in state:
+        raise ValueError(
+            f"{source} has DETR under the names of the transformers library: expected DETR's own file, {DETR_URL}{DETR['detr_resnet50']}"
+        )
     queries = state.get("query_embed.weight")
     if not isinstance(queries, torch.Tensor) or queries.dim() != 2 or "class_embed.weight" not in state:
-        raise ValueError(f"{source} is no DETR: expected query_embed.weight and class_embed.weight among its tensors, which are {', '.join(list(state)[:3])}, ... Expected DETR's own file, {DETR_URL}{DETR['detr_resnet50']}")
-    if args.get("dilation") or "dc5" in Path(source).name.lower(): raise ValueError(f"{source} is DETR-DC5, with a dilated backbone, which ResNet here has not: expected one with stride 32, {' or '.join(DETR)}")
+        raise ValueError(
+            f"{source} is no DETR: expected query_embed.weight and class_embed.weight among its tensors, which are {', '.join(list(state)[:3])}, ... Expected DETR's own file, {DETR_URL}{DETR['detr_resnet50']}"
+        )
+    if args.get("dilation") or "dc5" in Path(source).name.lower():
+        raise ValueError(
+            f"{source} is DETR-DC5, with a dilated backbone, which ResNet here has not: expected one with stride 32, {' or '.join(DETR)}"
+        )
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-020
 def detr_to_intr(
-    checkpoint, # path, or a dict as in such a file, or only its tensors
-    num_classes: int, # C
-    seed: int = 0, # of what is made
-    fc: bool = False, # INTR-FC: a presence vector for each class
-) -> tuple: # a dict as in a checkpoint of the authors, `Start`
+    checkpoint,  # path, or a dict as in such a file, or only its tensors
+    num_classes: int,  # C
+    seed: int = 0,  # of what is made
+    fc: bool = False,  # INTR-FC: a presence vector for each class
+) -> tuple:  # a dict as in a checkpoint of the authors, `Start`
     "An untrained INTR in the authors' form, from DETR's checkpoint"
-    if not isinstance(num_classes, int) or num_classes < 2: raise ValueError(f"num_classes={num_classes!r}: expected a whole number, at least 2")
+    if not isinstance(num_classes, int) or num_classes < 2:
+        raise ValueError(f"num_classes={num_classes!r}: expected a whole number, at least 2")
     state, args, source = unpack(checkpoint)
     check_detr(state, args, source)
     queries, g = state["query_embed.weight"].detach().cpu().float(), torch.Generator().manual_seed(seed)
     n, dim = queries.shape
     w = torch.empty(num_classes if fc else 1, dim)
-    new = {"query_embed.weight": class_queries(queries, num_classes, g),
-           "presence_vector.weight": nn.init.xavier_uniform_(w, generator=g), "presence_vector.bias": torch.zeros(len(w))}
-    asked = f"the first {num_classes} of {n} object queries" if num_classes <= n else f"{n} object queries repeated, with noise on the last {num_classes - n} (seed {seed})"
+    new = {
+        "query_embed.weight": class_queries(queries, num_classes, g),
+        "presence_vector.weight": nn.init.xavier_uniform_(w, generator=g),
+        "presence_vector.bias": torch.zeros(len(w)),
+    }
+    asked = (
+        f"the first {num_classes} of {n} object queries"
+        if num_classes <= n
+        else f"{n} object queries repeated, with noise on the last {num_classes - n} (seed {seed})"
+    )
     heads = [k for k in state if k.startswith(("class_embed.", "bbox_embed."))]
     taken = {k: v for k, v in state.items() if k not in heads and k not in new}
     parts = Counter(k.removeprefix("transformer.").split(".")[0] for k in taken)
-    start = Start(Path(source.strip("'")).name, dict(parts), heads, dict(zip(new, (asked, f"Xavier, {len(w)} x {dim} (seed {seed})", "zero"))))
+    start = Start(
+        Path(source.strip("'")).name,
+        dict(parts),
+        heads,
+        dict(zip(new, (asked, f"Xavier, {len(w)} x {dim} (seed {seed})", "zero"))),
+    )
     return {"model": taken | new, "args": args}, start
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-023
 def detr_file(
-    checkpoint: str | Path, # a name of `DETR`, or a file
-    folder: str | Path | None = None, # where the file lies or shall lie; None: torch.hub's cache
+    checkpoint: str | Path,  # a name of `DETR`, or a file
+    folder: str | Path | None = None,  # where the file lies or shall lie; None: torch.hub's cache
 ) -> Path:
     "DETR's checkpoint: from the disk, else from the network"
     if str(checkpoint) not in DETR:
-        if Path(checkpoint).is_file(): return Path(checkpoint)
+        if Path(checkpoint).is_file():
+            return Path(checkpoint)
         raise FileNotFoundError(f"checkpoint={str(checkpoint)!r}: no such file, and not one of {list(DETR)}")
     file = DETR[str(checkpoint)]
     path = Path(torch.hub.get_dir(), "checkpoints", file) if folder is None else Path(folder, file)
-    if path.is_file(): return path
+    if path.is_file():
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(DETR_URL + file, str(path), hash_prefix=path.stem.split("-")[-1])
     except (OSError, RuntimeError) as e:
-        raise FileNotFoundError(f"{file} is not in {str(path.parent)!r} and could not be downloaded ({e}). On a machine with a network, download {DETR_URL}{file} (about 160 to 240 MB), "
-                                f"put it into that folder, or into one that you name: folder=..., or give the file's path as checkpoint") from e
+        raise FileNotFoundError(
+            f"{file} is not in {str(path.parent)!r} and could not be downloaded ({e}). On a machine with a network, download {DETR_URL}{file} (about 160 to 240 MB), "
+            f"put it into that folder, or into one that you name: folder=..., or give the file's path as checkpoint"
+        ) from e
     return path
 
 # %% ../../nbs/models/07_detr.ipynb #05detr-030
 def load_detr(
-    num_classes: int, # C
-    checkpoint="detr_resnet50", # a name of `DETR`, a file, or a dict as in such a file
-    seed: int = 0, # of queries past the first 100 and the presence vector
-    fc: bool = False, # INTR-FC: a presence vector for each class
-    folder: str | Path | None = None, # where the named file lies; None: torch.hub's cache
-) -> INTR: # on the CPU, in evaluation mode, with a `start` that says what came from where
+    num_classes: int,  # C
+    checkpoint="detr_resnet50",  # a name of `DETR`, a file, or a dict as in such a file
+    seed: int = 0,  # of queries past the first 100 and the presence vector
+    fc: bool = False,  # INTR-FC: a presence vector for each class
+    folder: str | Path | None = None,  # where the named file lies; None: torch.hub's cache
+) -> INTR:  # on the CPU, in evaluation mode, with a `start` that says what came from where
     "An INTR to be trained, started from DETR"
-    if not isinstance(checkpoint, dict): checkpoint = detr_file(checkpoint, folder)
+    if not isinstance(checkpoint, dict):
+        checkpoint = detr_file(checkpoint, folder)
     state, start = detr_to_intr(checkpoint, num_classes, seed, fc)
     model = load_official(state)
     model.start = start

@@ -8,76 +8,120 @@ __all__ = ['stay', 'freeze', 'unfreeze', 'untrained', 'warn_untrained', 'freeze_
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-002
 import warnings
 from functools import partial
-import torch, torch.nn as nn
+
+import torch
+import torch.nn as nn
 
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-009
 def stay(module, mode=True):
     "Instead of `module.train`: always the mode for use"
     return nn.Module.train(module, False)
 
+
 def freeze(
-    module: nn.Module, # a backbone, or any part of a model
-) -> nn.Module: # the same
+    module: nn.Module,  # a backbone, or any part of a model
+) -> nn.Module:  # the same
     "No gradients, and `eval` mode even when the model is put into `train`"
-    for part in module.modules(): part.train = partial(stay, part)
+    for part in module.modules():
+        part.train = partial(stay, part)
     return module.requires_grad_(False).eval()
 
+
 def unfreeze(
-    module: nn.Module, # all of what was frozen, or a part of it
-) -> nn.Module: # the same
+    module: nn.Module,  # all of what was frozen, or a part of it
+) -> nn.Module:  # the same
     "Undo `freeze`"
-    for part in module.modules(): part.__dict__.pop("train", None)
+    for part in module.modules():
+        part.__dict__.pop("train", None)
     return module.requires_grad_(True)
 
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-011
 def untrained(
-    module: nn.Module, # a backbone
-) -> bool: # False also where there is no norm to tell by
+    module: nn.Module,  # a backbone
+) -> bool:  # False also where there is no norm to tell by
     "Are all norms as they were built? (Norms that were frozen from the start, as DETR's, always are, so a network with such norms looks untrained until weights are loaded into it.)"
-    shifts = [t for m in module.modules() if "norm" in type(m).__name__.lower() for t in (getattr(m, "bias", None), getattr(m, "running_mean", None)) if isinstance(t, torch.Tensor)]
+    shifts = [
+        t
+        for m in module.modules()
+        if "norm" in type(m).__name__.lower()
+        for t in (getattr(m, "bias", None), getattr(m, "running_mean", None))
+        if isinstance(t, torch.Tensor)
+    ]
     return bool(shifts) and not any(t.any() for t in shifts)
 
+
 def warn_untrained(
-    backbone: nn.Module, # about to be used frozen
-    level: int = 3, # how many calls up the warning points to
+    backbone: nn.Module,  # about to be used frozen
+    level: int = 3,  # how many calls up the warning points to
 ):
     "Say so if it seems not to have learned anything yet"
-    if untrained(backbone): warnings.warn("the backbone is frozen, and looks as if it had random weights: its norms are as they were built. Build it with weights=True or a file, as in dict(name='mobilenet_v2', weights=True), or let it learn", stacklevel=level)
+    if untrained(backbone):
+        warnings.warn(
+            "the backbone is frozen, and looks as if it had random weights: its norms are as they were built. Build it with weights=True or a file, as in dict(name='mobilenet_v2', weights=True), or let it learn",
+            stacklevel=level,
+        )
 
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-015
 def freeze_norms(
-    module: nn.Module, # a backbone, or any part of a model
-) -> nn.Module: # the same
+    module: nn.Module,  # a backbone, or any part of a model
+) -> nn.Module:  # the same
     "`freeze` every BatchNorm, as in DETR: statistics and scales stay those of the pretraining"
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm): freeze(part)
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            freeze(part)
     return module
 
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-022
 def folded(
-    module: nn.Module, # a backbone
+    module: nn.Module,  # a backbone
 ) -> bool:
     "Has it norms that would learn, and were folded into the convolutions before them?"
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats and m.affine and "train" not in m.__dict__]
-    return bool(norms) and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms) and any(m.bias.any() for m in norms)
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        and m.track_running_stats
+        and m.affine
+        and "train" not in m.__dict__
+    ]
+    return (
+        bool(norms)
+        and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms)
+        and any(m.bias.any() for m in norms)
+    )
+
 
 def warn_folded(
-    backbone: nn.Module, # about to be put into `train` mode
-    level: int = 3, # how many calls up the warning points to
+    backbone: nn.Module,  # about to be put into `train` mode
+    level: int = 3,  # how many calls up the warning points to
 ):
     "Say so if training would take away what it has learned"
-    if folded(backbone): warnings.warn("the backbone's norms were folded into its convolutions (mean 0, variance 1): in training they would replace these by each batch's own, and what it has learned would be lost. Call freeze_norms(model.backbone) before fit, or freeze all of it", stacklevel=level)
+    if folded(backbone):
+        warnings.warn(
+            "the backbone's norms were folded into its convolutions (mean 0, variance 1): in training they would replace these by each batch's own, and what it has learned would be lost. Call freeze_norms(model.backbone) before fit, or freeze all of it",
+            stacklevel=level,
+        )
 
 # %% ../../nbs/models/03_freezing.ipynb #03freezing-025
 def param_groups(
-    model: nn.Module, # with a `backbone`
-    lr: float, # learning rate
-    backbone_lr: float | None = None, # of the backbone; None: the same
-    weight_decay: float = 1e-4, # of all parameters
-) -> list: # of dicts, as optimisers of PyTorch take them
+    model: nn.Module,  # with a `backbone`
+    lr: float,  # learning rate
+    backbone_lr: float | None = None,  # of the backbone; None: the same
+    weight_decay: float = 1e-4,  # of all parameters
+) -> list:  # of dicts, as optimisers of PyTorch take them
     "Parameters that learn, in groups with their learning rates"
     inside = {id(p) for p in model.backbone.parameters()}
     rates = {"backbone": lr if backbone_lr is None else backbone_lr, "rest": lr}
-    parts = {part: [p for p in model.parameters() if p.requires_grad and (id(p) in inside) == (part == "backbone")] for part in rates}
-    if not any(parts.values()): raise ValueError(f"every parameter of this {type(model).__name__} is frozen: nothing can learn. Call unfreeze on a part of it")
-    return [dict(params=parts[part], lr=rates[part], weight_decay=weight_decay, name=part) for part in rates if parts[part]]
+    parts = {
+        part: [p for p in model.parameters() if p.requires_grad and (id(p) in inside) == (part == "backbone")]
+        for part in rates
+    }
+    if not any(parts.values()):
+        raise ValueError(
+            f"every parameter of this {type(model).__name__} is frozen: nothing can learn. Call unfreeze on a part of it"
+        )
+    return [
+        dict(params=parts[part], lr=rates[part], weight_decay=weight_decay, name=part)
+        for part in rates
+        if parts[part]
+    ]

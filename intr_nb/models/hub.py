@@ -8,52 +8,89 @@ __all__ = ['AUTHORS', 'check_size', 'as_trained', 'open_picture', 'plain', 'said
            'check_repo', 'push_to_hub']
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-003
-import dataclasses, json, math, os, re, tempfile
+import dataclasses
+import json
+import math
+import os
+import re
+import tempfile
 from pathlib import Path
-import torch, torch.nn as nn
+
+import torch
+import torch.nn as nn
 from PIL import Image
 from torchvision.transforms.v2 import functional as TF
-from ..data.birds import normalise
+
 from ..core.images import to_rgb, to_tensor
-from .detr import DETR
+from ..data.birds import normalise
 from .checkpoints import checkpoint_files, load, load_official, pack, read_card, write_files
+from .detr import DETR
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-007
 def check_size(
-    size, # None, a number of pixels, or two: short side, longest long side
+    size,  # None, a number of pixels, or two: short side, longest long side
 ):
     "The size, if it can be one"
-    whole = [size] if isinstance(size, int) else list(size) if isinstance(size, (list, tuple)) and len(size) == 2 else []
-    fine = all(isinstance(n, int) and not isinstance(n, bool) and 8 <= n <= 16384 for n in whole) and (len(whole) == 1 or len(whole) == 2 and whole[0] < whole[1])
-    if size is not None and not fine: raise ValueError(f"image_size={size!r}: expected the side of a square in pixels, or [short side, longest long side] such as [800, 1333], or None")
+    whole = (
+        [size]
+        if isinstance(size, int)
+        else list(size)
+        if isinstance(size, (list, tuple)) and len(size) == 2
+        else []
+    )
+    fine = all(isinstance(n, int) and not isinstance(n, bool) and 8 <= n <= 16384 for n in whole) and (
+        len(whole) == 1 or len(whole) == 2 and whole[0] < whole[1]
+    )
+    if size is not None and not fine:
+        raise ValueError(
+            f"image_size={size!r}: expected the side of a square in pixels, or [short side, longest long side] such as [800, 1333], or None"
+        )
     return whole if len(whole) == 2 else size
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-008
 def as_trained(
-    model: nn.Module, # with `metadata`, as `load` and `from_pretrained` return it
-    image, # a file, a PIL image or an array (H, W, 3); a (3, H, W) float tensor is returned as it is
-) -> torch.Tensor: # (3, h, w), normalised
+    model: nn.Module,  # with `metadata`, as `load` and `from_pretrained` return it
+    image,  # a file, a PIL image or an array (H, W, 3); a (3, H, W) float tensor is returned as it is
+) -> torch.Tensor:  # (3, h, w), normalised
     "A picture at the size that `model` was trained with, as `predict` and `explain` take it"
-    if isinstance(image, torch.Tensor): return to_tensor(image)
-    pixels = torch.tensor(open_picture(image) if isinstance(image, (str, os.PathLike)) else to_rgb(image)).permute(2, 0, 1)
+    if isinstance(image, torch.Tensor):
+        return to_tensor(image)
+    pixels = torch.tensor(
+        open_picture(image) if isinstance(image, (str, os.PathLike)) else to_rgb(image)
+    ).permute(2, 0, 1)
     size = check_size((getattr(model, "metadata", None) or {}).get("image_size"))
-    if isinstance(size, list): pixels = TF.resize(pixels, size[:1], max_size=size[1])
-    elif size is not None: pixels = TF.resize(pixels, [size, size])
+    if isinstance(size, list):
+        pixels = TF.resize(pixels, size[:1], max_size=size[1])
+    elif size is not None:
+        pixels = TF.resize(pixels, [size, size])
     return normalise(pixels)
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-010
 def open_picture(
-    path: str | Path, # of a picture
-): # (H, W, 3) uint8
+    path: str | Path,  # of a picture
+):  # (H, W, 3) uint8
     "The picture in a file"
-    if not Path(path).is_file(): raise FileNotFoundError(f"no picture {str(path)!r}: expected a file" + (", and this is a folder: give a list of its files" if Path(path).is_dir() else ". Check the path"))
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no picture {str(path)!r}: expected a file"
+            + (
+                ", and this is a folder: give a list of its files"
+                if Path(path).is_dir()
+                else ". Check the path"
+            )
+        )
     try:
-        with Image.open(path) as image: return to_rgb(image)
-    except Exception as e: raise ValueError(f"{str(path)!r} can't be read as a picture: {e}" + ("" if str(e).endswith(("?", ".")) else ". Open it in another program, or leave it out")) from e
+        with Image.open(path) as image:
+            return to_rgb(image)
+    except Exception as e:
+        raise ValueError(
+            f"{str(path)!r} can't be read as a picture: {e}"
+            + ("" if str(e).endswith(("?", ".")) else ". Open it in another program, or leave it out")
+        ) from e
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-013
 def plain(
-    text, # anything
+    text,  # anything
 ) -> str:
     "One line of Markdown that shows `text` as it is"
     text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -61,97 +98,155 @@ def plain(
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-016
 def said(
-    what, # None, a text, or a dict
-) -> str: # Markdown
+    what,  # None, a text, or a dict
+) -> str:  # Markdown
     "What is known, as a table or a sentence"
-    if not what: return "Not stated."
-    if not isinstance(what, dict): return plain(what)
-    rows = [f"| {plain(k)} | {plain(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))} |" for k, v in what.items()]
+    if not what:
+        return "Not stated."
+    if not isinstance(what, dict):
+        return plain(what)
+    rows = [
+        f"| {plain(k)} | {plain(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))} |"
+        for k, v in what.items()
+    ]
     return "\n".join(["| | |", "|---|---|", *rows])
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-019
 def model_card(
-    card: dict, # what `config.json` holds
-    where: str = "path/to/this/folder", # what `from_pretrained` shall be told: a folder, or a repository on the hub
-): # `huggingface_hub.ModelCard`
+    card: dict,  # what `config.json` holds
+    where: str = "path/to/this/folder",  # what `from_pretrained` shall be told: a folder, or a repository on the hub
+):  # `huggingface_hub.ModelCard`
     "The page of a model: YAML for the hub, Markdown for its readers"
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
     meta = card["metadata"]
     data, figures = meta.get("data"), meta.get("figures") or {}
     name = str(data.get("name", "own data") if isinstance(data, dict) else data or "unnamed data")
-    results = [EvalResult(task_type="image-classification", dataset_type=re.sub(r"\W+", "-", name.lower()).strip("-") or "data", dataset_name=name,
-                          metric_type=k, metric_value=v) for k, v in figures.items()]
-    yaml = ModelCardData(library_name="intr_nb", pipeline_tag="image-classification", license=meta.get("license"), metrics=list(figures) or None,
-                         tags=["image-classification", "interpretability", "intr", "intr_nb"], model_name=f"{card['model']} for {name}", eval_results=results or None)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=re.sub(r"\W+", "-", name.lower()).strip("-") or "data",
+            dataset_name=name,
+            metric_type=k,
+            metric_value=v,
+        )
+        for k, v in figures.items()
+    ]
+    yaml = ModelCardData(
+        library_name="intr_nb",
+        pipeline_tag="image-classification",
+        license=meta.get("license"),
+        metrics=list(figures) or None,
+        tags=["image-classification", "interpretability", "intr", "intr_nb"],
+        model_name=f"{card['model']} for {name}",
+        eval_results=results or None,
+    )
     return ModelCard(f"---\n{yaml.to_yaml()}\n---\n\n{card_text(card, name, where)}")
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-021
 def card_text(
-    card: dict, # as in `model_card`
-    name: str, # of the data
-    where: str, # as in `model_card`
-) -> str: # Markdown
+    card: dict,  # as in `model_card`
+    name: str,  # of the data
+    where: str,  # as in `model_card`
+) -> str:  # Markdown
     "What a model's page says below its YAML"
     meta, names = card["metadata"], card["class_names"]
     size = meta.get("image_size")
-    pictures = {int: f"Squares of {size} x {size} pixels.", list: f"Resized to {size}: the short side, unless the long side would exceed the second number."}.get(type(size), "Not stated: pictures keep their size.")
+    pictures = {
+        int: f"Squares of {size} x {size} pixels.",
+        list: f"Resized to {size}: the short side, unless the long side would exceed the second number.",
+    }.get(type(size), "Not stated: pictures keep their size.")
     classes = ", ".join(map(plain, names)) if names else "Without names: numbered from 0."
     code = f"```python\nfrom intr_nb.models.hub import from_pretrained\nfrom intr_nb.models.prediction import predict\n\nmodel = from_pretrained({json.dumps(where)})\npredict(model, \"photo.jpg\")\n```"
-    kind = ("An ordinary image classifier to compare with: mean feature vector, linear layer" if card["model"] == "PooledClassifier" else
-            "An interpretable image classifier after [INTR](https://arxiv.org/abs/2311.04157): every class has a query that looks for itself in the image. Where it looks is not yet why it decides: see the package's explanations")
+    kind = (
+        "An ordinary image classifier to compare with: mean feature vector, linear layer"
+        if card["model"] == "PooledClassifier"
+        else "An interpretable image classifier after [INTR](https://arxiv.org/abs/2311.04157): every class has a query that looks for itself in the image. Where it looks is not yet why it decides: see the package's explanations"
+    )
     head = f"# {plain(card['model'])} for {plain(name)}\n\n{kind}. It has {card['config']['num_classes']} classes and was made with [intr_nb](https://github.com/intr-nb/intr_nb)."
-    parts = {"How to load it": code, "Data": said(meta.get("data")), "Recipe": said(meta.get("recipe")) + (f"\n\n{plain(meta['start'])}." if meta.get("start") else ""), "Figures": said(meta.get("figures")),
-             "Pictures": f"{pictures} RGB, normalised with ImageNet's mean and standard deviation.", "Classes": classes, "Model": said(card["config"])}
-    if meta.get("notes"): parts = {"Notes": plain(meta["notes"])} | parts
+    parts = {
+        "How to load it": code,
+        "Data": said(meta.get("data")),
+        "Recipe": said(meta.get("recipe")) + (f"\n\n{plain(meta['start'])}." if meta.get("start") else ""),
+        "Figures": said(meta.get("figures")),
+        "Pictures": f"{pictures} RGB, normalised with ImageNet's mean and standard deviation.",
+        "Classes": classes,
+        "Model": said(card["config"]),
+    }
+    if meta.get("notes"):
+        parts = {"Notes": plain(meta["notes"])} | parts
     return "\n\n".join([head, *(f"## {title}\n\n{text}" for title, text in parts.items())]) + "\n"
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-024
 def describe(
-    model: nn.Module, # whose `metadata` is taken over, unless said anew
-    about: dict, # data, recipe, figures, image_size, license, notes: None where nothing is said
-) -> dict: # the metadata
+    model: nn.Module,  # whose `metadata` is taken over, unless said anew
+    about: dict,  # data, recipe, figures, image_size, license, notes: None where nothing is said
+) -> dict:  # the metadata
     "What is known about a model, checked"
-    known = {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in about.items() if v is not None}
-    meta = dict(getattr(model, "metadata", None) or {}) | known | ({"start": str(model.start)} if hasattr(model, "start") else {})
+    known = {
+        k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v
+        for k, v in about.items()
+        if v is not None
+    }
+    meta = (
+        dict(getattr(model, "metadata", None) or {})
+        | known
+        | ({"start": str(model.start)} if hasattr(model, "start") else {})
+    )
     figures, meta["image_size"] = meta.get("figures") or {}, check_size(meta.get("image_size"))
-    if not isinstance(figures, dict) or not all(hasattr(v, "__float__") and math.isfinite(v) for v in figures.values()):
+    if not isinstance(figures, dict) or not all(
+        hasattr(v, "__float__") and math.isfinite(v) for v in figures.values()
+    ):
         raise ValueError(f"figures={figures!r}: expected numbers by name, such as {{'accuracy': 0.93}}")
     meta["figures"] = {str(k): v if isinstance(v, int) else float(v) for k, v in figures.items()}
     for k, v in meta.items():
-        try: json.dumps(v)
-        except TypeError as e: raise TypeError(f"{k}={v!r} can't be kept ({e}): expected texts, numbers, and lists and dicts of them") from None
+        try:
+            json.dumps(v)
+        except TypeError as e:
+            raise TypeError(
+                f"{k}={v!r} can't be kept ({e}): expected texts, numbers, and lists and dicts of them"
+            ) from None
     return meta
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-027
 def check_folder(
-    folder: Path, # that shall hold a model
+    folder: Path,  # that shall hold a model
 ):
     "Raise a `FileExistsError` if saving would overwrite what `save_pretrained` did not write"
     tensors, config = checkpoint_files(folder / "config.json")
     readme = folder / "README.md"
     theirs = [tensors] if tensors.exists() and not config.exists() else []
-    if readme.is_file() and "library_name: intr_nb" not in readme.read_text(errors="replace"): theirs.append(readme)
+    if readme.is_file() and "library_name: intr_nb" not in readme.read_text(errors="replace"):
+        theirs.append(readme)
     if config.is_file():
-        try: read_card(config)
-        except ValueError: theirs.append(config)
-    if theirs: raise FileExistsError(f"{str(folder)!r} holds {' and '.join(p.name for p in theirs)} that save_pretrained did not write: nothing was changed. Choose another folder")
+        try:
+            read_card(config)
+        except ValueError:
+            theirs.append(config)
+    if theirs:
+        raise FileExistsError(
+            f"{str(folder)!r} holds {' and '.join(p.name for p in theirs)} that save_pretrained did not write: nothing was changed. Choose another folder"
+        )
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-028
 def save_pretrained(
-    model: nn.Module, # `INTR`, `OneBlockINTR` or `PooledClassifier`
-    folder: str | Path, # made if it is missing
-    class_names: list | None = None, # one for each class; None: those the model has, if any
-    data=None, # what it learned from: a text, or a dict with a "name"
-    recipe=None, # how it was trained: a text, a dict or a dataclass
-    figures: dict | None = None, # numbers by name, measured on data that training did not see
-    image_size=None, # of the pictures it learned from: as in `as_trained`
-    license: str | None = None, # of the weights, as the hub abbreviates it: "apache-2.0", "cc-by-4.0"
-    notes: str | None = None, # whatever a reader should know: your words, kept when the card is written anew
-    where: str | None = None, # the repository that it will have on the hub, for the card
-) -> Path: # the folder
+    model: nn.Module,  # `INTR`, `OneBlockINTR` or `PooledClassifier`
+    folder: str | Path,  # made if it is missing
+    class_names: list | None = None,  # one for each class; None: those the model has, if any
+    data=None,  # what it learned from: a text, or a dict with a "name"
+    recipe=None,  # how it was trained: a text, a dict or a dataclass
+    figures: dict | None = None,  # numbers by name, measured on data that training did not see
+    image_size=None,  # of the pictures it learned from: as in `as_trained`
+    license: str | None = None,  # of the weights, as the hub abbreviates it: "apache-2.0", "cc-by-4.0"
+    notes: str | None = None,  # whatever a reader should know: your words, kept when the card is written anew
+    where: str | None = None,  # the repository that it will have on the hub, for the card
+) -> Path:  # the folder
     "Keep `model` in a folder that the hub, `from_pretrained` and people understand"
     folder = Path(folder)
-    meta = describe(model, dict(data=data, recipe=recipe, figures=figures, image_size=image_size, license=license, notes=notes))
+    meta = describe(
+        model,
+        dict(data=data, recipe=recipe, figures=figures, image_size=image_size, license=license, notes=notes),
+    )
     files = pack(model, folder / "config.json", class_names, meta)
     check_folder(folder)
     card = model_card(json.loads(files[folder / "config.json"]), where or folder.name)
@@ -160,89 +255,126 @@ def save_pretrained(
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-034
 def hub_folder(
-    repo_id: str, # owner/name on the hub
-    files: list, # the files wanted
-    folder: str | Path | None = None, # where they lie or shall lie; None: the hub's cache
-    revision: str | None = None, # branch, tag or commit
-) -> Path: # a folder that holds them
+    repo_id: str,  # owner/name on the hub
+    files: list,  # the files wanted
+    folder: str | Path | None = None,  # where they lie or shall lie; None: the hub's cache
+    revision: str | None = None,  # branch, tag or commit
+) -> Path:  # a folder that holds them
     "Files of a repository on the hub: from the disk, else from the network"
-    if folder is not None and all(Path(folder, f).is_file() for f in files): return Path(folder)
+    if folder is not None and all(Path(folder, f).is_file() for f in files):
+        return Path(folder)
     from huggingface_hub import snapshot_download
-    advice = (f"On a machine with a network, download {' and '.join(files)} from https://huggingface.co/{repo_id}/tree/{revision or 'main'}, put them into a folder and name it: folder=..., "
-              "or copy the cache (HF_HOME). For a private repository, log in first: hf auth login")
-    try: found = Path(snapshot_download(repo_id, revision=revision, local_dir=folder, allow_patterns=files))
-    except OSError as e: raise FileNotFoundError(f"{repo_id} could not be had from the hub ({e}). {advice}") from e
+
+    advice = (
+        f"On a machine with a network, download {' and '.join(files)} from https://huggingface.co/{repo_id}/tree/{revision or 'main'}, put them into a folder and name it: folder=..., "
+        "or copy the cache (HF_HOME). For a private repository, log in first: hf auth login"
+    )
+    try:
+        found = Path(snapshot_download(repo_id, revision=revision, local_dir=folder, allow_patterns=files))
+    except OSError as e:
+        raise FileNotFoundError(f"{repo_id} could not be had from the hub ({e}). {advice}") from e
     lacks = [f for f in files if not (found / f).is_file()]
-    if lacks: raise FileNotFoundError(f"{repo_id} has no {', '.join(lacks)}, or it is not here and there is no network. Expected a model that `push_to_hub` has put there. {advice}")
+    if lacks:
+        raise FileNotFoundError(
+            f"{repo_id} has no {', '.join(lacks)}, or it is not here and there is no network. Expected a model that `push_to_hub` has put there. {advice}"
+        )
     return found
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-037
-AUTHORS = {"imageomics/INTR": {name: f"intr_checkpoint_{name}_detr_r50.pth" for name in ("cub", "bird", "butterfly")}}
+AUTHORS = {
+    "imageomics/INTR": {name: f"intr_checkpoint_{name}_detr_r50.pth" for name in ("cub", "bird", "butterfly")}
+}
+
 
 def authors_file(
-    source: str | Path, # the repository, or a folder with the files
-    name: str | None, # "cub", "bird" or "butterfly"
+    source: str | Path,  # the repository, or a folder with the files
+    name: str | None,  # "cub", "bird" or "butterfly"
 ) -> str:
     "What the authors call the file of one of their models"
     files = AUTHORS["imageomics/INTR"]
-    if name in files: return files[name]
-    raise ValueError(f"{str(source)!r} with name={name!r}: expected one of {list(files)}, such as from_pretrained('imageomics/INTR', 'cub')")
+    if name in files:
+        return files[name]
+    raise ValueError(
+        f"{str(source)!r} with name={name!r}: expected one of {list(files)}, such as from_pretrained('imageomics/INTR', 'cub')"
+    )
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-039
 def open_file(
-    path: Path, # one of a pair that `save` or `save_pretrained` wrote, or a checkpoint of the authors
+    path: Path,  # one of a pair that `save` or `save_pretrained` wrote, or a checkpoint of the authors
 ) -> nn.Module:
     "The model in a file, with what is known about it"
-    if path.name == "model.safetensors" and path.with_name("config.json").is_file(): path = path.with_name("config.json")
-    if path.suffix in (".json", ".safetensors"): return load(path)
+    if path.name == "model.safetensors" and path.with_name("config.json").is_file():
+        path = path.with_name("config.json")
+    if path.suffix in (".json", ".safetensors"):
+        return load(path)
     model = load_official(path)
     model.class_names, model.metadata = None, dict(image_size=[800, 1333], source=path.name)
     return model
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-042
 def from_pretrained(
-    source: str | Path, # a repository on the hub ("owner/name"), a folder of `save_pretrained`, or a file
-    name: str | None = None, # which of the authors' models: "cub", "bird" or "butterfly"
-    folder: str | Path | None = None, # where files of the hub lie or shall lie; None: the hub's cache
-    revision: str | None = None, # branch, tag or commit on the hub
-) -> nn.Module: # in evaluation mode, on the CPU, with `class_names` and `metadata`
+    source: str | Path,  # a repository on the hub ("owner/name"), a folder of `save_pretrained`, or a file
+    name: str | None = None,  # which of the authors' models: "cub", "bird" or "butterfly"
+    folder: str | Path | None = None,  # where files of the hub lie or shall lie; None: the hub's cache
+    revision: str | None = None,  # branch, tag or commit on the hub
+) -> nn.Module:  # in evaluation mode, on the CPU, with `class_names` and `metadata`
     "A trained model"
     path = Path(source).expanduser()
-    if path.is_file(): return open_file(path)
+    if path.is_file():
+        return open_file(path)
     if path.is_dir():
-        if name is not None: return from_pretrained(path / authors_file(path, name))
-        if (path / "config.json").is_file(): return load(path / "config.json")
-        raise FileNotFoundError(f"{str(path)!r} holds no config.json: expected a folder that save_pretrained wrote, or name= one of {list(AUTHORS['imageomics/INTR'])} for the authors' files in it")
-    if str(source) in DETR: raise ValueError(f"{str(source)!r} is a start, no trained model: load_detr(num_classes, {str(source)!r}) of intr_nb.models.detr")
+        if name is not None:
+            return from_pretrained(path / authors_file(path, name))
+        if (path / "config.json").is_file():
+            return load(path / "config.json")
+        raise FileNotFoundError(
+            f"{str(path)!r} holds no config.json: expected a folder that save_pretrained wrote, or name= one of {list(AUTHORS['imageomics/INTR'])} for the authors' files in it"
+        )
+    if str(source) in DETR:
+        raise ValueError(
+            f"{str(source)!r} is a start, no trained model: load_detr(num_classes, {str(source)!r}) of intr_nb.models.detr"
+        )
     check_repo(str(source))
-    if str(source) in AUTHORS: files = [authors_file(source, name)]
-    elif name is None: files = ["config.json", "model.safetensors"]
-    else: raise ValueError(f"name={name!r} goes with {list(AUTHORS)} only: {str(source)!r} holds one model")
+    if str(source) in AUTHORS:
+        files = [authors_file(source, name)]
+    elif name is None:
+        files = ["config.json", "model.safetensors"]
+    else:
+        raise ValueError(f"name={name!r} goes with {list(AUTHORS)} only: {str(source)!r} holds one model")
     found = hub_folder(str(source), files, folder, revision)
     return open_file(found / files[0])
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-044
 def check_repo(
-    repo_id: str, # such as "owner/name"
+    repo_id: str,  # such as "owner/name"
 ):
     "Raise a `ValueError` unless the hub may have a repository of this name"
     from huggingface_hub.utils import HFValidationError, validate_repo_id
-    try: validate_repo_id(repo_id)
-    except HFValidationError as e: raise ValueError(f"{repo_id!r} is no file, no folder, and no repository 'owner/name' of the hub either: {e}") from e
-    if repo_id.count("/") != 1: raise ValueError(f"{repo_id!r} is no file and no folder here; a repository on the hub is called 'owner/name'")
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as e:
+        raise ValueError(
+            f"{repo_id!r} is no file, no folder, and no repository 'owner/name' of the hub either: {e}"
+        ) from e
+    if repo_id.count("/") != 1:
+        raise ValueError(
+            f"{repo_id!r} is no file and no folder here; a repository on the hub is called 'owner/name'"
+        )
 
 # %% ../../nbs/models/08_hub.ipynb #05hub-054
 def push_to_hub(
-    model: nn.Module, # `INTR`, `OneBlockINTR` or `PooledClassifier`
-    repo_id: str, # owner/name; made if it is missing
-    class_names: list | None = None, # as in `save_pretrained`
-    private: bool = False, # visible to you alone? Only asked when it is made
-    message: str = "Upload with intr_nb", # of the commit
-    api=None, # a `huggingface_hub.HfApi`; None: one that is logged in as you
-    **about, # data, recipe, figures, image_size, license, notes: as in `save_pretrained`
-) -> str: # the repository's address
+    model: nn.Module,  # `INTR`, `OneBlockINTR` or `PooledClassifier`
+    repo_id: str,  # owner/name; made if it is missing
+    class_names: list | None = None,  # as in `save_pretrained`
+    private: bool = False,  # visible to you alone? Only asked when it is made
+    message: str = "Upload with intr_nb",  # of the commit
+    api=None,  # a `huggingface_hub.HfApi`; None: one that is logged in as you
+    **about,  # data, recipe, figures, image_size, license, notes: as in `save_pretrained`
+) -> str:  # the repository's address
     "Put `model` on the Hugging Face hub"
     from huggingface_hub import HfApi
+
     check_repo(repo_id)
     api = HfApi() if api is None else api
     with tempfile.TemporaryDirectory() as made:
@@ -251,6 +383,8 @@ def push_to_hub(
             url = api.create_repo(repo_id, private=private, exist_ok=True)
             api.upload_folder(repo_id=repo_id, folder_path=made, commit_message=message)
         except Exception as e:
-            raise OSError(f"{repo_id} was not uploaded ({type(e).__name__}: {e}). Are you logged in (hf auth login), with a token that may write, and is there a network? "
-                          f"Else keep it with save_pretrained(model, folder) and later run: hf upload {repo_id} folder") from e
+            raise OSError(
+                f"{repo_id} was not uploaded ({type(e).__name__}: {e}). Are you logged in (hf auth login), with a token that may write, and is there a network? "
+                f"Else keep it with save_pretrained(model, folder) and later run: hf upload {repo_id} folder"
+            ) from e
     return str(url)

@@ -8,7 +8,11 @@ __all__ = ['INTROutput', 'saliency', 'decide', 'check_input', 'candidates', 'che
 
 # %% ../../nbs/models/04_intr.ipynb #04-003
 from dataclasses import dataclass
-import torch, torch.nn as nn, torch.nn.functional as F
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
 from .attention import MultiheadAttention, attend, check_heads, split_heads
 from .backbones import PatchNet, build_backbone, feature_mask, sine_position
 
@@ -16,10 +20,13 @@ from .backbones import PatchNet, build_backbone, feature_mask, sine_position
 @dataclass(repr=False)
 class INTROutput:
     "What a model says about B images and C candidate classes"
-    logits: torch.Tensor # (B, C)
-    attention: torch.Tensor | None # (B, R, C, h, w) for "last", (L, B, R, C, h, w) for "all", None if not asked for
-    features: torch.Tensor # (B, D, h, w), what cross-attention read
-    mask: torch.Tensor # (B, h, w), True on padding
+
+    logits: torch.Tensor  # (B, C)
+    attention: (
+        torch.Tensor | None
+    )  # (B, R, C, h, w) for "last", (L, B, R, C, h, w) for "all", None if not asked for
+    features: torch.Tensor  # (B, D, h, w), what cross-attention read
+    mask: torch.Tensor  # (B, h, w), True on padding
 
     def __repr__(self):
         shapes = (f"{k}: {None if v is None else tuple(v.shape)}" for k, v in vars(self).items())
@@ -27,24 +34,24 @@ class INTROutput:
 
 # %% ../../nbs/models/04_intr.ipynb #04-013
 def saliency(
-    v: torch.Tensor, # (B, R, N, d) values
-    u: torch.Tensor, # (C, R, d) what each class's presence vector asks of the heads; (1, R, d) if they share one
-    bound: float | None = None, # b: s becomes b tanh(s / b)
-) -> torch.Tensor: # (B, R, C or 1, N)
+    v: torch.Tensor,  # (B, R, N, d) values
+    u: torch.Tensor,  # (C, R, d) what each class's presence vector asks of the heads; (1, R, d) if they share one
+    bound: float | None = None,  # b: s becomes b tanh(s / b)
+) -> torch.Tensor:  # (B, R, C or 1, N)
     "s of Eq. 9: what every cell is worth, should a head look at it"
     s = torch.einsum("brnd,crd->brcn", v, u)
     return s if bound is None else bound * torch.tanh(s / bound)
 
 # %% ../../nbs/models/04_intr.ipynb #04-024
 def decide(
-    q: torch.Tensor, # (B, R, C, d) queries
-    k: torch.Tensor, # (B, R, N, d) keys
-    v: torch.Tensor, # (B, R, N, d) values
-    u: torch.Tensor, # (C, R, d) or (1, R, d), as in `saliency`
-    bound: float | None = None, # as in `saliency`
-    mask: torch.Tensor | None = None, # (B, N), True on padding
-    need_weights: bool = False, # return the attention as well?
-) -> tuple: # logits (B, C), attention (B, R, C, N) or None
+    q: torch.Tensor,  # (B, R, C, d) queries
+    k: torch.Tensor,  # (B, R, N, d) keys
+    v: torch.Tensor,  # (B, R, N, d) values
+    u: torch.Tensor,  # (C, R, d) or (1, R, d), as in `saliency`
+    bound: float | None = None,  # as in `saliency`
+    mask: torch.Tensor | None = None,  # (B, N), True on padding
+    need_weights: bool = False,  # return the attention as well?
+) -> tuple:  # logits (B, C), attention (B, R, C, N) or None
     "The logits of one search: the sum of s times alpha over heads and cells"
     if len(u) == 1:
         total, alpha = attend(q, k, saliency(v, u, bound).transpose(2, 3), mask, need_weights)
@@ -56,74 +63,129 @@ def decide(
 
 # %% ../../nbs/models/04_intr.ipynb #04-027
 def check_input(
-    images, # (B, 3, H, W), normalised
-    mask=None, # (B, H, W), True on padding
-    attention=None, # None, "last" or "all"
-    stride: int = 1, # pixels from cell to cell
-    training: bool = False, # leave out the check for NaN on a GPU?
+    images,  # (B, 3, H, W), normalised
+    mask=None,  # (B, H, W), True on padding
+    attention=None,  # None, "last" or "all"
+    stride: int = 1,  # pixels from cell to cell
+    training: bool = False,  # leave out the check for NaN on a GPU?
 ):
     "Raise a `ValueError` that says what to do unless a model can take this"
     is_tensor = isinstance(images, torch.Tensor)
-    if not is_tensor or images.dim() != 4 or images.shape[1] != 3 or not len(images) or not images.is_floating_point():
+    if (
+        not is_tensor
+        or images.dim() != 4
+        or images.shape[1] != 3
+        or not len(images)
+        or not images.is_floating_point()
+    ):
         got = f"shape {tuple(images.shape)}, {images.dtype}" if is_tensor else f"a {type(images).__name__}"
-        raise ValueError(f"images: got {got}, expected normalised floats of shape (B, 3, H, W). Make it a batch with images[None], convert grey or RGBA to RGB, divide bytes by 255 and normalise")
-    if min(images.shape[2:]) < stride: raise ValueError(f"images of {images.shape[2]} x {images.shape[3]} pixels: expected at least {stride} x {stride}, one cell of the feature map. Enlarge them")
-    if mask is not None and (not isinstance(mask, torch.Tensor) or mask.shape != images[:, 0].shape or mask.dtype != torch.bool):
-        got = f"shape {tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, torch.Tensor) else f"a {type(mask).__name__}"
-        raise ValueError(f"mask: got {got}, expected shape {tuple(images[:, 0].shape)}, torch.bool, True on padding. Make it from the images' sizes before padding")
-    if attention not in (None, "last", "all"): raise ValueError(f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)")
-    if torch.compiler.is_compiling() or (training and images.device.type != "cpu"): return
+        raise ValueError(
+            f"images: got {got}, expected normalised floats of shape (B, 3, H, W). Make it a batch with images[None], convert grey or RGBA to RGB, divide bytes by 255 and normalise"
+        )
+    if min(images.shape[2:]) < stride:
+        raise ValueError(
+            f"images of {images.shape[2]} x {images.shape[3]} pixels: expected at least {stride} x {stride}, one cell of the feature map. Enlarge them"
+        )
+    if mask is not None and (
+        not isinstance(mask, torch.Tensor) or mask.shape != images[:, 0].shape or mask.dtype != torch.bool
+    ):
+        got = (
+            f"shape {tuple(mask.shape)}, {mask.dtype}"
+            if isinstance(mask, torch.Tensor)
+            else f"a {type(mask).__name__}"
+        )
+        raise ValueError(
+            f"mask: got {got}, expected shape {tuple(images[:, 0].shape)}, torch.bool, True on padding. Make it from the images' sizes before padding"
+        )
+    if attention not in (None, "last", "all"):
+        raise ValueError(
+            f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)"
+        )
+    if torch.compiler.is_compiling() or (training and images.device.type != "cpu"):
+        return
     bad = ~images.flatten(1).isfinite().all(1)
-    if bad.any(): raise ValueError(f"images: {bad.nonzero()[:, 0].tolist()} of this batch hold NaN or infinite values. Check their files, and the normalisation for a division by zero")
+    if bad.any():
+        raise ValueError(
+            f"images: {bad.nonzero()[:, 0].tolist()} of this batch hold NaN or infinite values. Check their files, and the normalisation for a division by zero"
+        )
 
 # %% ../../nbs/models/04_intr.ipynb #04-030
 def candidates(
-    queries, # class indices (list, tensor), or None: all
-    num_classes: int, # C
-) -> slice | list: # an index into the classes
+    queries,  # class indices (list, tensor), or None: all
+    num_classes: int,  # C
+) -> slice | list:  # an index into the classes
     "The candidate classes, checked"
-    if queries is None: return slice(None)
+    if queries is None:
+        return slice(None)
     picked = queries.tolist() if hasattr(queries, "tolist") else queries
-    def whole(c): return hasattr(c, "__index__") and not isinstance(c, bool)
-    try: fine = all(whole(c) for c in picked) and 0 < len(set(picked)) == len(picked) and min(picked) >= 0 and max(picked) < num_classes
-    except TypeError: fine = False
-    if not fine: raise ValueError(f"queries={picked!r}: expected different class indices from 0 to {num_classes - 1}, at least one")
+
+    def whole(c):
+        return hasattr(c, "__index__") and not isinstance(c, bool)
+
+    try:
+        fine = (
+            all(whole(c) for c in picked)
+            and 0 < len(set(picked)) == len(picked)
+            and min(picked) >= 0
+            and max(picked) < num_classes
+        )
+    except TypeError:
+        fine = False
+    if not fine:
+        raise ValueError(
+            f"queries={picked!r}: expected different class indices from 0 to {num_classes - 1}, at least one"
+        )
     return [int(c) for c in picked]
 
 # %% ../../nbs/models/04_intr.ipynb #04-033
 def check_sizes(
-    num_classes: int, # C
-    dim: int, # D
-    num_heads: int, # R
-    bound: float | None = None, # of the saliency
+    num_classes: int,  # C
+    dim: int,  # D
+    num_heads: int,  # R
+    bound: float | None = None,  # of the saliency
 ):
     "Raise a `ValueError` unless a model can have these sizes"
-    if not isinstance(num_classes, int) or num_classes < 2: raise ValueError(f"num_classes={num_classes!r}: expected a whole number, at least 2. With one class there is nothing to decide")
+    if not isinstance(num_classes, int) or num_classes < 2:
+        raise ValueError(
+            f"num_classes={num_classes!r}: expected a whole number, at least 2. With one class there is nothing to decide"
+        )
     check_heads(dim, num_heads)
-    if bound is not None and not bound > 0: raise ValueError(f"saliency_bound={bound!r}: expected a positive number of logits, or None for no bound")
+    if bound is not None and not bound > 0:
+        raise ValueError(
+            f"saliency_bound={bound!r}: expected a positive number of logits, or None for no bound"
+        )
 
 # %% ../../nbs/models/04_intr.ipynb #04-036
 class ImageSearch(nn.Module):
     "Images in, `INTROutput` out; a subclass has `backbone`, `input_proj` and `search`"
-    def forward(self,
-        images: torch.Tensor, # (B, 3, H, W), normalised
-        mask: torch.Tensor | None = None, # (B, H, W), True on padding
-        attention: str | None = None, # None, "last" (layer) or "all"
-        queries=None, # indices of the candidate classes; None: all
+
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, H, W), normalised
+        mask: torch.Tensor | None = None,  # (B, H, W), True on padding
+        attention: str | None = None,  # None, "last" (layer) or "all"
+        queries=None,  # indices of the candidate classes; None: all
     ) -> INTROutput:
         check_input(images, mask, attention, self.backbone.stride, self.training)
         return self.from_features(self.backbone(images), mask, attention, queries)
 
-    def from_features(self,
-        features: torch.Tensor, # (B, D', h, w) from `backbone`, perhaps kept from an earlier call
-        mask: torch.Tensor | None = None, # (B, H, W) of the images or (B, h, w), True on padding
-        attention: str | None = None, # None, "last" (layer) or "all"
-        queries=None, # indices of the candidate classes; None: all
+    def from_features(
+        self,
+        features: torch.Tensor,  # (B, D', h, w) from `backbone`, perhaps kept from an earlier call
+        mask: torch.Tensor | None = None,  # (B, H, W) of the images or (B, h, w), True on padding
+        attention: str | None = None,  # None, "last" (layer) or "all"
+        queries=None,  # indices of the candidate classes; None: all
     ) -> INTROutput:
         "What `forward` does after the backbone"
         shape, channels = tuple(getattr(features, "shape", ())), self.backbone.num_channels
-        if len(shape) != 4 or shape[1] != channels: raise ValueError(f"features: got shape {shape}, expected (B, {channels}, h, w) from this model's backbone")
-        if attention not in (None, "last", "all"): raise ValueError(f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)")
+        if len(shape) != 4 or shape[1] != channels:
+            raise ValueError(
+                f"features: got shape {shape}, expected (B, {channels}, h, w) from this model's backbone"
+            )
+        if attention not in (None, "last", "all"):
+            raise ValueError(
+                f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)"
+            )
         classes = candidates(queries, self.num_classes)
         features = self.enter(features)
         cells = feature_mask(mask, features)
@@ -133,25 +195,29 @@ class ImageSearch(nn.Module):
         alpha = None if not alphas else torch.stack(alphas) if attention == "all" else alphas[-1]
         return INTROutput(logits, alpha, features, cells)
 
-    def enter(self, features): return self.input_proj(features)
+    def enter(self, features):
+        return self.input_proj(features)
 
 # %% ../../nbs/models/04_intr.ipynb #04-040
 class ClassSearch(nn.Module):
     "Section 3.2 with heads: one query for each class, one search, and what its finds are worth"
-    def __init__(self,
-        num_classes: int, # C
-        dim: int, # D
-        num_heads: int, # R
-        bound: float | None = None, # of the saliency
-        fc: bool = False, # a presence vector for each class?
-        query_std: float = 1., # of the queries at the start
+
+    def __init__(
+        self,
+        num_classes: int,  # C
+        dim: int,  # D
+        num_heads: int,  # R
+        bound: float | None = None,  # of the saliency
+        fc: bool = False,  # a presence vector for each class?
+        query_std: float = 1.0,  # of the queries at the start
     ):
         super().__init__()
         self.num_heads, self.bound, self.fc = num_heads, bound, fc
         self.queries = nn.Parameter(query_std * torch.randn(num_classes, dim))
         self.W_q, self.W_k, self.W_v, self.W_o = (nn.Linear(dim, dim, bias=False) for _ in range(4))
         self.w = nn.Linear(dim, num_classes if fc else 1, bias=False)
-        for m in (self.W_q, self.W_k, self.W_v, self.W_o, self.w): nn.init.xavier_uniform_(m.weight)
+        for m in (self.W_q, self.W_k, self.W_v, self.W_o, self.w):
+            nn.init.xavier_uniform_(m.weight)
 
     def presence(self, classes):
         w = self.w.weight[classes] if self.fc else self.w.weight
@@ -168,62 +234,91 @@ class ClassSearch(nn.Module):
 # %% ../../nbs/models/04_intr.ipynb #04-043
 class OneBlockINTR(ImageSearch):
     "Backbone and one search, in which logits == (s * alpha).sum() exactly (Eq. 9)"
-    def __init__(self,
-        num_classes: int, # C
-        backbone=None, # a name, a config or a module; None: `PatchNet(dim=dim)`
-        dim: int = 64, # D
-        num_heads: int = 8, # R
-        saliency_bound: float | None = None, # b: s becomes b tanh(s / b); beyond the paper
-        fc: bool = False, # INTR-FC: a presence vector for each class
-        dropout: float = 0., # share of the backbone's channels to drop in training
-        query_std: float = 1., # of the queries at the start: if small, attention starts out uniform
+
+    def __init__(
+        self,
+        num_classes: int,  # C
+        backbone=None,  # a name, a config or a module; None: `PatchNet(dim=dim)`
+        dim: int = 64,  # D
+        num_heads: int = 8,  # R
+        saliency_bound: float | None = None,  # b: s becomes b tanh(s / b); beyond the paper
+        fc: bool = False,  # INTR-FC: a presence vector for each class
+        dropout: float = 0.0,  # share of the backbone's channels to drop in training
+        query_std: float = 1.0,  # of the queries at the start: if small, attention starts out uniform
     ):
         super().__init__()
         check_sizes(num_classes, dim, num_heads, saliency_bound)
-        if not 0 <= dropout < 1: raise ValueError(f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1")
-        if not query_std > 0: raise ValueError(f"query_std={query_std!r}: expected a positive number")
-        self.num_classes, self.num_heads, self.saliency_bound, self.fc = num_classes, num_heads, saliency_bound, fc
+        if not 0 <= dropout < 1:
+            raise ValueError(
+                f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1"
+            )
+        if not query_std > 0:
+            raise ValueError(f"query_std={query_std!r}: expected a positive number")
+        self.num_classes, self.num_heads, self.saliency_bound, self.fc = (
+            num_classes,
+            num_heads,
+            saliency_bound,
+            fc,
+        )
         self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
-        self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None), dim=dim,
-                           num_heads=num_heads, saliency_bound=saliency_bound, fc=fc, dropout=dropout, query_std=query_std)
+        self.config = dict(
+            num_classes=num_classes,
+            backbone=getattr(self.backbone, "config", None),
+            dim=dim,
+            num_heads=num_heads,
+            saliency_bound=saliency_bound,
+            fc=fc,
+            dropout=dropout,
+            query_std=query_std,
+        )
         width = self.backbone.num_channels
         self.input_proj = nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
         self.norm = nn.LayerNorm(dim)
         self.block = ClassSearch(num_classes, dim, num_heads, saliency_bound, fc, query_std)
         self.dropout = dropout
 
-    def enter(self, features): return super().enter(F.dropout2d(features, self.dropout, self.training))
+    def enter(self, features):
+        return super().enter(F.dropout2d(features, self.dropout, self.training))
 
     def search(self, features, cells, padding, classes, attention):
         features = self.norm(features.movedim(1, -1)).movedim(-1, 1)
-        logits, alpha = self.block(features.flatten(2).transpose(1, 2), classes, padding, attention is not None)
+        logits, alpha = self.block(
+            features.flatten(2).transpose(1, 2), classes, padding, attention is not None
+        )
         return logits, [] if alpha is None else [alpha], features
 
-    def saliency(self,
-        features: torch.Tensor, # (B, D, h, w), from an `INTROutput`
-        mask: torch.Tensor | None = None, # (B, h, w), True on padding: s is 0 there
-        queries=None, # candidate classes; only INTR-FC's saliency depends on them
-    ) -> torch.Tensor: # (B, R, h, w); for INTR-FC (B, R, C, h, w)
+    def saliency(
+        self,
+        features: torch.Tensor,  # (B, D, h, w), from an `INTROutput`
+        mask: torch.Tensor | None = None,  # (B, h, w), True on padding: s is 0 there
+        queries=None,  # candidate classes; only INTR-FC's saliency depends on them
+    ) -> torch.Tensor:  # (B, R, h, w); for INTR-FC (B, R, C, h, w)
         "s of Eq. 9, bounded if the model bounds it"
         classes = candidates(queries, self.num_classes)
-        s = self.block.saliency(features.flatten(2).transpose(1, 2), classes).unflatten(-1, features.shape[2:])
-        if mask is not None: s = s.masked_fill(mask[:, None, None], 0)
+        s = self.block.saliency(features.flatten(2).transpose(1, 2), classes).unflatten(
+            -1, features.shape[2:]
+        )
+        if mask is not None:
+            s = s.masked_fill(mask[:, None, None], 0)
         return s if self.fc else s[:, :, 0]
 
 # %% ../../nbs/models/04_intr.ipynb #04-062
 class Block(nn.Module):
     "What encoder and decoder layers share: the residual's norm before or after, and a perceptron"
-    def __init__(self,
-        dim: int, # D
-        ffn_dim: int, # hidden width of the perceptron
-        dropout: float, # share of each find to drop in training
-        pre_norm: bool, # norm before the sub-layer instead of after?
+
+    def __init__(
+        self,
+        dim: int,  # D
+        ffn_dim: int,  # hidden width of the perceptron
+        dropout: float,  # share of each find to drop in training
+        pre_norm: bool,  # norm before the sub-layer instead of after?
     ):
         super().__init__()
         self.linear1, self.linear2 = nn.Linear(dim, ffn_dim), nn.Linear(ffn_dim, dim)
         self.dropout, self.pre_norm = nn.Dropout(dropout), pre_norm
 
-    def before(self, norm, x): return norm(x) if self.pre_norm else x
+    def before(self, norm, x):
+        return norm(x) if self.pre_norm else x
 
     def after(self, norm, x, found):
         x = x + self.dropout(found)
@@ -236,16 +331,18 @@ class Block(nn.Module):
 # %% ../../nbs/models/04_intr.ipynb #04-065
 class EncoderLayer(Block):
     "Cells look at cells"
+
     def __init__(self, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__(dim, ffn_dim, dropout, pre_norm)
         self.self_attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
 
-    def forward(self,
-        x: torch.Tensor, # (B, N, D) cells
-        pos: torch.Tensor, # (B, N, D) position code
-        mask: torch.Tensor | None = None, # (B, N), True on padding
-    ) -> torch.Tensor: # (B, N, D)
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, N, D) cells
+        pos: torch.Tensor,  # (B, N, D) position code
+        mask: torch.Tensor | None = None,  # (B, N), True on padding
+    ) -> torch.Tensor:  # (B, N, D)
         h = self.before(self.norm1, x)
         x = self.after(self.norm1, x, self.self_attn(h + pos, h + pos, h, mask)[0])
         return self.perceptron(self.norm2, x)
@@ -253,19 +350,21 @@ class EncoderLayer(Block):
 # %% ../../nbs/models/04_intr.ipynb #04-069
 class DecoderLayer(Block):
     "Classes look at classes, then at the image"
+
     def __init__(self, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__(dim, ffn_dim, dropout, pre_norm)
         self.self_attn = MultiheadAttention(dim, num_heads, dropout)
         self.multihead_attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self,
-        x: torch.Tensor, # (B, C, D) finds so far
-        queries: torch.Tensor, # (B, C, D) who is asking
-        memory: torch.Tensor, # (B, N, D) cells
-        mask: torch.Tensor | None = None, # (B, N), True on padding
-        need_weights: bool = False, # return the cross-attention?
-    ) -> tuple: # finds (B, C, D), cross-attention (B, R, C, N) or None
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, C, D) finds so far
+        queries: torch.Tensor,  # (B, C, D) who is asking
+        memory: torch.Tensor,  # (B, N, D) cells
+        mask: torch.Tensor | None = None,  # (B, N), True on padding
+        need_weights: bool = False,  # return the cross-attention?
+    ) -> tuple:  # finds (B, C, D), cross-attention (B, R, C, N) or None
         h = self.before(self.norm1, x)
         x = self.after(self.norm1, x, self.self_attn(h + queries, h + queries, h)[0])
         h = self.before(self.norm2, x)
@@ -275,64 +374,82 @@ class DecoderLayer(Block):
 # %% ../../nbs/models/04_intr.ipynb #04-074
 class Encoder(nn.Module):
     "Encoder layers, and a last norm if they are pre-norm"
+
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
 
     def forward(self, x, pos, mask=None):
-        for layer in self.layers: x = layer(x, pos, mask)
+        for layer in self.layers:
+            x = layer(x, pos, mask)
         return self.norm(x)
 
 # %% ../../nbs/models/04_intr.ipynb #04-077
 class Decoder(nn.Module):
     "Decoder layers and a last norm"
+
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self,
-        queries: torch.Tensor, # (B, C, D) who is asking
-        memory: torch.Tensor, # (B, N, D) cells
-        mask: torch.Tensor | None = None, # (B, N), True on padding
-        attention: str | None = None, # None, "last" or "all"
-    ) -> tuple: # finds (B, C, D), list of cross-attentions (B, R, C, N)
+    def forward(
+        self,
+        queries: torch.Tensor,  # (B, C, D) who is asking
+        memory: torch.Tensor,  # (B, N, D) cells
+        mask: torch.Tensor | None = None,  # (B, N), True on padding
+        attention: str | None = None,  # None, "last" or "all"
+    ) -> tuple:  # finds (B, C, D), list of cross-attentions (B, R, C, N)
         found, alphas = torch.zeros_like(queries), []
         for i, layer in enumerate(self.layers, 1):
             wanted = attention == "all" or (attention == "last" and i == len(self.layers))
             found, alpha = layer(found, queries, memory, mask, wanted)
-            if wanted: alphas.append(alpha)
+            if wanted:
+                alphas.append(alpha)
         return self.norm(found), alphas
 
 # %% ../../nbs/models/04_intr.ipynb #04-082
 class INTR(ImageSearch):
     "The paper's model: backbone, encoder, a decoder with a query for each class, a shared presence vector"
-    def __init__(self,
-        num_classes: int, # C
-        backbone="resnet50", # a name, a config or a module
-        dim: int = 256, # D
-        num_heads: int = 8, # R
-        encoder_layers: int = 6, # may be 0
-        decoder_layers: int = 6, # at least 1
-        ffn_dim: int = 2048, # hidden width of the perceptrons
-        dropout: float = 0.1, # in encoder and decoder
-        pre_norm: bool = False, # LayerNorm before each sub-layer instead of after
-        fc: bool = False, # INTR-FC: a presence vector for each class
+
+    def __init__(
+        self,
+        num_classes: int,  # C
+        backbone="resnet50",  # a name, a config or a module
+        dim: int = 256,  # D
+        num_heads: int = 8,  # R
+        encoder_layers: int = 6,  # may be 0
+        decoder_layers: int = 6,  # at least 1
+        ffn_dim: int = 2048,  # hidden width of the perceptrons
+        dropout: float = 0.1,  # in encoder and decoder
+        pre_norm: bool = False,  # LayerNorm before each sub-layer instead of after
+        fc: bool = False,  # INTR-FC: a presence vector for each class
     ):
         super().__init__()
         check_sizes(num_classes, dim, num_heads)
         self.num_classes, self.num_heads, self.fc = num_classes, num_heads, fc
         self.backbone = build_backbone(backbone)
         sizes = dict(dim=dim, num_heads=num_heads, ffn_dim=ffn_dim, dropout=dropout, pre_norm=pre_norm)
-        self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None), fc=fc,
-                           encoder_layers=encoder_layers, decoder_layers=decoder_layers, **sizes)
+        self.config = dict(
+            num_classes=num_classes,
+            backbone=getattr(self.backbone, "config", None),
+            fc=fc,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            **sizes,
+        )
         self.input_proj = nn.Conv2d(self.backbone.num_channels, dim, 1)
         self.encoder, self.decoder = Encoder(encoder_layers, **sizes), Decoder(decoder_layers, **sizes)
         self.query_embed = nn.Embedding(num_classes, dim)
         self.presence_vector = nn.Linear(dim, num_classes if fc else 1)
         for p in (*self.encoder.parameters(), *self.decoder.parameters(), self.presence_vector.weight):
-            if p.dim() > 1: nn.init.xavier_uniform_(p)
+            if p.dim() > 1:
+                nn.init.xavier_uniform_(p)
 
     def search(self, features, cells, padding, classes, attention):
         pos = sine_position(cells, features.shape[1]).to(features.dtype)
@@ -340,5 +457,6 @@ class INTR(ImageSearch):
         z_in = self.query_embed.weight[classes].expand(len(memory), -1, -1)
         z_out, alphas = self.decoder(z_in, memory, padding, attention)
         w, b = self.presence_vector.weight, self.presence_vector.bias
-        if self.fc: w, b = w[classes], b[classes]
+        if self.fc:
+            w, b = w[classes], b[classes]
         return (z_out * w).sum(-1) + b, alphas, memory.transpose(1, 2).unflatten(2, features.shape[2:])

@@ -6,15 +6,18 @@
 __all__ = ['masked_mean', 'PooledClassifier']
 
 # %% ../../nbs/models/05_pooled.ipynb #04pooled-003
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
 from .backbones import build_backbone
 from .intr import ImageSearch
 
 # %% ../../nbs/models/05_pooled.ipynb #04pooled-005
 def masked_mean(
-    features: torch.Tensor, # (B, D, h, w)
-    cells: torch.Tensor, # (B, h, w), True on padding
-) -> torch.Tensor: # (B, D)
+    features: torch.Tensor,  # (B, D, h, w)
+    cells: torch.Tensor,  # (B, h, w), True on padding
+) -> torch.Tensor:  # (B, D)
     "Mean feature vector of the cells that are no padding"
     kept = (~cells)[:, None].to(features.dtype)
     return (features * kept).sum((2, 3)) / kept.sum((2, 3))
@@ -22,20 +25,31 @@ def masked_mean(
 # %% ../../nbs/models/05_pooled.ipynb #04pooled-009
 class PooledClassifier(ImageSearch):
     "Backbone, mean over the cells, linear layer"
-    def __init__(self,
-        num_classes: int, # C
-        backbone="resnet50", # a name, a config or a module, as `build_backbone` takes it
-        dropout: float = 0., # share of the backbone's channels to drop in training
+
+    def __init__(
+        self,
+        num_classes: int,  # C
+        backbone="resnet50",  # a name, a config or a module, as `build_backbone` takes it
+        dropout: float = 0.0,  # share of the backbone's channels to drop in training
     ):
         super().__init__()
-        if not isinstance(num_classes, int) or num_classes < 2: raise ValueError(f"num_classes={num_classes!r}: expected a whole number, at least 2. With one class there is nothing to decide")
-        if not 0 <= dropout < 1: raise ValueError(f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1")
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(
+                f"num_classes={num_classes!r}: expected a whole number, at least 2. With one class there is nothing to decide"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(
+                f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1"
+            )
         self.num_classes, self.dropout, self.backbone = num_classes, dropout, build_backbone(backbone)
-        self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None), dropout=dropout)
+        self.config = dict(
+            num_classes=num_classes, backbone=getattr(self.backbone, "config", None), dropout=dropout
+        )
         self.input_proj = nn.Identity()
         self.linear = nn.Linear(self.backbone.num_channels, num_classes)
 
-    def enter(self, features): return super().enter(F.dropout2d(features, self.dropout, self.training))
+    def enter(self, features):
+        return super().enter(F.dropout2d(features, self.dropout, self.training))
 
     def search(self, features, cells, padding, classes, attention):
         return self.linear(masked_mean(features, cells))[:, classes], [], features

@@ -6,10 +6,15 @@
 __all__ = ['Prediction', 'Predictions', 'answer', 'is_single', 'batch_logits', 'prepared', 'predict']
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-003
-import html, os
+import html
+import os
 from dataclasses import dataclass
-import numpy as np, torch, torch.nn as nn
+
+import numpy as np
+import torch
+import torch.nn as nn
 from PIL import Image
+
 from ..core.display import table
 from ..core.images import pad_batch
 from ..explanations.explainer import evaluating
@@ -19,102 +24,148 @@ from .hub import as_trained, check_size
 @dataclass(repr=False)
 class Prediction:
     "The likeliest classes of one picture"
-    picture: str # its file, or its number
-    classes: list # indices, the likeliest first
-    names: list # what they are called
-    probabilities: list # softmax over all of the model's classes
+
+    picture: str  # its file, or its number
+    classes: list  # indices, the likeliest first
+    names: list  # what they are called
+    probabilities: list  # softmax over all of the model's classes
 
     @property
-    def name(self): return self.names[0]
+    def name(self):
+        return self.names[0]
 
     @property
-    def probability(self): return self.probabilities[0]
+    def probability(self):
+        return self.probabilities[0]
 
     def __repr__(self):
-        return f"Prediction({self.picture}: " + ", ".join(f"{n} {p:.3f}" for n, p in zip(self.names, self.probabilities)) + ")"
+        return (
+            f"Prediction({self.picture}: "
+            + ", ".join(f"{n} {p:.3f}" for n, p in zip(self.names, self.probabilities))
+            + ")"
+        )
 
     def _repr_html_(self):
-        return f"<div>{html.escape(self.picture)}</div>" + table(["class", "probability"], [[n, f"{p:.3f}"] for n, p in zip(self.names, self.probabilities)])
+        return f"<div>{html.escape(self.picture)}</div>" + table(
+            ["class", "probability"], [[n, f"{p:.3f}"] for n, p in zip(self.names, self.probabilities)]
+        )
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-011
 class Predictions(list):
     "`Prediction`s, shown as one table; `skipped` has (picture, reason) of those that could not be read"
+
     def __init__(self, predictions=()):
         super().__init__(predictions)
         self.skipped = []
 
-    def __repr__(self): return "[" + ",\n ".join(map(repr, self)) + "]" + "".join(f"\nskipped: {why}" for _, why in self.skipped)
+    def __repr__(self):
+        return (
+            "[" + ",\n ".join(map(repr, self)) + "]" + "".join(f"\nskipped: {why}" for _, why in self.skipped)
+        )
 
     def _repr_html_(self):
         places = max((len(p.names) for p in self), default=0)
         cells = [[p.picture, *(f"{n} {q:.3f}" for n, q in zip(p.names, p.probabilities))] for p in self]
-        return table(["picture", *(f"{i + 1}." for i in range(places))], cells) + "".join(f"<div>skipped: {html.escape(why)}</div>" for _, why in self.skipped)
+        return table(["picture", *(f"{i + 1}." for i in range(places))], cells) + "".join(
+            f"<div>skipped: {html.escape(why)}</div>" for _, why in self.skipped
+        )
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-013
 def answer(
-    picture: str, # the picture's file, or its number
-    logits: torch.Tensor, # (C,)
-    names: list | None, # of all C classes
-    top: int, # how many classes to list
+    picture: str,  # the picture's file, or its number
+    logits: torch.Tensor,  # (C,)
+    names: list | None,  # of all C classes
+    top: int,  # how many classes to list
 ) -> Prediction:
     "The `top` likeliest classes"
     p, classes = logits.double().softmax(0).topk(min(top, len(logits)))
-    return Prediction(picture, classes.tolist(), [str(names[c]) if names else f"class {c}" for c in classes.tolist()], p.tolist())
+    return Prediction(
+        picture,
+        classes.tolist(),
+        [str(names[c]) if names else f"class {c}" for c in classes.tolist()],
+        p.tolist(),
+    )
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-016
 def is_single(
-    images, # what `predict` was given
+    images,  # what `predict` was given
 ) -> bool:
     "One picture, and not a collection of them?"
-    return isinstance(images, (str, os.PathLike, Image.Image)) or isinstance(images, (np.ndarray, torch.Tensor)) and (images.ndim <= 3)
+    return (
+        isinstance(images, (str, os.PathLike, Image.Image))
+        or isinstance(images, (np.ndarray, torch.Tensor))
+        and (images.ndim <= 3)
+    )
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-018
 def batch_logits(
-    model: nn.Module, # in evaluation mode
-    tensors: list, # of (3, h, w) normalised
-) -> torch.Tensor: # (B, C) on the CPU
+    model: nn.Module,  # in evaluation mode
+    tensors: list,  # of (3, h, w) normalised
+) -> torch.Tensor:  # (B, C) on the CPU
     "The logits of pictures that may have several sizes"
     p = next(model.parameters())
-    if len({t.shape for t in tensors}) == 1: return model(torch.stack(tensors).to(p.device, p.dtype)).logits.cpu()
+    if len({t.shape for t in tensors}) == 1:
+        return model(torch.stack(tensors).to(p.device, p.dtype)).logits.cpu()
     batch = pad_batch(tensors, multiple=model.backbone.stride)
     return model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device)).logits.cpu()
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-021
 def prepared(
-    model: nn.Module, # as in `predict`
-    image, # as in `predict`
-    called: str, # file or number
-) -> torch.Tensor: # (3, h, w)
+    model: nn.Module,  # as in `predict`
+    image,  # as in `predict`
+    called: str,  # file or number
+) -> torch.Tensor:  # (3, h, w)
     "`as_trained`, with an error that says which picture it was"
-    try: return as_trained(model, image)
+    try:
+        return as_trained(model, image)
     except (TypeError, ValueError) as e:
-        if isinstance(image, (str, os.PathLike)): raise
+        if isinstance(image, (str, os.PathLike)):
+            raise
         raise ValueError(f"{called}: {e}") from e
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-024
 def predict(
-    model: nn.Module, # with `class_names` and `metadata`, as `load`, `pretrained` and `from_pretrained` return it
-    images, # a file, a PIL image, an array (H, W, 3), a normalised tensor (3, h, w); or several of them
-    top: int = 5, # how many classes to list
-    batch_size: int = 16, # pictures that go through the model together
-    on_error: str = "raise", # at one of several pictures that can't be read; "skip" goes on, and lists it in `skipped`
+    model: nn.Module,  # with `class_names` and `metadata`, as `load`, `pretrained` and `from_pretrained` return it
+    images,  # a file, a PIL image, an array (H, W, 3), a normalised tensor (3, h, w); or several of them
+    top: int = 5,  # how many classes to list
+    batch_size: int = 16,  # pictures that go through the model together
+    on_error: str = "raise",  # at one of several pictures that can't be read; "skip" goes on, and lists it in `skipped`
 ) -> Prediction | Predictions:
     "What `model` sees in a picture, or in several"
-    if on_error not in ("raise", "skip"): raise ValueError(f"on_error={on_error!r}: expected \"raise\" or \"skip\"")
-    if not isinstance(top, int) or top < 1 or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"top={top!r}, batch_size={batch_size!r}: expected whole numbers, at least 1")
-    if not is_single(images) and (not hasattr(images, "__iter__") and not hasattr(images, "__getitem__") or hasattr(images, "labels")):
-        raise TypeError(f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, or a list of them" + (". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; for its accuracy there is evaluate" if hasattr(images, "labels") else ""))
-    check_size((getattr(model, "metadata", None) or {}).get("image_size")) # the model's fault, not a picture's
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}: expected \"raise\" or \"skip\"")
+    if not isinstance(top, int) or top < 1 or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"top={top!r}, batch_size={batch_size!r}: expected whole numbers, at least 1")
+    if not is_single(images) and (
+        not hasattr(images, "__iter__") and not hasattr(images, "__getitem__") or hasattr(images, "labels")
+    ):
+        raise TypeError(
+            f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, or a list of them"
+            + (
+                ". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; for its accuracy there is evaluate"
+                if hasattr(images, "labels")
+                else ""
+            )
+        )
+    check_size(
+        (getattr(model, "metadata", None) or {}).get("image_size")
+    )  # the model's fault, not a picture's
     pictures = [images] if is_single(images) else list(images)
     names, done = getattr(model, "class_names", None), Predictions()
     with evaluating(model):
         for i in range(0, len(pictures), batch_size):
             called, tensors = [], []
-            for n, x in enumerate(pictures[i:i + batch_size], i):
+            for n, x in enumerate(pictures[i : i + batch_size], i):
                 name = str(x) if isinstance(x, (str, os.PathLike)) else f"picture {n}"
-                try: tensors.append(prepared(model, x, name)); called.append(name)
+                try:
+                    tensors.append(prepared(model, x, name))
+                    called.append(name)
                 except (OSError, TypeError, ValueError) as e:
-                    if on_error == "raise" or is_single(images): raise
+                    if on_error == "raise" or is_single(images):
+                        raise
                     done.skipped.append((name, str(e)))
-            if tensors: done.extend(answer(name, l, names, top) for name, l in zip(called, batch_logits(model, tensors)))
+            if tensors:
+                done.extend(
+                    answer(name, l, names, top) for name, l in zip(called, batch_logits(model, tensors))
+                )
     return done[0] if is_single(images) else done

@@ -7,21 +7,29 @@ __all__ = ['renormalise', 'Pretrained', 'timm_network', 'timm_choice', 'timm_tra
            'features_of', 'TorchvisionBackbone', 'library_backbone', 'close_names']
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-003
-import difflib, sys
+import difflib
+import sys
 from functools import partial
 from pathlib import Path
-import timm, torch, torch.nn as nn, torch.nn.functional as F, torchvision
+
+import timm
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torchvision
+
 from ..data.birds import MEAN, STD
 from .backbones import ResNet, fit_part, stored_tensors, torchvision_weights
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-011
 def renormalise(
-    images: torch.Tensor, # (B, 3, H, W), normalised with ImageNet's mean and std
-    mean: tuple, # of red, green, blue, that a network wants
-    std: tuple, # likewise
-) -> torch.Tensor: # (B, 3, H, W)
+    images: torch.Tensor,  # (B, 3, H, W), normalised with ImageNet's mean and std
+    mean: tuple,  # of red, green, blue, that a network wants
+    std: tuple,  # likewise
+) -> torch.Tensor:  # (B, 3, H, W)
     "From ImageNet's normalisation to another"
-    if (tuple(mean), tuple(std)) == (MEAN, STD): return images
+    if (tuple(mean), tuple(std)) == (MEAN, STD):
+        return images
     scale = [had / wants for had, wants in zip(STD, std)]
     shift = [(had - wants) / by for had, wants, by in zip(MEAN, mean, std)]
     scale, shift = (images.new_tensor(numbers)[:, None, None] for numbers in (scale, shift))
@@ -30,158 +38,228 @@ def renormalise(
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-015
 class Pretrained(nn.Module):
     "Prepares images for a network; a subclass has `num_channels`, `stride`, `size`, `config` and `maps`"
-    size = None # (H, W) if the network takes no other
 
-    def forward(self,
-        images: torch.Tensor, # (B, 3, H, W), normalised with ImageNet's mean and std
-    ) -> torch.Tensor: # (B, num_channels, H / stride, W / stride), rounded up
+    size = None  # (H, W) if the network takes no other
+
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, H, W), normalised with ImageNet's mean and std
+    ) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up
         H, W = images.shape[2:]
         if self.size not in (None, (H, W)):
-            raise ValueError(f"images of {H} x {W} pixels for {self.config['name']}, which takes {self.size[0]} x {self.size[1]} only: resize them, "
-                             "or build it with img_size=(height, width), or take a network without a fixed size")
+            raise ValueError(
+                f"images of {H} x {W} pixels for {self.config['name']}, which takes {self.size[0]} x {self.size[1]} only: resize them, "
+                "or build it with img_size=(height, width), or take a network without a fixed size"
+            )
         images = F.pad(images, (0, -W % self.stride, 0, -H % self.stride))
         return self.maps(renormalise(images, self.config["mean"], self.config["std"]))
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-023
 def timm_network(
-    name: str, # as timm calls it
-    **options, # for `timm.create_model`
-) -> tuple: # the network on the meta device (shapes, no numbers), and the options that built it
+    name: str,  # as timm calls it
+    **options,  # for `timm.create_model`
+) -> tuple:  # the network on the meta device (shapes, no numbers), and the options that built it
     "A sketch of a network, for images of any size where it can take them"
     with torch.device("meta"):
         for more in ({"dynamic_img_size": True}, {}):
-            try: return timm.create_model(name, **more | options), more | options
-            except TypeError as e: error = e
+            try:
+                return timm.create_model(name, **more | options), more | options
+            except TypeError as e:
+                error = e
     raise ValueError(f"timm's {name} can't be built with {options}: {error}") from error
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-027
 def timm_choice(
-    name: str, # architecture, and perhaps a tag: "convnext_atto" or "convnext_atto.d2_in1k"
-    weights: bool | str | Path | None, # True, a tag, a file or None
-) -> tuple: # name with its tag, and the file or None
+    name: str,  # architecture, and perhaps a tag: "convnext_atto" or "convnext_atto.d2_in1k"
+    weights: bool | str | Path | None,  # True, a tag, a file or None
+) -> tuple:  # name with its tag, and the file or None
     "Which of timm's weights are meant"
     name, _, tag = name.partition(".")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
     file = None if weights in (None, False, True, *tags) else Path(weights)
-    if isinstance(weights, str) and weights in tags: tag = weights
+    if isinstance(weights, str) and weights in tags:
+        tag = weights
     if (tag and tag not in tags) or (weights is True and not tags) or (file and not file.is_file()):
-        raise ValueError(f"weights={str(file or tag or weights)!r} for timm's {name}: expected True, one of timm's tags {tags[:8]}, or a .safetensors or .pth file that exists")
+        raise ValueError(
+            f"weights={str(file or tag or weights)!r} for timm's {name}: expected True, one of timm's tags {tags[:8]}, or a .safetensors or .pth file that exists"
+        )
     return f"{name}.{tag}" if tag else f"{name}.{tags[0]}" if weights is True else name, file
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-030
 def timm_trained(
-    name: str, # with the tag of the weights
-    **options, # as the sketch was built
+    name: str,  # with the tag of the weights
+    **options,  # as the sketch was built
 ) -> nn.Module:
     "A network with timm's weights, from its cache or the network"
-    try: return timm.create_model(name, pretrained=True, **options)
-    except Exception as e: # each of timm's sources fails in its own way
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as e:  # each of timm's sources fails in its own way
         cfg = timm.get_pretrained_cfg(name)
-        source = f"model.safetensors of {cfg.hf_hub_id}" + ("" if "/" not in str(cfg.hf_hub_id) else " on the Hugging Face hub") if cfg.hf_hub_id else cfg.url
-        raise OSError(f"timm's weights for {name} can't be downloaded ({type(e).__name__}). On a machine with a network, get {source}, "
-                      f"copy it here, and give its path: dict(name={name!r}, weights='path/to/the/file')") from e
+        source = (
+            f"model.safetensors of {cfg.hf_hub_id}"
+            + ("" if "/" not in str(cfg.hf_hub_id) else " on the Hugging Face hub")
+            if cfg.hf_hub_id
+            else cfg.url
+        )
+        raise OSError(
+            f"timm's weights for {name} can't be downloaded ({type(e).__name__}). On a machine with a network, get {source}, "
+            f"copy it here, and give its path: dict(name={name!r}, weights='path/to/the/file')"
+        ) from e
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-035
 def timm_tensors(
-    file: Path, # .safetensors or .pth
-    whole: nn.Module, # the network that they are for
+    file: Path,  # .safetensors or .pth
+    whole: nn.Module,  # the network that they are for
 ) -> dict:
     "The tensors of a file under timm's names, by timm's converter for this family"
-    convert, state = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None), stored_tensors(file)
-    try: return convert(dict(state), whole) if convert else state
-    except Exception: return state # of another network, which converters stumble over: what doesn't fit is named later
+    convert, state = (
+        getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None),
+        stored_tensors(file),
+    )
+    try:
+        return convert(dict(state), whole) if convert else state
+    except Exception:
+        return state  # of another network, which converters stumble over: what doesn't fit is named later
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-038
 class TimmBackbone(Pretrained):
     "A network of timm up to its last map at a stride"
-    def __init__(self,
-        name: str, # as timm calls it, with or without a tag: "convnext_atto", "convnext_atto.d2_in1k"
-        weights: bool | str | Path | None = None, # True: timm's; a tag; a file; None: random
-        stride: int | None = None, # image pixels from cell to cell; None: the network's largest
-        mean: tuple | None = None, # that the network wants; None: what timm says
-        std: tuple | None = None, # likewise
-        **options, # for `timm.create_model`: img_size, drop_path_rate, ...
+
+    def __init__(
+        self,
+        name: str,  # as timm calls it, with or without a tag: "convnext_atto", "convnext_atto.d2_in1k"
+        weights: bool | str | Path | None = None,  # True: timm's; a tag; a file; None: random
+        stride: int | None = None,  # image pixels from cell to cell; None: the network's largest
+        mean: tuple | None = None,  # that the network wants; None: what timm says
+        std: tuple | None = None,  # likewise
+        **options,  # for `timm.create_model`: img_size, drop_path_rate, ...
     ):
         super().__init__()
         name, file = timm_choice(name, weights)
         whole, build = timm_network(name, **options)
-        maps, cfg = [(stage["reduction"], stage["num_chs"]) for stage in whole.feature_info], whole.pretrained_cfg
+        maps, cfg = (
+            [(stage["reduction"], stage["num_chs"]) for stage in whole.feature_info],
+            whole.pretrained_cfg,
+        )
         strides = [s for s, _ in maps]
         self.stride = strides[-1] if stride is None else stride
-        if self.stride not in strides: raise ValueError(f"stride={stride} for timm's {name}: expected one of {sorted(set(strides))}")
+        if self.stride not in strides:
+            raise ValueError(f"stride={stride} for timm's {name}: expected one of {sorted(set(strides))}")
         at = max(i for i, s in enumerate(strides) if s == self.stride)
         self.num_channels, self.last = maps[at][1], at == len(maps) - 1
-        computed = any(m._non_persistent_buffers_set for m in whole.modules()) # no checkpoint holds these: never on the meta device
+        computed = any(
+            m._non_persistent_buffers_set for m in whole.modules()
+        )  # no checkpoint holds these: never on the meta device
         with torch.device("cpu" if computed else torch.get_default_device()):
-            self.body = timm_trained(name, **build) if weights and not file else timm.create_model(name, **build)
+            self.body = (
+                timm_trained(name, **build) if weights and not file else timm.create_model(name, **build)
+            )
         self.at = self.body.prune_intermediate_layers([at], prune_norm=not self.last, prune_head=True)
-        if file: fit_part(self.body, timm_tensors(file, whole), repr(str(file)), set(whole.state_dict()))
+        if file:
+            fit_part(self.body, timm_tensors(file, whole), repr(str(file)), set(whole.state_dict()))
         if cfg.get("fixed_input_size") and not getattr(whole, "dynamic_img_size", False):
             size = options.get("img_size", cfg["input_size"][1:])
             self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.config = dict(name=f"timm/{name}", stride=self.stride, mean=list(mean or cfg["mean"]), std=list(std or cfg["std"]),
-                           **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()})
+        self.config = dict(
+            name=f"timm/{name}",
+            stride=self.stride,
+            mean=list(mean or cfg["mean"]),
+            std=list(std or cfg["std"]),
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
+        )
 
     def maps(self, images):
-        return self.body.forward_intermediates(images, indices=self.at, norm=self.last, stop_early=True, output_fmt="NCHW", intermediates_only=True)[0]
+        return self.body.forward_intermediates(
+            images,
+            indices=self.at,
+            norm=self.last,
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )[0]
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-059
 def features_of(
-    name: str, # of a network in torchvision
-    **options, # for `torchvision.models.get_model`
-) -> list: # stride and number of channels after each part of `features`
+    name: str,  # of a network in torchvision
+    **options,  # for `torchvision.models.get_model`
+) -> list:  # stride and number of channels after each part of `features`
     "How a network's map shrinks"
     with torch.device("meta"):
-        whole, x, found = torchvision.models.get_model(name, **options).eval(), torch.zeros(1, 3, 256, 256), []
+        whole, x, found = (
+            torchvision.models.get_model(name, **options).eval(),
+            torch.zeros(1, 3, 256, 256),
+            [],
+        )
         for part in getattr(whole, "features", []):
             x = part(x)
-            if x.shape[2] != x.shape[3] or 256 % x.shape[3]: found = []; break # channels last, or cells that are not spaced evenly
+            if x.shape[2] != x.shape[3] or 256 % x.shape[3]:
+                found = []
+                break  # channels last, or cells that are not spaced evenly
             found.append((256 // x.shape[3], x.shape[1]))
-    if not found: raise ValueError(f"torchvision's {name} has no `features` that halve the image evenly: take it from timm (see timm.list_models()), or a module of your own")
+    if not found:
+        raise ValueError(
+            f"torchvision's {name} has no `features` that halve the image evenly: take it from timm (see timm.list_models()), or a module of your own"
+        )
     return found
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-062
 class TorchvisionBackbone(Pretrained):
     "A network of torchvision up to its last map at a stride"
-    def __init__(self,
-        name: str, # as torchvision calls it: "mobilenet_v2", "efficientnet_b0", "vgg16", ...
-        weights: bool | str | Path | None = None, # True: torchvision's; a name such as "IMAGENET1K_V1"; a file; None: random
-        stride: int | None = None, # image pixels from cell to cell; None: the network's largest
-        mean: tuple = MEAN, # that the network wants; torchvision's own want ImageNet's
-        std: tuple = STD, # likewise
-        **options, # for `torchvision.models.get_model`
+
+    def __init__(
+        self,
+        name: str,  # as torchvision calls it: "mobilenet_v2", "efficientnet_b0", "vgg16", ...
+        weights: bool
+        | str
+        | Path
+        | None = None,  # True: torchvision's; a name such as "IMAGENET1K_V1"; a file; None: random
+        stride: int | None = None,  # image pixels from cell to cell; None: the network's largest
+        mean: tuple = MEAN,  # that the network wants; torchvision's own want ImageNet's
+        std: tuple = STD,  # likewise
+        **options,  # for `torchvision.models.get_model`
     ):
         super().__init__()
         maps = features_of(name, **options)
         strides = [s for s, _ in maps]
         self.stride = strides[-1] if stride is None else stride
-        if self.stride not in strides: raise ValueError(f"stride={stride} for torchvision's {name}: expected one of {sorted(set(strides))}")
+        if self.stride not in strides:
+            raise ValueError(
+                f"stride={stride} for torchvision's {name}: expected one of {sorted(set(strides))}"
+            )
         end = max(i for i, s in enumerate(strides) if s == self.stride) + 1
         self.num_channels = maps[end - 1][1]
         self.body = torchvision.models.get_model(name, **options).features
         names = {k.removeprefix("features.") for k in self.body.state_dict()}
         self.body = self.body[:end]
         if weights not in (None, False):
-            state = {k.removeprefix("features."): v for k, v in torchvision_weights(name, weights).items() if not k.startswith("classifier.")}
+            state = {
+                k.removeprefix("features."): v
+                for k, v in torchvision_weights(name, weights).items()
+                if not k.startswith("classifier.")
+            }
             fit_part(self.body, state, repr(str(weights)), names)
-        self.config = dict(name=f"torchvision/{name}", stride=self.stride, mean=list(mean), std=list(std), **options)
+        self.config = dict(
+            name=f"torchvision/{name}", stride=self.stride, mean=list(mean), std=list(std), **options
+        )
 
-    def maps(self, images): return self.body(images)
+    def maps(self, images):
+        return self.body(images)
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-067
 def library_backbone(
-    name: str, # with or without "timm/" or "torchvision/"
-): # a function that builds the backbone, or None
+    name: str,  # with or without "timm/" or "torchvision/"
+):  # a function that builds the backbone, or None
     "Who builds the network that is called `name`"
     home, _, short = name.rpartition("/")
-    if home in ("", "timm") and timm.is_model(short): return partial(TimmBackbone, short)
+    if home in ("", "timm") and timm.is_model(short):
+        return partial(TimmBackbone, short)
     if home in ("", "torchvision") and short in torchvision.models.list_models(torchvision.models):
         return partial(ResNet if short in ResNet.names else TorchvisionBackbone, short)
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-070
 def close_names(
-    name, # that nobody knows
-) -> str: # for a message; empty if nothing is close
+    name,  # that nobody knows
+) -> str:  # for a message; empty if nothing is close
     "Names of networks that look like `name`"
     known = [*timm.list_models(), *torchvision.models.list_models(torchvision.models)]
     close = difflib.get_close_matches(str(name).rpartition("/")[2], list(dict.fromkeys(known)), 3)

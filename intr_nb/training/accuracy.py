@@ -6,17 +6,20 @@
 __all__ = ['prepare', 'Logits', 'score', 'evaluate']
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-003
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
+
 from ..data.birds import normalise
-from .features import Features
 from ..data.transforms import collate
+from .features import Features
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-006
 def prepare(
-    images, # (B, 3, H, W) uint8, or normalised floats; or features
-    device, # where to
-): # (B, 3, H, W) float32
+    images,  # (B, 3, H, W) uint8, or normalised floats; or features
+    device,  # where to
+):  # (B, 3, H, W) float32
     "A batch on the device as floats; 8-bit pixels are normalised there"
     images = images.to(device, non_blocking=True)
     images = normalise(images) if images.dtype == torch.uint8 else images.float()
@@ -25,9 +28,11 @@ def prepare(
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-009
 class Logits(nn.Module):
     "A model's logits, from images or from its backbone's features"
-    def __init__(self,
-        model: nn.Module, # with `forward(images, mask)` and `from_features(features, mask)`
-        features: bool = False, # is it given features?
+
+    def __init__(
+        self,
+        model: nn.Module,  # with `forward(images, mask)` and `from_features(features, mask)`
+        features: bool = False,  # is it given features?
     ):
         super().__init__()
         self.model, self.features = model, features
@@ -39,30 +44,50 @@ class Logits(nn.Module):
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-010
 @torch.no_grad()
 def score(
-    model: nn.Module, # in evaluation mode
-    dataset: Dataset, # of (image, label)
-    batch_size: int = 128, # of each forward pass
-    workers: int = 0, # processes that load images
-    rank: int = 0, # score every `world`-th image from this one on
-    world: int = 1, # how many share the work
-) -> torch.Tensor: # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
+    model: nn.Module,  # in evaluation mode
+    dataset: Dataset,  # of (image, label)
+    batch_size: int = 128,  # of each forward pass
+    workers: int = 0,  # processes that load images
+    rank: int = 0,  # score every `world`-th image from this one on
+    world: int = 1,  # how many share the work
+) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    device, ask, sums = next(model.parameters()).device, Logits(model, isinstance(dataset, Features)), torch.zeros(3, dtype=torch.float64)
-    for batch in DataLoader(dataset, batch_size, sampler=range(rank, len(dataset), world), collate_fn=collate, num_workers=workers):
-        logits = ask(prepare(batch.images, device), None if batch.mask is None else batch.mask.to(device)).float().cpu()
-        sums += torch.tensor([F.cross_entropy(logits, batch.labels, reduction="sum"), (logits.argmax(1) == batch.labels).sum(), len(logits)])
+    device, ask, sums = (
+        next(model.parameters()).device,
+        Logits(model, isinstance(dataset, Features)),
+        torch.zeros(3, dtype=torch.float64),
+    )
+    for batch in DataLoader(
+        dataset, batch_size, sampler=range(rank, len(dataset), world), collate_fn=collate, num_workers=workers
+    ):
+        logits = (
+            ask(prepare(batch.images, device), None if batch.mask is None else batch.mask.to(device))
+            .float()
+            .cpu()
+        )
+        sums += torch.tensor(
+            [
+                F.cross_entropy(logits, batch.labels, reduction="sum"),
+                (logits.argmax(1) == batch.labels).sum(),
+                len(logits),
+            ]
+        )
     return sums
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-012
 def evaluate(
-    model: nn.Module, # maps images to an output with `logits`
-    dataset: Dataset, # of (image, label); images uint8 or normalised floats, or `Features`
-    batch_size: int = 128, # of each forward pass
-    workers: int = 0, # processes that load images
-) -> dict: # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
+    model: nn.Module,  # maps images to an output with `logits`
+    dataset: Dataset,  # of (image, label); images uint8 or normalised floats, or `Features`
+    batch_size: int = 128,  # of each forward pass
+    workers: int = 0,  # processes that load images
+) -> dict:  # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
     "Mean loss and accuracy over a dataset"
-    if not hasattr(dataset, "__len__"): raise TypeError(f"a {type(dataset).__name__} is no single set of images: give one, such as data.valid or data.test")
-    if not len(dataset): raise ValueError("the dataset is empty: there is nothing to evaluate")
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"a {type(dataset).__name__} is no single set of images: give one, such as data.valid or data.test"
+        )
+    if not len(dataset):
+        raise ValueError("the dataset is empty: there is nothing to evaluate")
     was_training = model.training
     loss, right, n = score(model.eval(), dataset, batch_size, workers).tolist()
     model.train(was_training)

@@ -8,34 +8,39 @@ __all__ = ['LIMITS', 'ADVICE', 'map_entropy', 'map_peak', 'mean_cosine', 'shares
            'training_findings', 'diagnose']
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-004
-import html, math
+import html
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
+
 import torch
+
 from ..models.intr import INTROutput
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-009
 def map_entropy(
-    alpha: torch.Tensor, # (B, R, C, N) attention
-    mask: torch.Tensor | None = None, # (B, N), True on padding
-) -> torch.Tensor: # (B, R), 1 is uniform and 0 is one cell
+    alpha: torch.Tensor,  # (B, R, C, N) attention
+    mask: torch.Tensor | None = None,  # (B, N), True on padding
+) -> torch.Tensor:  # (B, R), 1 is uniform and 0 is one cell
     "Entropy of every head's maps relative to uniform ones, mean over classes"
-    cells = torch.full((len(alpha),), alpha.shape[-1], device=alpha.device) if mask is None else (~mask).sum(1)
+    cells = (
+        torch.full((len(alpha),), alpha.shape[-1], device=alpha.device) if mask is None else (~mask).sum(1)
+    )
     uniform = cells.log()[:, None].clamp_min(1e-12)
     return torch.where(cells[:, None] > 1, torch.special.entr(alpha).sum(-1).mean(2) / uniform, 1)
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-014
 def map_peak(
-    alpha: torch.Tensor, # (B, R, C, N) attention
-) -> torch.Tensor: # (B, R), from 1/N (uniform) to 1 (one cell)
+    alpha: torch.Tensor,  # (B, R, C, N) attention
+) -> torch.Tensor:  # (B, R), from 1/N (uniform) to 1 (one cell)
     "Largest weight of every head's maps, mean over classes"
     return alpha.amax(-1).mean(2)
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-017
 def mean_cosine(
-    maps: torch.Tensor, # nonnegative, cells in the last dimension
-    dim: int, # the dimension to compare along: classes, or heads
-) -> torch.Tensor: # without `dim` and cells; NaN where there is nothing to compare
+    maps: torch.Tensor,  # nonnegative, cells in the last dimension
+    dim: int,  # the dimension to compare along: classes, or heads
+) -> torch.Tensor:  # without `dim` and cells; NaN where there is nothing to compare
     "Mean cosine between different maps along `dim`, without forming the pairs"
     n = maps.shape[dim]
     unit = maps / maps.norm(dim=-1, keepdim=True).clamp_min(1e-12)
@@ -44,36 +49,40 @@ def mean_cosine(
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-023
 def shares(
-    parts: torch.Tensor, # (B, P, C) what each part gives to each class's logit
-    logits: torch.Tensor, # (B, C)
-) -> torch.Tensor: # (P,), 1 in sum if the parts add up to the logits
+    parts: torch.Tensor,  # (B, P, C) what each part gives to each class's logit
+    logits: torch.Tensor,  # (B, C)
+) -> torch.Tensor:  # (P,), 1 in sum if the parts add up to the logits
     "How much of the differences between the classes' logits every part carries; NaN if there are none"
     size = logits.square().sum()
     parts, logits = (x - x.mean(-1, keepdim=True) for x in (parts, logits))
     variation = logits.square().sum()
-    return (parts * logits[:, None]).sum((0, 2)) / torch.where(variation > 1e-9 * size, variation, math.nan) # below is rounding
+    return (parts * logits[:, None]).sum((0, 2)) / torch.where(
+        variation > 1e-9 * size, variation, math.nan
+    )  # below is rounding
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-027
 def head_parts(
-    s: torch.Tensor, # (B, R, h, w) saliency; for INTR-FC (B, R, C, h, w)
-    alpha: torch.Tensor, # (B, R, C, h, w) attention
-) -> torch.Tensor: # (B, R, C)
+    s: torch.Tensor,  # (B, R, h, w) saliency; for INTR-FC (B, R, C, h, w)
+    alpha: torch.Tensor,  # (B, R, C, h, w) attention
+) -> torch.Tensor:  # (B, R, C)
     "What every head gives to the logits because a class's attention differs from the classes' mean"
-    if s.dim() == 4: s = s[:, :, None]
+    if s.dim() == 4:
+        s = s[:, :, None]
     return (s * (alpha - alpha.mean(2, keepdim=True))).sum((-2, -1))
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-033
 @dataclass(repr=False)
 class Health:
     "How a model's attention does on some images: L layers, R heads"
-    entropy: torch.Tensor # (L, R), 1 is uniform
-    peak: torch.Tensor # (L, R), uniform is 1 / cells
-    similarity: torch.Tensor # (L, R), cosine between classes' maps
-    overlap: torch.Tensor # (L,), cosine between heads' maps
-    cells: float # mean number of unpadded cells
-    share: torch.Tensor | None = None # (R,), of the logits' differences; None: see `why`
-    spread: torch.Tensor | None = None # (R,), standard deviation of s over cells, in logits
-    why: str = "" # why there is no share
+
+    entropy: torch.Tensor  # (L, R), 1 is uniform
+    peak: torch.Tensor  # (L, R), uniform is 1 / cells
+    similarity: torch.Tensor  # (L, R), cosine between classes' maps
+    overlap: torch.Tensor  # (L,), cosine between heads' maps
+    cells: float  # mean number of unpadded cells
+    share: torch.Tensor | None = None  # (R,), of the logits' differences; None: see `why`
+    spread: torch.Tensor | None = None  # (R,), standard deviation of s over cells, in logits
+    why: str = ""  # why there is no share
 
     def row(self) -> dict:
         "The last layer's numbers, as a row of `History` keeps them"
@@ -86,80 +95,114 @@ class Health:
         return f"Health of {self.entropy.shape[1]} heads over {self.cells:.0f} cells: entropy {r['entropy']:.2f}, peak {r['peak']:.3f} (uniform {1 / self.cells:.3f}), similarity {r['similarity']:.2f}{share}"
 
     def _repr_html_(self):
-        known = [k for k in ("entropy", "peak", "similarity", "share", "spread") if getattr(self, k) is not None]
-        lines = {f"layer {i + 1}": {k: getattr(self, k)[i].mean() for k in known[:3]} for i in range(len(self.entropy))} if len(self.entropy) > 1 else {}
+        known = [
+            k for k in ("entropy", "peak", "similarity", "share", "spread") if getattr(self, k) is not None
+        ]
+        lines = (
+            {
+                f"layer {i + 1}": {k: getattr(self, k)[i].mean() for k in known[:3]}
+                for i in range(len(self.entropy))
+            }
+            if len(self.entropy) > 1
+            else {}
+        )
         last = {k: getattr(self, k)[-1] if getattr(self, k).dim() > 1 else getattr(self, k) for k in known}
         lines |= {f"head {r}": {k: v[r] for k, v in last.items()} for r in range(self.entropy.shape[1])}
         lines["all heads"] = {k: v.sum() if k == "share" else v.mean() for k, v in last.items()}
         head = "".join(f"<th>{k}</th>" for k in ("", *known))
-        body = "".join(f"<tr><th>{name}</th>" + "".join(f"<td>{v[k]:.3f}</td>" if k in v else "<td></td>" for k in known) + "</tr>" for name, v in lines.items())
+        body = "".join(
+            f"<tr><th>{name}</th>"
+            + "".join(f"<td>{v[k]:.3f}</td>" if k in v else "<td></td>" for k in known)
+            + "</tr>"
+            for name, v in lines.items()
+        )
         note = f"{self.cells:.0f} cells: uniform attention has entropy 1 and peak {1 / self.cells:.4f}. Cosine between heads: {self.overlap[-1]:.3f}. {html.escape(self.why)}"
         return f"<table><tr>{head}</tr>{body}</table><p>{note}</p>"
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-035
 def measure(
-    output: INTROutput, # with attention
-    model=None, # that made it; None: no share
-) -> dict: # tensors with one row an image
+    output: INTROutput,  # with attention
+    model=None,  # that made it; None: no share
+) -> dict:  # tensors with one row an image
     "The numbers of `Health`, image by image"
-    if output.attention is None: raise ValueError("this output has no attention: expected one made with attention='last' or 'all'")
+    if output.attention is None:
+        raise ValueError("this output has no attention: expected one made with attention='last' or 'all'")
     layers = output.attention if output.attention.dim() == 6 else output.attention[None]
     mask, found = output.mask.flatten(1), {"cells": (~output.mask).flatten(1).sum(1).float()}
     with torch.autocast(layers.device.type, enabled=False):
         maps = [a.float().flatten(-2) for a in layers]
-        if layers.dtype != torch.float32: maps = [a / a.sum(-1, keepdim=True) for a in maps] # rounded weights don't sum to 1
+        if layers.dtype != torch.float32:
+            maps = [a / a.sum(-1, keepdim=True) for a in maps]  # rounded weights don't sum to 1
         found["entropy"] = torch.stack([map_entropy(a, mask) for a in maps], 1)
         found["peak"] = torch.stack([map_peak(a) for a in maps], 1)
         found["similarity"] = torch.stack([mean_cosine(a, 2) for a in maps], 1)
         found["overlap"] = torch.stack([mean_cosine(a, 1).mean(1) for a in maps], 1)
-    if not hasattr(model, "saliency") or maps[-1].shape[2] != model.num_classes: return found
+    if not hasattr(model, "saliency") or maps[-1].shape[2] != model.num_classes:
+        return found
     s = model.saliency(output.features, output.mask).float()
-    inside, cells = ~output.mask.view(-1, *[1] * (s.dim() - 3), *s.shape[-2:]), found["cells"].view(-1, *[1] * (s.dim() - 1))
+    inside, cells = (
+        ~output.mask.view(-1, *[1] * (s.dim() - 3), *s.shape[-2:]),
+        found["cells"].view(-1, *[1] * (s.dim() - 1)),
+    )
     centred = (s - s.sum((-2, -1), keepdim=True) / cells) * inside
-    spread = (centred.square() / cells).sum((-2, -1)).sqrt().flatten(2).mean(2) if s.dim() == 5 else (centred.square() / cells).sum((-2, -1)).sqrt()
+    spread = (
+        (centred.square() / cells).sum((-2, -1)).sqrt().flatten(2).mean(2)
+        if s.dim() == 5
+        else (centred.square() / cells).sum((-2, -1)).sqrt()
+    )
     return found | dict(spread=spread, parts=head_parts(s, layers[-1].float()), logits=output.logits.float())
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-037
 @contextmanager
 def evaluating(
-    model, # any module
+    model,  # any module
 ):
     "Evaluation mode without gradients; every module gets its own mode back"
     modes = {m: m.training for m in model.modules()}
     try:
-        with torch.no_grad(): yield model.eval()
+        with torch.no_grad():
+            yield model.eval()
     finally:
-        for m, training in modes.items(): m.training = training
+        for m, training in modes.items():
+            m.training = training
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-040
 def attention_health(
-    model, # `OneBlockINTR` or `INTR`
-    images, # (B, 3, H, W) normalised, one batch of validation images; or an `INTROutput` with attention
-    mask: torch.Tensor | None = None, # (B, H, W), True on padding
-    batch_size: int = 4, # images at a time: all classes' maps of all layers are large
+    model,  # `OneBlockINTR` or `INTR`
+    images,  # (B, 3, H, W) normalised, one batch of validation images; or an `INTROutput` with attention
+    mask: torch.Tensor | None = None,  # (B, H, W), True on padding
+    batch_size: int = 4,  # images at a time: all classes' maps of all layers are large
 ) -> Health:
     "How a model's attention does on these images; leaves the model as it was"
-    model = getattr(model, "module", model) # what DistributedDataParallel wraps
+    model = getattr(model, "module", model)  # what DistributedDataParallel wraps
     device = next(model.parameters()).device
     with evaluating(model):
-        if isinstance(images, INTROutput): found = [measure(images, model)]
+        if isinstance(images, INTROutput):
+            found = [measure(images, model)]
         else:
             masks = [None] * len(images) if mask is None else mask.to(device).split(batch_size)
-            found = [measure(model(x.to(device), mask=m, attention="all"), model) for x, m in zip(images.split(batch_size), masks)]
+            found = [
+                measure(model(x.to(device), mask=m, attention="all"), model)
+                for x, m in zip(images.split(batch_size), masks)
+            ]
     every = {k: torch.cat([f[k] for f in found]).cpu() for k in found[0]}
     share = shares(every.pop("parts"), every.pop("logits")) if "parts" in every else None
     means = {k: v.mean(0) for k, v in every.items()}
-    why = "" if share is not None else "No share: between attention and logit stand residuals, norms and perceptrons, or not all classes were candidates."
+    why = (
+        ""
+        if share is not None
+        else "No share: between attention and logit stand residuals, norms and perceptrons, or not all classes were candidates."
+    )
     return Health(**means | {"cells": means["cells"].item()}, share=share, why=why)
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-046
 LIMITS = dict(
-    uniform=.97, # entropy above: looks nowhere in particular
-    saturated=.75, # peak above: every map is one cell
-    alike=.95, # cosine above: maps of classes, or of heads, are the same
-    steep=10., # spread above: s in tens of logits
-    idle=.1, # share below this part of an equal share: a head that does not count
-    coarse=16, # fewer cells: nowhere to look
+    uniform=0.97,  # entropy above: looks nowhere in particular
+    saturated=0.75,  # peak above: every map is one cell
+    alike=0.95,  # cosine above: maps of classes, or of heads, are the same
+    steep=10.0,  # spread above: s in tens of logits
+    idle=0.1,  # share below this part of an equal share: a head that does not count
+    coarse=16,  # fewer cells: nowhere to look
 )
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-048
@@ -187,77 +230,143 @@ ADVICE = {
 @dataclass
 class Finding:
     "Something that a number shows"
-    name: str # a key of `ADVICE`
-    seen: str # what the numbers say
+
+    name: str  # a key of `ADVICE`
+    seen: str  # what the numbers say
     advice = property(lambda self: ADVICE[self.name])
+
 
 class Diagnosis(list):
     "Findings, training first"
+
     names = property(lambda self: [f.name for f in self])
-    def __repr__(self): return "\n".join(f"{f.name}: {f.seen}\n    Try: {f.advice}" for f in self) or "Nothing unusual in these numbers."
+
+    def __repr__(self):
+        return (
+            "\n".join(f"{f.name}: {f.seen}\n    Try: {f.advice}" for f in self)
+            or "Nothing unusual in these numbers."
+        )
+
     def _repr_html_(self):
-        items = "".join(f"<li><b>{html.escape(f.name)}</b>: {html.escape(f.seen)}<br><i>Try:</i> {html.escape(f.advice)}</li>" for f in self)
+        items = "".join(
+            f"<li><b>{html.escape(f.name)}</b>: {html.escape(f.seen)}<br><i>Try:</i> {html.escape(f.advice)}</li>"
+            for f in self
+        )
         return f"<ul>{items}</ul>" if self else "<p>Nothing unusual in these numbers.</p>"
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-052
 def attention_findings(
-    entropy=math.nan, peak=math.nan, similarity=math.nan, overlap=math.nan, # of the last layer, mean over heads
-    share=None, # (R,) of the heads, or their sum
-    spread=math.nan, cells=math.inf, # as in `Health`
-    **others, # of a row of a `History`
-) -> list: # of `Finding`
+    entropy=math.nan,
+    peak=math.nan,
+    similarity=math.nan,
+    overlap=math.nan,  # of the last layer, mean over heads
+    share=None,  # (R,) of the heads, or their sum
+    spread=math.nan,
+    cells=math.inf,  # as in `Health`
+    **others,  # of a row of a `History`
+) -> list:  # of `Finding`
     "What is unusual in these numbers"
     found, uniform = {}, entropy > LIMITS["uniform"]
-    if uniform: found["uniform"] = f"attention is nearly uniform (entropy {entropy:.3f} of 1): every class takes the mean of the whole image."
-    if spread > LIMITS["steep"]: found["steep saliency"] = f"s varies by {spread:.0f} logits from cell to cell, so that tiny differences of attention decide."
-    if peak > LIMITS["saturated"]: found["saturated"] = f"every class looks at a single cell (peak {peak:.2f}): the softmax is saturated and passes hardly any gradient."
-    if similarity > LIMITS["alike"] and not uniform: found["classes alike"] = f"all classes look at the same places (cosine {similarity:.3f})."
-    if overlap > LIMITS["alike"] and not uniform: found["heads alike"] = f"all heads look at the same places (cosine {overlap:.3f})."
-    if share is not None: found |= share_findings(torch.as_tensor(share).flatten())
-    if cells < LIMITS["coarse"]: found["coarse"] = f"the feature map has {cells:.0f} cells."
+    if uniform:
+        found["uniform"] = (
+            f"attention is nearly uniform (entropy {entropy:.3f} of 1): every class takes the mean of the whole image."
+        )
+    if spread > LIMITS["steep"]:
+        found["steep saliency"] = (
+            f"s varies by {spread:.0f} logits from cell to cell, so that tiny differences of attention decide."
+        )
+    if peak > LIMITS["saturated"]:
+        found["saturated"] = (
+            f"every class looks at a single cell (peak {peak:.2f}): the softmax is saturated and passes hardly any gradient."
+        )
+    if similarity > LIMITS["alike"] and not uniform:
+        found["classes alike"] = f"all classes look at the same places (cosine {similarity:.3f})."
+    if overlap > LIMITS["alike"] and not uniform:
+        found["heads alike"] = f"all heads look at the same places (cosine {overlap:.3f})."
+    if share is not None:
+        found |= share_findings(torch.as_tensor(share).flatten())
+    if cells < LIMITS["coarse"]:
+        found["coarse"] = f"the feature map has {cells:.0f} cells."
     return [Finding(*f) for f in found.items()]
 
+
 def share_findings(
-    share: torch.Tensor, # (R,), or their sum alone
-) -> dict: # name and what is seen
+    share: torch.Tensor,  # (R,), or their sum alone
+) -> dict:  # name and what is seen
     "What is unusual in the heads' shares"
     total = share.sum().item()
-    if math.isnan(total): return {"no differences": "all classes get the same logit."}
+    if math.isnan(total):
+        return {"no differences": "all classes get the same logit."}
     idle = (share.abs() < LIMITS["idle"] / len(share) * abs(total)).nonzero()[:, 0].tolist()
-    found = {"idle heads": f"heads {idle} carry next to nothing of the differences between classes: where they look costs nothing and means nothing."} if idle else {}
-    return found | ({"attention bypassed": f"attention carries {total:.0%} of the differences between the logits; the rest comes past it."} if total < .5 else {})
+    found = (
+        {
+            "idle heads": f"heads {idle} carry next to nothing of the differences between classes: where they look costs nothing and means nothing."
+        }
+        if idle
+        else {}
+    )
+    return found | (
+        {
+            "attention bypassed": f"attention carries {total:.0%} of the differences between the logits; the rest comes past it."
+        }
+        if total < 0.5
+        else {}
+    )
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-055
 def training_findings(
-    rows: list, # dicts with loss, and what else is known
-    num_classes: int | None = None, # C; None: no comparison with a guess
-) -> list: # of `Finding`
+    rows: list,  # dicts with loss, and what else is known
+    num_classes: int | None = None,  # C; None: no comparison with a guess
+) -> list:  # of `Finding`
     "What is unusual in the course of training"
     found, loss, n = {}, [r["loss"] for r in rows], num_classes
-    def column(key): return [r.get(key, math.nan) for r in rows]
+
+    def column(key):
+        return [r.get(key, math.nan) for r in rows]
+
     valid, scores = column("valid_loss"), column("valid_accuracy")
-    if not all(map(math.isfinite, loss)): return [Finding("no number", "the loss is not a number.")]
-    if n and loss[0] > 1.2 * math.log(n): found["bad start"] = f"the first epoch's loss, {loss[0]:.2f}, is worse than a guess among {n} classes ({math.log(n):.2f})."
-    if loss[-1] > 1.5 * min(loss): found["rising loss"] = f"the loss was {min(loss):.2f} and is {loss[-1]:.2f}."
-    if len(loss) > 2 and loss[-1] > .5 * loss[0] and max(loss[-3:]) - min(loss[-3:]) < .01 * loss[-1]:
+    if not all(map(math.isfinite, loss)):
+        return [Finding("no number", "the loss is not a number.")]
+    if n and loss[0] > 1.2 * math.log(n):
+        found["bad start"] = (
+            f"the first epoch's loss, {loss[0]:.2f}, is worse than a guess among {n} classes ({math.log(n):.2f})."
+        )
+    if loss[-1] > 1.5 * min(loss):
+        found["rising loss"] = f"the loss was {min(loss):.2f} and is {loss[-1]:.2f}."
+    if len(loss) > 2 and loss[-1] > 0.5 * loss[0] and max(loss[-3:]) - min(loss[-3:]) < 0.01 * loss[-1]:
         moved = max(abs(column(k)[-1] - column(k)[0]) for k in ("entropy", "peak"))
-        name = "stuck" if math.isnan(moved) else "stuck, attention moved" if moved > .01 else "stuck, attention rests"
+        name = (
+            "stuck"
+            if math.isnan(moved)
+            else "stuck, attention moved"
+            if moved > 0.01
+            else "stuck, attention rests"
+        )
         found[name] = f"the loss stands still at {loss[-1]:.2f}."
-    if valid[-1] > 1.2 * min(valid) and loss[-1] == min(loss): found["overfitting"] = f"the validation loss rose from {min(valid):.2f} to {valid[-1]:.2f} while the training loss fell."
-    if len(rows) > 2 and max(scores[:-1]) < scores[-1] < .99: found["unfinished"] = "the last epoch was the best so far."
+    if valid[-1] > 1.2 * min(valid) and loss[-1] == min(loss):
+        found["overfitting"] = (
+            f"the validation loss rose from {min(valid):.2f} to {valid[-1]:.2f} while the training loss fell."
+        )
+    if len(rows) > 2 and max(scores[:-1]) < scores[-1] < 0.99:
+        found["unfinished"] = "the last epoch was the best so far."
     return [Finding(*f) for f in found.items()]
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-058
 def diagnose(
-    subject, # a `Health`, or a `History` (or a list of its rows)
-    num_classes: int | None = None, # C, to compare a history's loss with a guess
+    subject,  # a `Health`, or a `History` (or a list of its rows)
+    num_classes: int | None = None,  # C, to compare a history's loss with a guess
 ) -> Diagnosis:
     "What is seen, and what to try, in plain words"
     if isinstance(subject, Health):
-        last = {k: getattr(subject, k)[-1].mean().item() for k in ("entropy", "peak", "similarity", "overlap")}
+        last = {
+            k: getattr(subject, k)[-1].mean().item() for k in ("entropy", "peak", "similarity", "overlap")
+        }
         spread = math.nan if subject.spread is None else subject.spread.mean().item()
         return Diagnosis(attention_findings(**last, share=subject.share, spread=spread, cells=subject.cells))
     rows = getattr(subject, "rows", subject)
-    if not isinstance(rows, list) or not rows: raise ValueError(f"can't diagnose a {type(subject).__name__} without rows: expected a Health, or a History with at least one epoch")
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(
+            f"can't diagnose a {type(subject).__name__} without rows: expected a Health, or a History with at least one epoch"
+        )
     last = {k: v for k, v in rows[-1].items() if v is not None}
     return Diagnosis(training_findings(rows, num_classes) + attention_findings(**last))

@@ -7,149 +7,249 @@ __all__ = ['Run', 'make_accelerator', 'start_run', 'look_at_backbone', 'copy_sta
            'out_of_memory', 'too_large', 'run_epoch', 'finish_epoch', 'health_of']
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-003
-import contextlib, math, time, warnings
+import contextlib
+import math
+import time
+import warnings
 from dataclasses import asdict, dataclass
-import torch, torch.nn as nn, torch.nn.functional as F
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
-from .erasing import erase, patches
-from .accuracy import Logits, prepare, score
-from .features import Features
-from ..models.freezing import freeze, warn_folded, warn_untrained
-from .attention_stats import attention_health
-from .history import History, TensorBoard
-from .recipe import Mixed, Recipe, Seeded, make_optimizer, make_schedule, rounds, seed_at, steps_of
+
 from ..data.transforms import collate
+from ..models.freezing import freeze, warn_folded, warn_untrained
+from .accuracy import Logits, prepare, score
+from .attention_stats import attention_health
+from .erasing import erase, patches
+from .features import Features
+from .history import History, TensorBoard
+from intr_nb.training.recipe import (
+    Mixed,
+    Recipe,
+    Seeded,
+    make_optimizer,
+    make_schedule,
+    rounds,
+    seed_at,
+    steps_of,
+)
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-008
 @dataclass
 class Run:
     "A training run: what it trains, with what, and how far it is"
+
     model: nn.Module
-    ask: nn.Module # `Logits` of the model as accelerate runs it
-    accelerator: object # accelerate's `Accelerator`
+    ask: nn.Module  # `Logits` of the model as accelerate runs it
+    accelerator: object  # accelerate's `Accelerator`
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     recipe: Recipe
     history: History
-    best: dict # weights by name
-    epoch: int = 1 # running
-    step: int = 0 # steps done in it
-    loss: float = 0. # summed over them
-    seconds: float = 0. # in earlier sessions
-    started: float = 0. # this session, `time.perf_counter`
-    resumed: int | None = None # the step that this session went on from, until its first row
-    board: TensorBoard | None = None # this session's, from its first row
+    best: dict  # weights by name
+    epoch: int = 1  # running
+    step: int = 0  # steps done in it
+    loss: float = 0.0  # summed over them
+    seconds: float = 0.0  # in earlier sessions
+    started: float = 0.0  # this session, `time.perf_counter`
+    resumed: int | None = None  # the step that this session went on from, until its first row
+    board: TensorBoard | None = None  # this session's, from its first row
 
     @property
-    def elapsed(self): return self.seconds + time.perf_counter() - self.started
+    def elapsed(self):
+        return self.seconds + time.perf_counter() - self.started
+
     @property
-    def state(self): return dict(epoch=self.epoch, step=self.step, loss=self.loss, seconds=self.elapsed, rows=self.history.rows, recipe=asdict(self.recipe))
+    def state(self):
+        return dict(
+            epoch=self.epoch,
+            step=self.step,
+            loss=self.loss,
+            seconds=self.elapsed,
+            rows=self.history.rows,
+            recipe=asdict(self.recipe),
+        )
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-009
 def make_accelerator(
-    recipe: Recipe, # its `precision` and `compile` are used
-    device=None, # "cpu" to leave a GPU alone
+    recipe: Recipe,  # its `precision` and `compile` are used
+    device=None,  # "cpu" to leave a GPU alone
 ):
     "accelerate's `Accelerator`, also for the second run in a notebook"
-    try: from accelerate import Accelerator; from accelerate.state import AcceleratorState
-    except ImportError as e: raise ImportError('training needs accelerate: pip install "intr_nb[labs]"') from e
-    if device not in (None, "cpu") and str(device) != "cpu": raise ValueError(f"device={device!r}: expected None (the GPU if there is one) or 'cpu'. To choose among GPUs, set CUDA_VISIBLE_DEVICES before Python starts")
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ImportError as e:
+        raise ImportError('training needs accelerate: pip install "intr_nb[labs]"') from e
+    if device not in (None, "cpu") and str(device) != "cpu":
+        raise ValueError(
+            f"device={device!r}: expected None (the GPU if there is one) or 'cpu'. To choose among GPUs, set CUDA_VISIBLE_DEVICES before Python starts"
+        )
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    try: return Accelerator(cpu=device is not None, mixed_precision="bf16" if recipe.precision == "bf16" else "no", dynamo_backend="inductor" if recipe.compile else None)
-    except ValueError as e: raise ValueError(f"{e} For this device, take dataclasses.replace(recipe, precision='fp32')") from e
+    try:
+        return Accelerator(
+            cpu=device is not None,
+            mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+            dynamo_backend="inductor" if recipe.compile else None,
+        )
+    except ValueError as e:
+        raise ValueError(f"{e} For this device, take dataclasses.replace(recipe, precision='fp32')") from e
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-011
 def start_run(model, recipe, steps_per_epoch, features, device):
     "A `Run` at its first step"
-    if features: freeze(model.backbone)
+    if features:
+        freeze(model.backbone)
     accelerator = make_accelerator(recipe, device)
-    if not features and accelerator.is_main_process: look_at_backbone(model.backbone, recipe)
+    if not features and accelerator.is_main_process:
+        look_at_backbone(model.backbone, recipe)
     model.to(accelerator.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
     ask = accelerator.prepare(Logits(model, features))
-    return Run(model, ask, accelerator, optimizer, make_schedule(optimizer, recipe, steps_per_epoch), recipe, History(), copy_state(model), started=time.perf_counter())
+    return Run(
+        model,
+        ask,
+        accelerator,
+        optimizer,
+        make_schedule(optimizer, recipe, steps_per_epoch),
+        recipe,
+        History(),
+        copy_state(model),
+        started=time.perf_counter(),
+    )
+
 
 def look_at_backbone(backbone, recipe):
     "Warn of what would be a sad surprise after a night; the warnings point to the call of `fit`"
     warn_folded(backbone, level=6)
     learns = [p.requires_grad for p in backbone.parameters()]
-    if any(learns): return
+    if any(learns):
+        return
     warn_untrained(backbone, level=6)
-    if learns and recipe.backbone_lr is not None: warnings.warn(f"backbone_lr={recipe.backbone_lr} moves nothing: the backbone is frozen, as cache_features leaves it. Call unfreeze(model.backbone) to let it learn", stacklevel=5)
+    if learns and recipe.backbone_lr is not None:
+        warnings.warn(
+            f"backbone_lr={recipe.backbone_lr} moves nothing: the backbone is frozen, as cache_features leaves it. Call unfreeze(model.backbone) to let it learn",
+            stacklevel=5,
+        )
 
-def copy_state(model): return {k: v.clone() for k, v in model.state_dict().items()}
+
+def copy_state(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-013
 def take_step(
     run: Run,
-    batches: list, # of `Batch`, this device's rounds
-    hidden: list, # of (count, n, 8) patches for `erase`, one for each round
-    size: int, # images in the whole step
-) -> float: # the step's mean loss
+    batches: list,  # of `Batch`, this device's rounds
+    hidden: list,  # of (count, n, 8) patches for `erase`, one for each round
+    size: int,  # images in the whole step
+) -> float:  # the step's mean loss
     "Move the weights once"
-    a, world, total = run.accelerator, run.accelerator.num_processes, 0.
+    a, world, total = run.accelerator, run.accelerator.num_processes, 0.0
     for i, (batch, h) in enumerate(zip(batches, hidden)):
         images, mask, labels = prepare(batch.images, a.device), batch.mask, batch.labels.to(a.device)
         with contextlib.nullcontext() if i == len(batches) - 1 else a.no_sync(run.ask):
-            logits = run.ask(erase(images, h) if len(h) else images, None if mask is None else mask.to(a.device)).float()
-            loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=run.recipe.label_smoothing) / size
+            logits = run.ask(
+                erase(images, h) if len(h) else images, None if mask is None else mask.to(a.device)
+            ).float()
+            loss = (
+                F.cross_entropy(logits, labels, reduction="sum", label_smoothing=run.recipe.label_smoothing)
+                / size
+            )
             a.backward(loss * world)
         total = total + loss.detach()
     total = a.reduce(total, "sum").item()
-    if not math.isfinite(total): return total
-    if run.recipe.clip_norm: a.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm)
-    run.optimizer.step(); run.schedule.step(); run.optimizer.zero_grad()
+    if not math.isfinite(total):
+        return total
+    if run.recipe.clip_norm:
+        a.clip_grad_norm_(run.model.parameters(), run.recipe.clip_norm)
+    run.optimizer.step()
+    run.schedule.step()
+    run.optimizer.zero_grad()
     return total
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-016
 def names(
-    dataset: Dataset, # may have `name(i)`
-    batch: list, # image numbers
+    dataset: Dataset,  # may have `name(i)`
+    batch: list,  # image numbers
 ) -> str:
     "A step's images, for a message"
     called = [dataset.name(i) if hasattr(dataset, "name") else f"number {i}" for i in batch[:16]]
     return ", ".join(map(str, called)) + (f" and {len(batch) - 16} more" if len(batch) > 16 else "")
 
+
 def check_loss(run, loss, dataset, batch):
     "Raise a `FloatingPointError` that says what is wrong, unless the loss is one to go on with"
     high = run.step >= 20 and run.loss / run.step > 10 * math.log(run.model.num_classes)
-    if math.isfinite(loss) and not high: return
-    what = f"the loss is {loss:.3g}" if not math.isfinite(loss) else f"the loss has exploded (mean {run.loss / run.step:.3g} in this epoch; guessing has {math.log(run.model.num_classes):.3g})"
-    raise FloatingPointError(f"{what} in epoch {run.epoch}, step {run.step + 1}, with lr {run.schedule.get_last_lr()[-1]:.1e}. The step's images: {names(dataset, batch)}. "
-                             "Look at these; if they are fine, train with a lower lr, clip_norm=0.1 or precision='fp32', in another folder")
+    if math.isfinite(loss) and not high:
+        return
+    what = (
+        f"the loss is {loss:.3g}"
+        if not math.isfinite(loss)
+        else f"the loss has exploded (mean {run.loss / run.step:.3g} in this epoch; guessing has {math.log(run.model.num_classes):.3g})"
+    )
+    raise FloatingPointError(
+        f"{what} in epoch {run.epoch}, step {run.step + 1}, with lr {run.schedule.get_last_lr()[-1]:.1e}. The step's images: {names(dataset, batch)}. "
+        "Look at these; if they are fine, train with a lower lr, clip_norm=0.1 or precision='fp32', in another folder"
+    )
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-018
 def out_of_memory(
-    error: RuntimeError, # from a step
+    error: RuntimeError,  # from a step
 ) -> bool:
     "Was there too little memory?"
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in str(error)
+        or "out of memory" in str(error)
+    )
+
 
 def too_large(run, size, largest):
     "A `MemoryError` that says what fits next"
-    then = (f"Train with dataclasses.replace(recipe, micro_batch={largest // 2}): a step still has {size} images, the result is the same, only slower" if largest > 1 else
-            "Even one image is too much: take smaller images, a smaller backbone, precision='bf16', or cached features of a frozen backbone")
-    return MemoryError(f"{largest} images at once do not fit into the memory of {run.accelerator.device}. {then}")
+    then = (
+        f"Train with dataclasses.replace(recipe, micro_batch={largest // 2}): a step still has {size} images, the result is the same, only slower"
+        if largest > 1
+        else "Even one image is too much: take smaller images, a smaller backbone, precision='bf16', or cached features of a frozen backbone"
+    )
+    return MemoryError(
+        f"{largest} images at once do not fit into the memory of {run.accelerator.device}. {then}"
+    )
 
 # %% ../../nbs/training/07_epoch.ipynb #06epoch-021
 def run_epoch(run, train, workers, after):
     "From where the run stands to the end of its epoch"
     r, a = run.recipe, run.accelerator
-    steps = steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step:]
+    steps = steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step :]
     hands = [rounds(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
     seen = Mixed(train, r.mixup, run.model.num_classes) if r.mixup else train
-    loader = iter(DataLoader(Seeded(seen, r.seed, run.epoch), batch_sampler=[[s[i] for i in h] for s, hand in zip(steps, hands) for h in hand],
-                             collate_fn=collate, num_workers=workers, pin_memory=a.device.type == "cuda"))
+    loader = iter(
+        DataLoader(
+            Seeded(seen, r.seed, run.epoch),
+            batch_sampler=[[s[i] for i in h] for s, hand in zip(steps, hands) for h in hand],
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=a.device.type == "cuda",
+        )
+    )
     run.model.train()
     for step, hand in zip(steps, hands):
-        hidden = patches(len(step), r.erase, torch.Generator().manual_seed(seed_at(r.seed, run.epoch, run.step, 1)))
+        hidden = patches(
+            len(step), r.erase, torch.Generator().manual_seed(seed_at(r.seed, run.epoch, run.step, 1))
+        )
         batches = [next(loader) for _ in hand]
         torch.manual_seed(seed_at(r.seed, run.epoch, run.step, 2, a.process_index))
-        try: loss = take_step(run, batches, [hidden[:, h] for h in hand], len(step))
+        try:
+            loss = take_step(run, batches, [hidden[:, h] for h in hand], len(step))
         except RuntimeError as e:
-            if out_of_memory(e): raise too_large(run, len(step), max(map(len, hand))) from None
+            if out_of_memory(e):
+                raise too_large(run, len(step), max(map(len, hand))) from None
             raise
-        except ValueError as e: raise ValueError(f"{e} (epoch {run.epoch}, step {run.step + 1}, images {names(train, step)})") from e
+        except ValueError as e:
+            raise ValueError(
+                f"{e} (epoch {run.epoch}, step {run.step + 1}, images {names(train, step)})"
+            ) from e
         check_loss(run, loss, train, step)
         run.step, run.loss = run.step + 1, run.loss + loss
         after(loss)
@@ -163,14 +263,22 @@ def finish_epoch(run, valid, workers):
         sums = score(run.model, valid, workers=workers, rank=a.process_index, world=a.num_processes)
         loss, right, n = (a.reduce(sums.float().to(a.device)) if a.num_processes > 1 else sums).tolist()
         row |= dict(valid_loss=loss / n, valid_accuracy=right / n) | health_of(run.model, valid, a.device)
-    run.history.rows.append(row | dict(lr=run.schedule.get_last_lr()[-1], seconds=run.elapsed) | ({} if run.resumed is None else dict(resumed=run.resumed)))
-    if run.history.best is run.history.rows[-1]: run.best = copy_state(run.model)
-    run.epoch, run.step, run.loss, run.resumed = run.epoch + 1, 0, 0., None
+    run.history.rows.append(
+        row
+        | dict(lr=run.schedule.get_last_lr()[-1], seconds=run.elapsed)
+        | ({} if run.resumed is None else dict(resumed=run.resumed))
+    )
+    if run.history.best is run.history.rows[-1]:
+        run.best = copy_state(run.model)
+    run.epoch, run.step, run.loss, run.resumed = run.epoch + 1, 0, 0.0, None
+
 
 @torch.no_grad()
 def health_of(model, valid, device, count=8):
     "Attention's health on the first validation images; nothing for a model without attention"
     batch = collate([valid[i] for i in range(min(count, len(valid)))])
     ask = model.from_features if isinstance(valid, Features) else model
-    output = ask(prepare(batch.images, device), None if batch.mask is None else batch.mask.to(device), attention="last")
+    output = ask(
+        prepare(batch.images, device), None if batch.mask is None else batch.mask.to(device), attention="last"
+    )
     return {} if output.attention is None else attention_health(model, output).row()

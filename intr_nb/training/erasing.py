@@ -10,23 +10,29 @@ import torch
 
 # %% ../../nbs/training/01_erasing.ipynb #06erasing-005
 def patches(
-    n: int, # images
-    count: int, # patches an image, each hidden with probability 1/2
-    generator: torch.Generator | None = None, # on the CPU
-) -> torch.Tensor: # (count, n, 8): y, x, height, width, coin (each 0 to 1), and a colour
+    n: int,  # images
+    count: int,  # patches an image, each hidden with probability 1/2
+    generator: torch.Generator | None = None,  # on the CPU
+) -> torch.Tensor:  # (count, n, 8): y, x, height, width, coin (each 0 to 1), and a colour
     "Random numbers for `erase`"
-    return torch.cat([torch.rand(count, n, 5, generator=generator), .8 * torch.randn(count, n, 3, generator=generator)], 2)
+    return torch.cat(
+        [torch.rand(count, n, 5, generator=generator), 0.8 * torch.randn(count, n, 3, generator=generator)], 2
+    )
 
 # %% ../../nbs/training/01_erasing.ipynb #06erasing-006
 def erase(
-    images: torch.Tensor, # (B, 3, H, W) normalised
-    patches: torch.Tensor, # (count, B, 8) from `patches`
-) -> torch.Tensor: # (B, 3, H, W), a copy
+    images: torch.Tensor,  # (B, 3, H, W) normalised
+    patches: torch.Tensor,  # (count, B, 8) from `patches`
+) -> torch.Tensor:  # (B, 3, H, W), a copy
     "Hide rectangles of 10 to 30 % of the width behind a plain colour"
     H, W = images.shape[2:]
     y, x = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)[None]
     for patch in patches.to(images.device):
         cy, cx, h, w, coin = patch[:, :5, None, None].unbind(1)
-        inside = ((y - cy * H).abs() < (.05 + .1 * h) * H) & ((x - cx * W).abs() < (.05 + .1 * w) * W) & (coin < .5)
+        inside = (
+            ((y - cy * H).abs() < (0.05 + 0.1 * h) * H)
+            & ((x - cx * W).abs() < (0.05 + 0.1 * w) * W)
+            & (coin < 0.5)
+        )
         images = torch.where(inside[:, None], patch[:, 5:, None, None], images)
     return images

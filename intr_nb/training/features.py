@@ -7,41 +7,61 @@ __all__ = ['Features', 'fingerprint', 'names_of', 'place', 'note', 'ask_backbone
            'cache_features']
 
 # %% ../../nbs/training/02_features.ipynb #06features-003
-import copy, hashlib, json, os
+import copy
+import hashlib
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+
 from ..data.birds import normalise, progress_bar
+from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import Seeded
-from ..data.transforms import collate
 
 # %% ../../nbs/training/02_features.ipynb #06features-006
 class Features(Dataset):
     "Feature maps of labelled images, read from disk as they are needed"
-    def __init__(self,
-        maps, # (views, n, D, h, w) array of float16, perhaps on disk
-        labels: list, # n whole numbers
-        names: list | None = None, # n names for messages
-        class_names: list | None = None, # one for each class
-        image_size: int | None = None, # pixels of a side of the images, if they were square
+
+    def __init__(
+        self,
+        maps,  # (views, n, D, h, w) array of float16, perhaps on disk
+        labels: list,  # n whole numbers
+        names: list | None = None,  # n names for messages
+        class_names: list | None = None,  # one for each class
+        image_size: int | None = None,  # pixels of a side of the images, if they were square
     ):
-        self.maps, self.labels, self.names, self.class_names, self.image_size = maps, list(labels), names, class_names, image_size
-        self.index = range(len(self.labels)) # of images in the file
+        self.maps, self.labels, self.names, self.class_names, self.image_size = (
+            maps,
+            list(labels),
+            names,
+            class_names,
+            image_size,
+        )
+        self.index = range(len(self.labels))  # of images in the file
 
-    def __len__(self): return len(self.labels)
+    def __len__(self):
+        return len(self.labels)
 
-    def subset(self,
-        indices: list, # image numbers
-    ): # `Features` of these, on the same file
+    def subset(
+        self,
+        indices: list,  # image numbers
+    ):  # `Features` of these, on the same file
         part = copy.copy(self)
         part.index = [self.index[i] for i in indices]
-        part.labels, part.names = [self.labels[i] for i in indices], None if self.names is None else [self.names[i] for i in indices]
+        part.labels, part.names = (
+            [self.labels[i] for i in indices],
+            None if self.names is None else [self.names[i] for i in indices],
+        )
         return part
 
-    def name(self, i): return f"number {i}" if self.names is None else self.names[i]
+    def name(self, i):
+        return f"number {i}" if self.names is None else self.names[i]
+
     def __repr__(self):
         views, _, D, h, w = self.maps.shape
         return f"Features of {len(self)} images in {views} view{'s' * (views > 1)}: {D} channels on {h} x {w} cells, {self.maps.nbytes / self.maps.shape[1] * len(self) / 1e6:.1f} MB"
@@ -53,67 +73,89 @@ class Features(Dataset):
 # %% ../../nbs/training/02_features.ipynb #06features-009
 def fingerprint(
     backbone: torch.nn.Module,
-    dataset: Dataset, # of (image, label); its `labels` and `name(i)` are used if it has them
-    views: int, # of each image
-    seed: int, # of the views' augmentation
-) -> str: # 16 hexadecimal digits
+    dataset: Dataset,  # of (image, label); its `labels` and `name(i)` are used if it has them
+    views: int,  # of each image
+    seed: int,  # of the views' augmentation
+) -> str:  # 16 hexadecimal digits
     "Changes when the features would"
     labels, names = getattr(dataset, "labels", None), names_of(dataset)
     told = hashlib.sha256(f"{views} {seed} {len(dataset)} {labels} {names}".encode())
     tensors = {**backbone.state_dict(), "first image": Seeded(dataset, seed, 0)[0][0]}
-    for k, v in tensors.items(): told.update(k.encode()); told.update(v.detach().cpu().contiguous().numpy().tobytes())
+    for k, v in tensors.items():
+        told.update(k.encode())
+        told.update(v.detach().cpu().contiguous().numpy().tobytes())
     return told.hexdigest()[:16]
 
-def names_of(dataset): return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
+
+def names_of(dataset):
+    return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
 
 # %% ../../nbs/training/02_features.ipynb #06features-012
 def place(
-    path: Path, # of the features
-) -> tuple: # array, its description; and both as long as they are not finished
+    path: Path,  # of the features
+) -> tuple:  # array, its description; and both as long as they are not finished
     "The files' names"
     array, card = path.with_name(path.name + ".npy"), path.with_name(path.name + ".json")
     return array, card, array.with_name(f".{array.name}.part"), card.with_name(f".{card.name}.part")
 
+
 def note(path, facts):
     "Write a small JSON in one go"
     part = path.with_name(path.name + ".new")
-    part.write_text(json.dumps(facts)); os.replace(part, path)
+    part.write_text(json.dumps(facts))
+    os.replace(part, path)
 
 # %% ../../nbs/training/02_features.ipynb #06features-013
 @torch.no_grad()
 def ask_backbone(
-    backbone: torch.nn.Module, # in evaluation mode
-    images: torch.Tensor, # (B, 3, H, W), uint8 or normalised
-    dtype=np.float16, # of the result
-) -> np.ndarray: # (B, D, h, w)
+    backbone: torch.nn.Module,  # in evaluation mode
+    images: torch.Tensor,  # (B, 3, H, W), uint8 or normalised
+    dtype=np.float16,  # of the result
+) -> np.ndarray:  # (B, D, h, w)
     "A batch's features"
     images = images.to(next((p.device for p in backbone.parameters()), images.device))
     features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy()
-    with np.errstate(over="ignore"): features = features.astype(dtype)
-    if not np.isfinite(features).all(): raise ValueError(f"features beyond what {np.dtype(dtype)} holds: pass dtype=np.float32, and look for NaN in the images")
+    with np.errstate(over="ignore"):
+        features = features.astype(dtype)
+    if not np.isfinite(features).all():
+        raise ValueError(
+            f"features beyond what {np.dtype(dtype)} holds: pass dtype=np.float32, and look for NaN in the images"
+        )
     return features
 
 # %% ../../nbs/training/02_features.ipynb #06features-015
 def write_features(
-    backbone: torch.nn.Module, # put into evaluation mode
-    dataset: Dataset, # of (image, label), images of one size
-    path: str | Path, # without ending; `path.npy` and `path.json` are written
-    views: int = 1, # of each image; more than one only makes sense where the transform is random
-    seed: int = 0, # of the views' augmentation
-    batch_size: int = 8, # images at once; more are slower on a CPU, whose memory they fill
-    workers: int = 0, # processes that load images
-    dtype=np.float16, # on the disk
-    progress: bool = True, # show a progress bar
+    backbone: torch.nn.Module,  # put into evaluation mode
+    dataset: Dataset,  # of (image, label), images of one size
+    path: str | Path,  # without ending; `path.npy` and `path.json` are written
+    views: int = 1,  # of each image; more than one only makes sense where the transform is random
+    seed: int = 0,  # of the views' augmentation
+    batch_size: int = 8,  # images at once; more are slower on a CPU, whose memory they fill
+    workers: int = 0,  # processes that load images
+    dtype=np.float16,  # on the disk
+    progress: bool = True,  # show a progress bar
 ) -> Features:
     "Features of a data set: from `path` if they are there and fit, else computed and kept there"
     array, card, part, note_part = place(Path(path))
     mark, (h, w) = fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
     facts = dict(fingerprint=mark, views=views, n=len(dataset), image_size=h if h == w else None)
-    if not card.exists(): fill(backbone.eval(), dataset, part, note_part, facts, seed, batch_size, workers, dtype, progress)
-    if not card.exists(): os.replace(part, array); os.replace(note_part, card)
+    if not card.exists():
+        fill(backbone.eval(), dataset, part, note_part, facts, seed, batch_size, workers, dtype, progress)
+    if not card.exists():
+        os.replace(part, array)
+        os.replace(note_part, card)
     facts = json.loads(card.read_text())
-    if facts["fingerprint"] != mark: raise ValueError(f"{str(array)!r} holds the features of another backbone, other images or another transform, and is left as it is. Choose another folder, or take it away")
-    return Features(np.load(array, mmap_mode="r"), facts["labels"], names_of(dataset), getattr(dataset, "class_names", None), facts["image_size"])
+    if facts["fingerprint"] != mark:
+        raise ValueError(
+            f"{str(array)!r} holds the features of another backbone, other images or another transform, and is left as it is. Choose another folder, or take it away"
+        )
+    return Features(
+        np.load(array, mmap_mode="r"),
+        facts["labels"],
+        names_of(dataset),
+        getattr(dataset, "class_names", None),
+        facts["image_size"],
+    )
 
 # %% ../../nbs/training/02_features.ipynb #06features-016
 def fill(backbone, dataset, part, note_part, facts, seed, batch_size, workers, dtype, progress):
@@ -122,24 +164,36 @@ def fill(backbone, dataset, part, note_part, facts, seed, batch_size, workers, d
     part.parent.mkdir(parents=True, exist_ok=True)
     if part.exists() and note_part.exists():
         kept = json.loads(note_part.read_text())
-        if all(kept[k] == v for k, v in facts.items()): maps, done, labels = np.lib.format.open_memmap(part, "r+"), kept["done"], kept["labels"]
-    with progress_bar(total=views * n, initial=done, desc="features", unit="image", disable=not progress) as bar:
+        if all(kept[k] == v for k, v in facts.items()):
+            maps, done, labels = np.lib.format.open_memmap(part, "r+"), kept["done"], kept["labels"]
+    with progress_bar(
+        total=views * n, initial=done, desc="features", unit="image", disable=not progress
+    ) as bar:
         for view in range(done // n, views):
             todo = range(done - view * n, n)
-            loader = DataLoader(Seeded(dataset, seed, view), batch_size, sampler=todo, collate_fn=collate, num_workers=workers)
+            loader = DataLoader(
+                Seeded(dataset, seed, view), batch_size, sampler=todo, collate_fn=collate, num_workers=workers
+            )
             for i, batch in zip(range(todo.start, n, batch_size), loader):
-                if batch.mask is not None: raise ValueError("images of different sizes can't be kept as features: expected one size, as transforms.square_transforms gives")
+                if batch.mask is not None:
+                    raise ValueError(
+                        "images of different sizes can't be kept as features: expected one size, as transforms.square_transforms gives"
+                    )
                 features = ask_backbone(backbone, batch.images, dtype)
-                if maps is None: maps = np.lib.format.open_memmap(part, "w+", dtype, (views, n, *features.shape[1:]))
-                maps[view, i:i + len(features)] = features
-                labels[i:i + len(features)], done = [int(l) for l in batch.labels], done + len(features)
+                if maps is None:
+                    maps = np.lib.format.open_memmap(part, "w+", dtype, (views, n, *features.shape[1:]))
+                maps[view, i : i + len(features)] = features
+                labels[i : i + len(features)], done = [int(l) for l in batch.labels], done + len(features)
                 bar.update(len(features))
-                if done == views * n or i // batch_size % 20 == 0: maps.flush(); note(note_part, facts | dict(done=done, labels=labels))
+                if done == views * n or i // batch_size % 20 == 0:
+                    maps.flush()
+                    note(note_part, facts | dict(done=done, labels=labels))
 
 # %% ../../nbs/training/02_features.ipynb #06features-023
 @dataclass
 class FeatureData:
     "What `fit` takes: features for training, validation and test"
+
     train: Features
     valid: Features | None = None
     test: Features | None = None
@@ -147,16 +201,21 @@ class FeatureData:
 
 # %% ../../nbs/training/02_features.ipynb #06features-024
 def cache_features(
-    backbone: torch.nn.Module, # frozen from now on, until `unfreeze`
-    data, # with `train`, and perhaps `valid`, `test` and `class_names`; or a pair of datasets
-    folder: str | Path, # where the files go
-    views: int = 4, # of each training image
-    **how, # as in `write_features`
+    backbone: torch.nn.Module,  # frozen from now on, until `unfreeze`
+    data,  # with `train`, and perhaps `valid`, `test` and `class_names`; or a pair of datasets
+    folder: str | Path,  # where the files go
+    views: int = 4,  # of each training image
+    **how,  # as in `write_features`
 ) -> FeatureData:
     "Features of every part of the data"
-    if isinstance(data, (tuple, list)): data = FeatureData(*data)
+    if isinstance(data, (tuple, list)):
+        data = FeatureData(*data)
     warn_untrained(backbone)
     freeze(backbone)
     parts = {k: getattr(data, k, None) for k in ("train", "valid", "test")}
-    kept = {k: write_features(backbone, d, Path(folder) / k, views if k == "train" else 1, **how) for k, d in parts.items() if d is not None}
+    kept = {
+        k: write_features(backbone, d, Path(folder) / k, views if k == "train" else 1, **how)
+        for k, d in parts.items()
+        if d is not None
+    }
     return FeatureData(**kept, class_names=getattr(data, "class_names", None))

@@ -8,9 +8,15 @@ __all__ = ['LOSS', 'PEAK', 'PANELS', 'plain', 'finite', 'rank', 'shown', 'Histor
            'in_notebook', 'LivePlot', 'picture']
 
 # %% ../../nbs/training/05_history.ipynb #06history-003
-import csv, html, io, math, sys, time
+import csv
+import html
+import io
+import math
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
 from ..models.checkpoints import write_files
 
 # %% ../../nbs/training/05_history.ipynb #06history-006
@@ -18,7 +24,10 @@ def plain(value):
     "A number of Python's own, also out of numpy or torch"
     return value.item() if hasattr(value, "item") else value
 
-def finite(value): return isinstance(value, (int, float)) and math.isfinite(value)
+
+def finite(value):
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
 
 def rank(row):
     "Sorts rows from worst to best; what is no number is worst"
@@ -26,43 +35,60 @@ def rank(row):
     values = [(plain(row.get(k)), sign) for k, sign in keys]
     return tuple(sign * v if finite(v) else -math.inf for v, sign in values)
 
+
 def shown(value):
     "A number for people: three decimals, or three digits if it is small"
     value = plain(value)
-    if not isinstance(value, float): return "" if value is None else str(value)
-    return f"{value:.3f}" if abs(value) >= .01 or value == 0 or not math.isfinite(value) else f"{value:.2e}"
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 or not math.isfinite(value) else f"{value:.2e}"
 
 # %% ../../nbs/training/05_history.ipynb #06history-008
 @dataclass(repr=False)
 class History:
     "One row an epoch; `best` is the row whose weights were kept"
-    rows: list = field(default_factory=list) # dicts
+
+    rows: list = field(default_factory=list)  # dicts
 
     @property
     def best(self):
-        if not self.rows: raise ValueError("no epoch is finished, so there is no best one")
+        if not self.rows:
+            raise ValueError("no epoch is finished, so there is no best one")
         return max(self.rows, key=rank)
 
     @property
-    def seconds(self): return self.rows[-1]["seconds"]
+    def seconds(self):
+        return self.rows[-1]["seconds"]
 
     @property
-    def columns(self): return list(dict.fromkeys(k for r in self.rows for k in r))
+    def columns(self):
+        return list(dict.fromkeys(k for r in self.rows for k in r))
 
-    def column(self, key): return [r.get(key) for r in self.rows]
+    def column(self, key):
+        return [r.get(key) for r in self.rows]
 
-    def __len__(self): return len(self.rows)
+    def __len__(self):
+        return len(self.rows)
 
     def __repr__(self):
-        if not self.rows: return "History of 0 epochs"
+        if not self.rows:
+            return "History of 0 epochs"
         key = "valid_accuracy" if "valid_accuracy" in self.best else "loss"
         return f"History of {len(self.rows)} epochs: best {self.best['epoch']}, {key.replace('valid_', 'validation ')} {self.best[key]:.3f}"
 
     def _repr_html_(self):
-        if not self.rows: return "<p>no epoch finished</p>"
+        if not self.rows:
+            return "<p>no epoch finished</p>"
         best, keys = self.best, self.columns
         head = "".join(f"<th>{html.escape(str(k))}</th>" for k in keys)
-        def line(r): return f"<tr{' style=font-weight:bold' if r is best else ''}>" + "".join(f"<td>{html.escape(shown(r.get(k)))}</td>" for k in keys) + "</tr>"
+
+        def line(r):
+            return (
+                f"<tr{' style=font-weight:bold' if r is best else ''}>"
+                + "".join(f"<td>{html.escape(shown(r.get(k)))}</td>" for k in keys)
+                + "</tr>"
+            )
+
         return f"<div style='max-height:30em;overflow:auto'><table><tr>{head}</tr>{''.join(map(line, self.rows))}</table></div>"
 
 # %% ../../nbs/training/05_history.ipynb #06history-016
@@ -71,63 +97,89 @@ def numbers(rows, key):
     pairs = [(r["epoch"], plain(r[key])) for r in rows if finite(plain(r.get(key)))]
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
+
 def thinned(points, most=400):
     "At most `most` points, each the mean of its neighbours"
     size = -(-len(points) // most) or 1
-    groups = [points[i:i + size] for i in range(0, len(points), size)]
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [[sum(p[j] for p in g) / len(g) for g in groups] for j in (0, 1)]
+
 
 def resumptions(rows):
     "Where, in epochs, training was taken up again"
-    return [r["epoch"] * r["resumed"] / r["step"] if r.get("step") else r["epoch"] - 1 for r in rows if r.get("resumed") is not None]
+    return [
+        r["epoch"] * r["resumed"] / r["step"] if r.get("step") else r["epoch"] - 1
+        for r in rows
+        if r.get("resumed") is not None
+    ]
 
 # %% ../../nbs/training/05_history.ipynb #06history-018
 LOSS, PEAK = "cross-entropy", "attention: peak"
-PANELS = {LOSS: ("loss", "valid_loss"), "validation accuracy": ("valid_accuracy",), "attention": ("entropy", "similarity", "share"), PEAK: ("peak",)}
+PANELS = {
+    LOSS: ("loss", "valid_loss"),
+    "validation accuracy": ("valid_accuracy",),
+    "attention": ("entropy", "similarity", "share"),
+    PEAK: ("peak",),
+}
 
 # %% ../../nbs/training/05_history.ipynb #06history-019
 def plot_history(
-    history, # `History`
-    step_losses=(), # (epoch, loss) of single steps, epoch a fraction such as 2.35
-): # matplotlib `Figure`
+    history,  # `History`
+    step_losses=(),  # (epoch, loss) of single steps, epoch a fraction such as 2.35
+):  # matplotlib `Figure`
     "Loss, validation accuracy and the attention's health over the epochs"
-    try: import matplotlib.pyplot as plt
-    except ImportError as e: raise ImportError('plot_history needs matplotlib: pip install "intr_nb[labs]"') from e
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as e:
+        raise ImportError('plot_history needs matplotlib: pip install "intr_nb[labs]"') from e
     rows, steps = history.rows, thinned([(x, y) for x, y in step_losses if math.isfinite(y)])
     titles = [t for t, keys in PANELS.items() if t == LOSS or any(numbers(rows, k)[0] for k in keys)]
-    figure, axes = plt.subplots(1, len(titles), figsize=(3.1 * len(titles), 2.6), layout="constrained", squeeze=False)
-    plt.close(figure) # it is shown once, as the value of the cell
+    figure, axes = plt.subplots(
+        1, len(titles), figsize=(3.1 * len(titles), 2.6), layout="constrained", squeeze=False
+    )
+    plt.close(figure)  # it is shown once, as the value of the cell
     for title, ax in zip(titles, axes[0]):
-        if title == LOSS and steps[0]: ax.plot(*steps, color="0.7", lw=.8, label="single steps")
+        if title == LOSS and steps[0]:
+            ax.plot(*steps, color="0.7", lw=0.8, label="single steps")
         draw_columns(ax, rows, PANELS[title])
         heights = [y for line in ax.lines for y in line.get_ydata()]
-        if title == LOSS and heights and min(heights) > 0: ax.set_yscale("log")
-        if title not in (LOSS, PEAK): ax.set_ylim(min([0, *heights]) - .02, max([1, *heights]) + .02)
-        if rows: ax.axvline(history.best["epoch"], color="grey", ls=":")
-        for i, x in enumerate(resumptions(rows)): ax.axvline(x, color="tab:orange", lw=1, label="resumed" if i == 0 and title == LOSS else None)
+        if title == LOSS and heights and min(heights) > 0:
+            ax.set_yscale("log")
+        if title not in (LOSS, PEAK):
+            ax.set_ylim(min([0, *heights]) - 0.02, max([1, *heights]) + 0.02)
+        if rows:
+            ax.axvline(history.best["epoch"], color="grey", ls=":")
+        for i, x in enumerate(resumptions(rows)):
+            ax.axvline(x, color="tab:orange", lw=1, label="resumed" if i == 0 and title == LOSS else None)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set(title=title, xlabel="epoch")
-        if len(ax.get_legend_handles_labels()[1]) > 1: ax.legend(fontsize=7)
+        if len(ax.get_legend_handles_labels()[1]) > 1:
+            ax.legend(fontsize=7)
     figure.set_label(repr(history))
     return figure
 
 # %% ../../nbs/training/05_history.ipynb #06history-020
 def draw_columns(ax, rows, keys):
     for key, style in zip(keys, ("-o", "--o", ":o")):
-        if numbers(rows, key)[0]: ax.plot(*numbers(rows, key), style, ms=3 if len(rows) < 40 else 0, label=key)
+        if numbers(rows, key)[0]:
+            ax.plot(*numbers(rows, key), style, ms=3 if len(rows) < 40 else 0, label=key)
 
 # %% ../../nbs/training/05_history.ipynb #06history-027
 def parsed(text):
     "What `to_csv` wrote: nothing, a whole number, a float, or text"
-    if text == "": return None
+    if text == "":
+        return None
     for kind in (int, float):
-        try: return kind(text)
-        except ValueError: pass
+        try:
+            return kind(text)
+        except ValueError:
+            pass
     return text
 
+
 def to_csv(
-    history, # `History`
-    path, # of the file; its folder is made
+    history,  # `History`
+    path,  # of the file; its folder is made
 ):
     "Keep the rows as CSV"
     text, keys = io.StringIO(), history.columns
@@ -136,52 +188,76 @@ def to_csv(
     write_files({Path(path): text.getvalue().encode()})
     return Path(path)
 
+
 def from_csv(
-    path, # of a file that `to_csv` wrote
+    path,  # of a file that `to_csv` wrote
 ):
     "The `History` in a CSV file"
     lines = list(csv.reader(io.StringIO(Path(path).read_text("utf8"))))
-    if lines == [[]]: return History()
-    if not lines or "epoch" not in lines[0]: raise ValueError(f"{str(path)!r} has the columns {(lines or [[]])[0][:6]}: expected the CSV of a History, with a column epoch")
+    if lines == [[]]:
+        return History()
+    if not lines or "epoch" not in lines[0]:
+        raise ValueError(
+            f"{str(path)!r} has the columns {(lines or [[]])[0][:6]}: expected the CSV of a History, with a column epoch"
+        )
     short = [i for i, line in enumerate(lines, 1) if len(line) != len(lines[0])]
-    if short: raise ValueError(f"{str(path)!r}: line {short[0]} has {len(lines[short[0] - 1])} values, expected {len(lines[0])}. The file is damaged, or was edited by hand")
-    return History([{k: v for k, v in zip(lines[0], map(parsed, line)) if v is not None} for line in lines[1:]])
+    if short:
+        raise ValueError(
+            f"{str(path)!r}: line {short[0]} has {len(lines[short[0] - 1])} values, expected {len(lines[0])}. The file is damaged, or was edited by hand"
+        )
+    return History(
+        [{k: v for k, v in zip(lines[0], map(parsed, line)) if v is not None} for line in lines[1:]]
+    )
+
 
 History.to_csv, History.from_csv = to_csv, staticmethod(from_csv)
 
 # %% ../../nbs/training/05_history.ipynb #06history-031
 def tag(key):
     "Where a column stands in TensorBoard: train, valid or attention"
-    if key.startswith("valid_"): return f"valid/{key[6:]}"
+    if key.startswith("valid_"):
+        return f"valid/{key[6:]}"
     return f"attention/{key}" if key in ("entropy", "peak", "similarity", "share") else f"train/{key}"
 
 # %% ../../nbs/training/05_history.ipynb #06history-033
 class TensorBoard:
     "Rows of a `History` for TensorBoard, as they come"
-    def __init__(self,
-        folder, # of this run
-        purge_step: int | None = None, # hide what was written from this step on, before resuming
+
+    def __init__(
+        self,
+        folder,  # of this run
+        purge_step: int | None = None,  # hide what was written from this step on, before resuming
     ):
-        try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError as e: raise ImportError("TensorBoard is not installed: pip install tensorboard") from e
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as e:
+            raise ImportError("TensorBoard is not installed: pip install tensorboard") from e
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def row(self, row):
         for key, value in row.items():
-            if key not in ("epoch", "step", "resumed") and isinstance(plain(value), (int, float)): self.writer.add_scalar(tag(key), plain(value), row.get("step", row["epoch"]))
+            if key not in ("epoch", "step", "resumed") and isinstance(plain(value), (int, float)):
+                self.writer.add_scalar(tag(key), plain(value), row.get("step", row["epoch"]))
         self.writer.flush()
 
-    def close(self): self.writer.close()
-    def __enter__(self): return self
-    def __exit__(self, *error): self.close()
+    def close(self):
+        self.writer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
 
 def to_tensorboard(
-    history, # `History`
-    folder, # of this run
+    history,  # `History`
+    folder,  # of this run
 ):
     "Write all rows for TensorBoard"
     with TensorBoard(folder) as board:
-        for row in history.rows: board.row(row)
+        for row in history.rows:
+            board.row(row)
 
 # %% ../../nbs/training/05_history.ipynb #06history-036
 def in_notebook():
@@ -192,41 +268,61 @@ def in_notebook():
 # %% ../../nbs/training/05_history.ipynb #06history-037
 class LivePlot:
     "One plot in a notebook that follows training; outside of notebooks, nothing"
-    def __init__(self,
-        every: float = 3., # seconds between two pictures, at least
-        enabled: bool | None = None, # None: in notebooks
-    ):
-        self.every, self.enabled, self.handle, self.due = every, in_notebook() if enabled is None else enabled, None, -math.inf
-        self.latest, self.drawn = None, None
-        if self.enabled: plot_history(History()) # complains now, not after an epoch, if matplotlib is missing
 
-    def update(self,
-        history, # `History`
-        step_losses=(), # (epoch, loss) of single steps so far
-        force: bool = False, # draw even if it is early
+    def __init__(
+        self,
+        every: float = 3.0,  # seconds between two pictures, at least
+        enabled: bool | None = None,  # None: in notebooks
+    ):
+        self.every, self.enabled, self.handle, self.due = (
+            every,
+            in_notebook() if enabled is None else enabled,
+            None,
+            -math.inf,
+        )
+        self.latest, self.drawn = None, None
+        if self.enabled:
+            plot_history(History())  # complains now, not after an epoch, if matplotlib is missing
+
+    def update(
+        self,
+        history,  # `History`
+        step_losses=(),  # (epoch, loss) of single steps so far
+        force: bool = False,  # draw even if it is early
     ):
         "Show what there is, if it is time"
         self.latest = (history, step_losses)
         start, state = time.monotonic(), (len(history.rows), len(step_losses))
-        if not self.enabled or state == (0, 0) or state == self.drawn or (start < self.due and not force): return
+        if not self.enabled or state == (0, 0) or state == self.drawn or (start < self.due and not force):
+            return
         self.show(picture(plot_history(history, step_losses), repr(history)))
         now = time.monotonic()
         self.drawn, self.due = state, now + max(self.every, 10 * (now - start))
 
     def show(self, image):
         from IPython.display import display
-        if self.handle is None: self.handle = display(image, display_id=True)
-        else: self.handle.update(image)
+
+        if self.handle is None:
+            self.handle = display(image, display_id=True)
+        else:
+            self.handle.update(image)
 
     def close(self):
         "Draw the last state"
-        if self.latest: self.update(*self.latest, force=True)
-    def __enter__(self): return self
-    def __exit__(self, *error): self.close()
+        if self.latest:
+            self.update(*self.latest, force=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
 
 def picture(figure, alt):
     "A matplotlib `Figure` as a PNG that IPython can show, sharp on fine screens"
     from IPython.display import Image
+
     data, dpi = io.BytesIO(), 144
     figure.savefig(data, format="png", dpi=dpi)
     return Image(data.getvalue(), format="png", width=int(figure.get_figwidth() * dpi / 2), alt=alt)

@@ -7,58 +7,97 @@ __all__ = ['parts_of', 'check_classes', 'told', 'identity', 'image_size', 'resum
            'fit', 'fit_distributed']
 
 # %% ../../nbs/training/08_loop.ipynb #06train-003
-import contextlib, hashlib, json, time
+import contextlib
+import hashlib
+import json
+import time
 from dataclasses import asdict
 from pathlib import Path
-import numpy as np, torch, torch.nn as nn
+
+import numpy as np
+import torch
+import torch.nn as nn
 from torch.utils.data import Dataset
+
 from ..data.birds import progress_bar
-from .run_state import pack, read_run, sweep, unpack, write_run
-from .epoch import finish_epoch, run_epoch, start_run
+from ..models.checkpoints import MODELS, save
 from .accuracy import evaluate
+from .epoch import finish_epoch, run_epoch, start_run
 from .features import Features, names_of
 from .history import History, LivePlot, TensorBoard, plot_history, to_csv
 from .recipe import Recipe, differences
-from ..models.checkpoints import MODELS, save
+from .run_state import pack, read_run, sweep, unpack, write_run
 
 # %% ../../nbs/training/08_loop.ipynb #06train-025
 def parts_of(
-    data, # with `train` and `valid`, or a pair
-) -> tuple: # train, valid or None, class names or None
+    data,  # with `train` and `valid`, or a pair
+) -> tuple:  # train, valid or None, class names or None
     "What `fit` needs of the data, checked"
-    train, valid = data if isinstance(data, (tuple, list)) else (getattr(data, "train", None), getattr(data, "valid", None))
-    if train is None or not len(train): raise ValueError(f"there are no training images in this {type(data).__name__}: expected an object with `train` and `valid`, such as ImageFolders, or a pair of datasets of (image, label)")
-    if valid is not None and not len(valid): raise ValueError("the validation set is empty: expected images, or None to keep the last weights")
+    train, valid = (
+        data
+        if isinstance(data, (tuple, list))
+        else (getattr(data, "train", None), getattr(data, "valid", None))
+    )
+    if train is None or not len(train):
+        raise ValueError(
+            f"there are no training images in this {type(data).__name__}: expected an object with `train` and `valid`, such as ImageFolders, or a pair of datasets of (image, label)"
+        )
+    if valid is not None and not len(valid):
+        raise ValueError("the validation set is empty: expected images, or None to keep the last weights")
     return train, valid, getattr(data, "class_names", None)
+
 
 def check_classes(model, train, class_names):
     "Raise a `ValueError` unless the model has as many classes as the data"
     has = getattr(model, "num_classes", None)
-    wants = len(class_names) if class_names is not None else max(map(int, getattr(train, "labels", None) or [0])) + 1
+    wants = (
+        len(class_names)
+        if class_names is not None
+        else max(map(int, getattr(train, "labels", None) or [0])) + 1
+    )
     if has is not None and (has < wants or class_names is not None and has != wants):
-        raise ValueError(f"the model has {has} classes, the data {wants}: build it with num_classes={wants}, as in OneBlockINTR(len(data.class_names), ...)")
+        raise ValueError(
+            f"the model has {has} classes, the data {wants}: build it with num_classes={wants}, as in OneBlockINTR(len(data.class_names), ...)"
+        )
+
 
 def told(dataset):
     "Some digits that change with the files, and with the features of the first; None for images without names, or none at all"
     names = names_of(dataset)
-    if names is None and not isinstance(dataset, Features): return None
-    known = hashlib.sha256(str(names and ["/".join(Path(n).parts[-2:]) for n in names]).encode()) # the folder may move
-    if isinstance(dataset, Features): known.update(np.ascontiguousarray(dataset.maps[0, dataset.index[0]]).tobytes())
+    if names is None and not isinstance(dataset, Features):
+        return None
+    known = hashlib.sha256(
+        str(names and ["/".join(Path(n).parts[-2:]) for n in names]).encode()
+    )  # the folder may move
+    if isinstance(dataset, Features):
+        known.update(np.ascontiguousarray(dataset.maps[0, dataset.index[0]]).tobytes())
     return known.hexdigest()[:12]
+
 
 def identity(model, train, valid, size):
     "What must be the same for a run to go on"
     labels = getattr(train, "labels", None)
-    digits = dict(labels=None if labels is None else hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12], train_images=told(train), valid_images=told(valid))
+    digits = dict(
+        labels=None
+        if labels is None
+        else hashlib.sha256(bytes(str([int(i) for i in labels]), "utf-8")).hexdigest()[:12],
+        train_images=told(train),
+        valid_images=told(valid),
+    )
     data = dict(train=len(train), valid=0 if valid is None else len(valid), image_size=size)
-    return dict(model=type(model).__name__, config=getattr(model, "config", None)) | data | {k: v for k, v in digits.items() if v is not None}
+    return (
+        dict(model=type(model).__name__, config=getattr(model, "config", None))
+        | data
+        | {k: v for k, v in digits.items() if v is not None}
+    )
 
 # %% ../../nbs/training/08_loop.ipynb #06train-027
 def image_size(
-    dataset: Dataset, # of (image, label), or `Features`
-) -> int | None: # pixels of a side; None: images are of several sizes, or not square
+    dataset: Dataset,  # of (image, label), or `Features`
+) -> int | None:  # pixels of a side; None: images are of several sizes, or not square
     "The size that all images have, judged by three of them"
-    if isinstance(dataset, Features): return dataset.image_size
+    if isinstance(dataset, Features):
+        return dataset.image_size
     sizes = {tuple(dataset[i][0].shape[1:]) for i in {0, len(dataset) // 2, len(dataset) - 1}}
     h, w = sizes.pop()
     return h if h == w and not sizes else None
@@ -67,124 +106,230 @@ def image_size(
 def resume(run, file, same, per_epoch):
     "Take up the run in `file`, if it is this one"
     tensors, facts = read_run(file)
-    def flat(facts): return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
+
+    def flat(facts):
+        return {k: v for k, v in facts.items() if k != "config"} | (facts.get("config") or {})
+
     kept, asked = flat(facts["same"]), flat(json.loads(json.dumps(same)))
-    changed = differences(run.recipe, facts["recipe"]) + [f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]] # not all data, nor older runs, tell all
-    longer = f". For more epochs train its model on: fit(load({str(file.parent / 'best')!r}), ...) in another folder" if run.recipe.epochs > facts["recipe"]["epochs"] and (file.parent / "best.safetensors").exists() else ""
-    if changed: raise ValueError(f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there{longer}")
+    changed = differences(run.recipe, facts["recipe"]) + [
+        f"{k} {v!r}, was {kept[k]!r}" for k, v in asked.items() if k in kept and v != kept[k]
+    ]  # not all data, nor older runs, tell all
+    longer = (
+        f". For more epochs train its model on: fit(load({str(file.parent / 'best')!r}), ...) in another folder"
+        if run.recipe.epochs > facts["recipe"]["epochs"] and (file.parent / "best.safetensors").exists()
+        else ""
+    )
+    if changed:
+        raise ValueError(
+            f"{str(file.parent)!r} holds another run ({'; '.join(changed)}), and is left as it is. Train in another folder, or ask for what was asked there{longer}"
+        )
     run.best = unpack(tensors, facts, run.model, run.optimizer, run.schedule)
-    run.epoch, run.step, run.loss, run.seconds, run.history = facts["epoch"], facts["step"], facts["loss"], facts["seconds"], History(facts["rows"])
+    run.epoch, run.step, run.loss, run.seconds, run.history = (
+        facts["epoch"],
+        facts["step"],
+        facts["loss"],
+        facts["seconds"],
+        History(facts["rows"]),
+    )
     run.resumed = (run.epoch - 1) * per_epoch + run.step
-    run.accelerator.print(f"{file.parent} is finished: its best weights are in the model" if run.epoch > run.recipe.epochs else f"resumed {file.parent} in epoch {run.epoch} of {run.recipe.epochs}, after {run.step} of its steps")
+    run.accelerator.print(
+        f"{file.parent} is finished: its best weights are in the model"
+        if run.epoch > run.recipe.epochs
+        else f"resumed {file.parent} in epoch {run.epoch} of {run.recipe.epochs}, after {run.step} of its steps"
+    )
+
 
 def open_run(model, recipe, folder, per_epoch, features, device, same):
     "A run at its first step, or where its folder says that it is"
     run = start_run(model, recipe, per_epoch, features, device)
-    if folder is None: return run
+    if folder is None:
+        return run
     if run.accelerator.is_main_process:
-        for name in ("checkpoint.safetensors", "best.safetensors", "best.json"): sweep(folder / name)
-    if (folder / "checkpoint.safetensors").exists(): resume(run, folder / "checkpoint.safetensors", same, per_epoch)
+        for name in ("checkpoint.safetensors", "best.safetensors", "best.json"):
+            sweep(folder / name)
+    if (folder / "checkpoint.safetensors").exists():
+        resume(run, folder / "checkpoint.safetensors", same, per_epoch)
     return run
 
 # %% ../../nbs/training/08_loop.ipynb #06train-030
 def write(run, folder, same):
     "The run's checkpoint"
-    if folder is None or not run.accelerator.is_main_process: return
-    if not all(p.isfinite().all() for p in run.model.parameters()): raise FloatingPointError(f"the weights hold NaN in epoch {run.epoch}, after {run.step} steps; the last good checkpoint in {str(folder)!r} is as it was. Train with a lower lr or clip_norm=0.1, in another folder")
+    if folder is None or not run.accelerator.is_main_process:
+        return
+    if not all(p.isfinite().all() for p in run.model.parameters()):
+        raise FloatingPointError(
+            f"the weights hold NaN in epoch {run.epoch}, after {run.step} steps; the last good checkpoint in {str(folder)!r} is as it was. Train with a lower lr or clip_norm=0.1, in another folder"
+        )
     tensors, facts = pack(run.model, run.best, run.optimizer, run.schedule)
     write_run(folder / "checkpoint.safetensors", tensors, facts | run.state | dict(same=same))
 
+
 def tell(run, folder):
     "The history as CSV, and for TensorBoard if it is installed"
-    if folder is None or not run.accelerator.is_main_process or not run.history.rows: return
+    if folder is None or not run.accelerator.is_main_process or not run.history.rows:
+        return
     to_csv(run.history, folder / "history.csv")
     if run.board is None:
-        with contextlib.suppress(ImportError): run.board = TensorBoard(folder / "tensorboard")
-    if run.board: run.board.row(run.history.rows[-1])
+        with contextlib.suppress(ImportError):
+            run.board = TensorBoard(folder / "tensorboard")
+    if run.board:
+        run.board.row(run.history.rows[-1])
+
 
 def save_best(run, folder):
     "The best weights as a model that `weights.load` reads, if it is one that `load` can build"
     known = type(run.model) in MODELS.values() and run.model.config["backbone"] is not None
-    if folder is not None and known and run.history.rows and run.accelerator.is_main_process: save(run.model, folder / "best", **run.model.metadata)
+    if folder is not None and known and run.history.rows and run.accelerator.is_main_process:
+        save(run.model, folder / "best", **run.model.metadata)
 
 # %% ../../nbs/training/08_loop.ipynb #06train-031
 def fit(
-    model: nn.Module, # trained in place; gets `class_names` and `metadata`
-    data, # with `train` and `valid` (ImageFolders, for example), or a pair of datasets of (image, label); never the test set
-    recipe: Recipe = Recipe(), # how; `RECIPES` has some that were tried
-    folder: str | Path | None = None, # where the run is kept, and resumed from; None: nowhere
-    device: str | None = None, # "cpu" to leave a GPU alone
-    workers: int = 0, # processes that load images; a few for photographs
-    save_every: float = 300, # seconds between checkpoints within an epoch
-    progress: bool = True, # a progress bar, and in a notebook a plot that grows
+    model: nn.Module,  # trained in place; gets `class_names` and `metadata`
+    data,  # with `train` and `valid` (ImageFolders, for example), or a pair of datasets of (image, label); never the test set
+    recipe: Recipe = Recipe(),  # how; `RECIPES` has some that were tried
+    folder: str | Path | None = None,  # where the run is kept, and resumed from; None: nowhere
+    device: str | None = None,  # "cpu" to leave a GPU alone
+    workers: int = 0,  # processes that load images; a few for photographs
+    save_every: float = 300,  # seconds between checkpoints within an epoch
+    progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
     train, valid, class_names = parts_of(data)
-    if not isinstance(recipe, Recipe): raise TypeError(f"recipe={recipe!r}: expected a Recipe, such as RECIPES['frozen'] or Recipe(epochs=10)")
-    if recipe.erase and isinstance(train, Features): raise ValueError(f"erase={recipe.erase} hides patches of pictures, and these are features: take dataclasses.replace(recipe, erase=0)")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(
+            f"recipe={recipe!r}: expected a Recipe, such as RECIPES['frozen'] or Recipe(epochs=10)"
+        )
+    if recipe.erase and isinstance(train, Features):
+        raise ValueError(
+            f"erase={recipe.erase} hides patches of pictures, and these are features: take dataclasses.replace(recipe, erase=0)"
+        )
     check_classes(model, train, class_names)
-    size, chance, folder = image_size(train if valid is None else valid), torch.get_rng_state(), None if folder is None else Path(folder)
+    size, chance, folder = (
+        image_size(train if valid is None else valid),
+        torch.get_rng_state(),
+        None if folder is None else Path(folder),
+    )
     same = identity(model, train, valid, size)
     per_epoch = max(len(train) // recipe.batch_size, 1)
     run = open_run(model, recipe, folder, per_epoch, isinstance(train, Features), device, same)
-    if class_names is not None: model.class_names = list(class_names)
+    if class_names is not None:
+        model.class_names = list(class_names)
     model.metadata = dict(image_size=size, recipe=asdict(recipe))
     main = run.accelerator.is_main_process
     done, kept, losses = (run.epoch - 1) * per_epoch + run.step, time.monotonic(), []
+
     def save_run():
         nonlocal kept
-        write(run, folder, same); kept = time.monotonic()
+        write(run, folder, same)
+        kept = time.monotonic()
+
     def after(loss):
-        bar.update(); losses.append((run.epoch - 1 + run.step / per_epoch, loss)); plot.update(run.history, losses)
-        if time.monotonic() - kept > save_every: save_run()
+        bar.update()
+        losses.append((run.epoch - 1 + run.step / per_epoch, loss))
+        plot.update(run.history, losses)
+        if time.monotonic() - kept > save_every:
+            save_run()
+
     try:
-        with (progress_bar(total=recipe.epochs * per_epoch, initial=done, desc="training", unit="step", disable=not (progress and main)) as bar,
-              LivePlot(enabled=None if progress and main else False) as plot):
+        with (
+            progress_bar(
+                total=recipe.epochs * per_epoch,
+                initial=done,
+                desc="training",
+                unit="step",
+                disable=not (progress and main),
+            ) as bar,
+            LivePlot(enabled=None if progress and main else False) as plot,
+        ):
             while run.epoch <= recipe.epochs:
                 run_epoch(run, train, workers, after)
                 finish_epoch(run, valid, workers)
-                save_run(); tell(run, folder)
-                if run.history.best is run.history.rows[-1]: model.metadata |= run.history.best; save_best(run, folder)
-                bar.set_postfix_str(", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in run.history.rows[-1].items() if k in ("loss", "valid_accuracy")))
+                save_run()
+                tell(run, folder)
+                if run.history.best is run.history.rows[-1]:
+                    model.metadata |= run.history.best
+                    save_best(run, folder)
+                bar.set_postfix_str(
+                    ", ".join(
+                        f"{k.replace('_', ' ')} {v:.3f}"
+                        for k, v in run.history.rows[-1].items()
+                        if k in ("loss", "valid_accuracy")
+                    )
+                )
             plot.update(run.history, losses, force=True)
     except (KeyboardInterrupt, Exception) as e:
         by_hand, kept_file = isinstance(e, KeyboardInterrupt), folder and folder / "checkpoint.safetensors"
-        has = "the model has the best weights so far" if run.history.rows else "no epoch was finished, and the model has the weights that it began with"
-        then = ("nothing was kept on the disk" if not (kept_file and kept_file.exists()) else
-                f"the checkpoint in {str(folder)!r} was written before that, and the same call would come to the same step" if isinstance(e, FloatingPointError) else
-                f"fit(..., folder={str(folder)!r}) goes on from the last checkpoint" + ("" if by_hand else ", once that is mended"))
-        run.accelerator.print(f"{'interrupted' if by_hand else 'stopped'} in epoch {run.epoch}; {has}; {then}")
-        if not by_hand: raise
+        has = (
+            "the model has the best weights so far"
+            if run.history.rows
+            else "no epoch was finished, and the model has the weights that it began with"
+        )
+        then = (
+            "nothing was kept on the disk"
+            if not (kept_file and kept_file.exists())
+            else f"the checkpoint in {str(folder)!r} was written before that, and the same call would come to the same step"
+            if isinstance(e, FloatingPointError)
+            else f"fit(..., folder={str(folder)!r}) goes on from the last checkpoint"
+            + ("" if by_hand else ", once that is mended")
+        )
+        run.accelerator.print(
+            f"{'interrupted' if by_hand else 'stopped'} in epoch {run.epoch}; {has}; {then}"
+        )
+        if not by_hand:
+            raise
     finally:
         model.load_state_dict(run.best)
         model.to(memory_format=torch.contiguous_format).eval()
         torch.set_rng_state(chance)
-        if run.board: run.board.close()
-    if run.history.rows: model.metadata |= run.history.best
+        if run.board:
+            run.board.close()
+    if run.history.rows:
+        model.metadata |= run.history.best
     save_best(run, folder)
     return run.history
 
 # %% ../../nbs/training/08_loop.ipynb #06train-051
 def fit_distributed(
-    model: nn.Module, # gets the best weights
-    data, # as for `fit`
-    recipe: Recipe, # a step's images are shared out
-    folder: str | Path, # where the run is kept
-    processes: int, # one for each GPU
-    port: str = "29500", # by which they talk
-    **options, # of `fit`
+    model: nn.Module,  # gets the best weights
+    data,  # as for `fit`
+    recipe: Recipe,  # a step's images are shared out
+    folder: str | Path,  # where the run is kept
+    processes: int,  # one for each GPU
+    port: str = "29500",  # by which they talk
+    **options,  # of `fit`
 ) -> History:
     "`fit` on several GPUs, from a notebook whose kernel has not used a GPU yet"
-    try: from accelerate import debug_launcher, notebook_launcher; from accelerate.state import AcceleratorState
-    except ImportError as e: raise ImportError('training needs accelerate: pip install "intr_nb[labs]"') from e
-    if processes < 2 or processes > recipe.batch_size: raise ValueError(f"processes={processes}: expected 2 or more, and at most one for each of a step's {recipe.batch_size} images. For one device, use fit")
-    if torch.cuda.is_initialized(): raise RuntimeError("this kernel has used a GPU, so no process that it starts can: restart the kernel, and call fit_distributed before anything runs on a GPU")
+    try:
+        from accelerate import debug_launcher, notebook_launcher
+        from accelerate.state import AcceleratorState
+    except ImportError as e:
+        raise ImportError('training needs accelerate: pip install "intr_nb[labs]"') from e
+    if processes < 2 or processes > recipe.batch_size:
+        raise ValueError(
+            f"processes={processes}: expected 2 or more, and at most one for each of a step's {recipe.batch_size} images. For one device, use fit"
+        )
+    if torch.cuda.is_initialized():
+        raise RuntimeError(
+            "this kernel has used a GPU, so no process that it starts can: restart the kernel, and call fit_distributed before anything runs on a GPU"
+        )
     AcceleratorState._reset_state(reset_partial_state=True)
-    task = (model, data, recipe, folder, options.pop("device", None), *(options.pop(k, d) for k, d in dict(workers=0, save_every=300, progress=True).items()))
-    if options: raise TypeError(f"unknown options {list(options)}: expected those of fit")
-    if torch.cuda.device_count() >= processes: notebook_launcher(fit, task, processes, use_port=port)
-    else: debug_launcher(fit, task, processes)
+    task = (
+        model,
+        data,
+        recipe,
+        folder,
+        options.pop("device", None),
+        *(options.pop(k, d) for k, d in dict(workers=0, save_every=300, progress=True).items()),
+    )
+    if options:
+        raise TypeError(f"unknown options {list(options)}: expected those of fit")
+    if torch.cuda.device_count() >= processes:
+        notebook_launcher(fit, task, processes, use_port=port)
+    else:
+        debug_launcher(fit, task, processes)
     tensors, facts = read_run(Path(folder) / "checkpoint.safetensors")
-    model.load_state_dict({k.removeprefix(p): v for p in ("model.", "best.") for k, v in tensors.items() if k.startswith(p)})
+    model.load_state_dict(
+        {k.removeprefix(p): v for p in ("model.", "best.") for k, v in tensors.items() if k.startswith(p)}
+    )
     model.eval()
     return History(facts["rows"])

@@ -9,72 +9,104 @@ __all__ = ['SCHEDULES', 'RECIPES', 'check_recipe', 'Recipe', 'paper_recipe', 'ma
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-003
 import math
 from dataclasses import dataclass, fields
+
 import numpy as np
-import torch, torch.nn.functional as F
+import torch
+import torch.nn.functional as F
 from torch.utils.data import Dataset
+
 from ..models.freezing import param_groups
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-006
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
 
+
 def check_recipe(
-    r, # a `Recipe`
+    r,  # a `Recipe`
 ):
     "Raise a `ValueError` that names what can't be meant"
-    whole = dict(epochs=1, batch_size=1, drop_epoch=1, erase=0, seed=0) | ({} if r.micro_batch is None else dict(micro_batch=1))
+    whole = dict(epochs=1, batch_size=1, drop_epoch=1, erase=0, seed=0) | (
+        {} if r.micro_batch is None else dict(micro_batch=1)
+    )
     for name, least in whole.items():
         value = getattr(r, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least: raise ValueError(f"{name}={value!r} in a recipe: expected a whole number, at least {least}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r} in a recipe: expected a whole number, at least {least}")
     for name in ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup"):
         value = getattr(r, name)
-        if value is None and name in ("backbone_lr", "clip_norm"): continue
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0 or (value == 0 and name in ("lr", "clip_norm")):
-            raise ValueError(f"{name}={value!r} in a recipe: expected a {'positive ' if name in ('lr', 'clip_norm') else ''}number{'' if name in ('lr', 'clip_norm') else ' from 0 up'}")
-    if not isinstance(r.compile, bool): raise ValueError(f"compile={r.compile!r} in a recipe: expected True or False")
-    if r.label_smoothing >= 1: raise ValueError(f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, the share of the target that is spread over all classes")
+        if value is None and name in ("backbone_lr", "clip_norm"):
+            continue
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+            or value < 0
+            or (value == 0 and name in ("lr", "clip_norm"))
+        ):
+            raise ValueError(
+                f"{name}={value!r} in a recipe: expected a {'positive ' if name in ('lr', 'clip_norm') else ''}number{'' if name in ('lr', 'clip_norm') else ' from 0 up'}"
+            )
+    if not isinstance(r.compile, bool):
+        raise ValueError(f"compile={r.compile!r} in a recipe: expected True or False")
+    if r.label_smoothing >= 1:
+        raise ValueError(
+            f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, the share of the target that is spread over all classes"
+        )
     for name, known in (("schedule", SCHEDULES), ("precision", ("fp32", "bf16"))):
-        if getattr(r, name) not in known: raise ValueError(f"{name}={getattr(r, name)!r} in a recipe: expected one of {known}")
+        if getattr(r, name) not in known:
+            raise ValueError(f"{name}={getattr(r, name)!r} in a recipe: expected one of {known}")
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-008
 @dataclass(frozen=True)
 class Recipe:
     "How to train with cross-entropy and AdamW"
-    epochs: int = 20 # times through the training images
-    lr: float = 1e-3 # the highest learning rate
-    backbone_lr: float | None = None # that of the backbone; None: `lr`
-    batch_size: int = 32 # images a step, over all devices together
-    schedule: str = "onecycle" # one of `SCHEDULES`
-    drop_epoch: int = 80 # when "step" divides the learning rate by 10
-    weight_decay: float = 1e-4 # AdamW's
-    clip_norm: float | None = None # gradients longer than this are shortened to it
-    label_smoothing: float = 0. # share of the target spread over all classes
-    erase: int = 0 # patches that may be hidden in a training image
-    mixup: float = 0. # alpha of Beta(alpha, alpha), the share of an image when two are blended; 0: none are
-    micro_batch: int | None = None # images on a device at once; None: its share of the batch
-    precision: str = "fp32" # "fp32" or "bf16"
-    compile: bool = False # torch.compile the model
-    seed: int = 0 # of the order of images, their augmentation and dropout
 
-    def __post_init__(self): check_recipe(self)
+    epochs: int = 20  # times through the training images
+    lr: float = 1e-3  # the highest learning rate
+    backbone_lr: float | None = None  # that of the backbone; None: `lr`
+    batch_size: int = 32  # images a step, over all devices together
+    schedule: str = "onecycle"  # one of `SCHEDULES`
+    drop_epoch: int = 80  # when "step" divides the learning rate by 10
+    weight_decay: float = 1e-4  # AdamW's
+    clip_norm: float | None = None  # gradients longer than this are shortened to it
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    erase: int = 0  # patches that may be hidden in a training image
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha), the share of an image when two are blended; 0: none are
+    micro_batch: int | None = None  # images on a device at once; None: its share of the batch
+    precision: str = "fp32"  # "fp32" or "bf16"
+    compile: bool = False  # torch.compile the model
+    seed: int = 0  # of the order of images, their augmentation and dropout
+
+    def __post_init__(self):
+        check_recipe(self)
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-014
 def paper_recipe(
-    lr: float, # of all but the backbone
-    batch_size: int, # images a step
-    epochs: int, # times through the data
+    lr: float,  # of all but the backbone
+    batch_size: int,  # images a step
+    epochs: int,  # times through the data
 ) -> Recipe:
     "Appendix E, with what the authors' code adds"
-    return Recipe(epochs, lr, 1e-5, batch_size, "step", weight_decay=1e-6, clip_norm=.1, precision="bf16")
+    return Recipe(epochs, lr, 1e-5, batch_size, "step", weight_decay=1e-6, clip_norm=0.1, precision="bf16")
+
 
 RECIPES = dict(
-    bird=paper_recipe(5e-5, 16, 140), cub=paper_recipe(1e-4, 12, 140), bf=paper_recipe(1e-4, 12, 100), fish=paper_recipe(1e-4, 16, 140),
-    dog=paper_recipe(1e-4, 16, 170), pet=paper_recipe(1e-4, 12, 100), car=paper_recipe(1e-4, 12, 140), craft=paper_recipe(1e-4, 12, 140),
-    aviary=Recipe(epochs=12, lr=3e-3, erase=5), frozen=Recipe(epochs=24, lr=1e-3, weight_decay=1e-2, mixup=1.),
-    finetune=Recipe(epochs=4, lr=3e-4, backbone_lr=2e-4, weight_decay=1e-2))
+    bird=paper_recipe(5e-5, 16, 140),
+    cub=paper_recipe(1e-4, 12, 140),
+    bf=paper_recipe(1e-4, 12, 100),
+    fish=paper_recipe(1e-4, 16, 140),
+    dog=paper_recipe(1e-4, 16, 170),
+    pet=paper_recipe(1e-4, 12, 100),
+    car=paper_recipe(1e-4, 12, 140),
+    craft=paper_recipe(1e-4, 12, 140),
+    aviary=Recipe(epochs=12, lr=3e-3, erase=5),
+    frozen=Recipe(epochs=24, lr=1e-3, weight_decay=1e-2, mixup=1.0),
+    finetune=Recipe(epochs=4, lr=3e-4, backbone_lr=2e-4, weight_decay=1e-2),
+)
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-018
 def make_optimizer(
-    model: torch.nn.Module, # its `backbone` learns at `backbone_lr`, the rest at `lr`
+    model: torch.nn.Module,  # its `backbone` learns at `backbone_lr`, the rest at `lr`
     recipe: Recipe,
 ) -> torch.optim.AdamW:
     "AdamW with a group for the backbone and one for the rest"
@@ -82,94 +114,116 @@ def make_optimizer(
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-021
 def make_schedule(
-    optimizer: torch.optim.Optimizer, # from `make_optimizer`
+    optimizer: torch.optim.Optimizer,  # from `make_optimizer`
     recipe: Recipe,
-    steps_per_epoch: int, # the schedule moves with every step
+    steps_per_epoch: int,  # the schedule moves with every step
 ) -> torch.optim.lr_scheduler.LRScheduler:
     "The learning rate over the steps"
     schedules, total = torch.optim.lr_scheduler, recipe.epochs * steps_per_epoch
     rates = [g["lr"] for g in optimizer.param_groups]
-    if recipe.schedule == "onecycle": return schedules.OneCycleLR(optimizer, rates, total_steps=total, pct_start=.2)
-    if recipe.schedule == "cosine": return schedules.CosineAnnealingLR(optimizer, total, eta_min=min(1e-6, *rates))
+    if recipe.schedule == "onecycle":
+        return schedules.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
+    if recipe.schedule == "cosine":
+        return schedules.CosineAnnealingLR(optimizer, total, eta_min=min(1e-6, *rates))
     drop = recipe.drop_epoch * steps_per_epoch if recipe.schedule == "step" else math.inf
-    return schedules.LambdaLR(optimizer, lambda step: .1 if step >= drop else 1.)
+    return schedules.LambdaLR(optimizer, lambda step: 0.1 if step >= drop else 1.0)
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-026
 def differences(
-    recipe: Recipe, # asked for
-    kept: dict, # of a checkpoint, by name
-) -> list: # of texts such as "lr 0.001, was 0.003"
+    recipe: Recipe,  # asked for
+    kept: dict,  # of a checkpoint, by name
+) -> list:  # of texts such as "lr 0.001, was 0.003"
     "Where two recipes part, apart from what changes speed and memory only"
     speed = {"micro_batch", "compile"}
-    was = {f.name: kept.get(f.name, f.default) for f in fields(Recipe) if f.name not in speed} # a field younger than the checkpoint had its default
-    return [f"{name} {getattr(recipe, name)!r}, was {v!r}" for name, v in was.items() if getattr(recipe, name) != v]
+    was = {
+        f.name: kept.get(f.name, f.default) for f in fields(Recipe) if f.name not in speed
+    }  # a field younger than the checkpoint had its default
+    return [
+        f"{name} {getattr(recipe, name)!r}, was {v!r}"
+        for name, v in was.items()
+        if getattr(recipe, name) != v
+    ]
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-030
 def seed_at(
-    *address: int, # whole numbers, such as the recipe's seed, the epoch and the image's number
-) -> int: # below 2**63
+    *address: int,  # whole numbers, such as the recipe's seed, the epoch and the image's number
+) -> int:  # below 2**63
     "A seed of its own for every address"
     return int(np.random.SeedSequence(address).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-033
 class Seeded(Dataset):
     "A dataset whose random augmentation depends on seed, epoch and the image's number alone"
-    def __init__(self,
-        dataset: Dataset, # may draw from torch's generator for every item
-        seed: int, # of the recipe
-        epoch: int, # another one, other augmentation
+
+    def __init__(
+        self,
+        dataset: Dataset,  # may draw from torch's generator for every item
+        seed: int,  # of the recipe
+        epoch: int,  # another one, other augmentation
     ):
         self.dataset, self.address = dataset, (seed, epoch)
 
-    def __len__(self): return len(self.dataset)
+    def __len__(self):
+        return len(self.dataset)
 
     def __getitem__(self, i):
         before = torch.get_rng_state()
         torch.default_generator.manual_seed(seed_at(*self.address, i))
-        try: return self.dataset[i]
-        finally: torch.set_rng_state(before)
+        try:
+            return self.dataset[i]
+        finally:
+            torch.set_rng_state(before)
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-042
 class Mixed(Dataset):
     "Every image blended with another, its label a share of each (mixup)"
-    def __init__(self,
-        dataset: Dataset, # of (image, label), all images of one size
-        alpha: float, # shares are drawn from Beta(alpha, alpha): 1 is any share alike, less is mostly one of the two
-        num_classes: int, # length of the labels
+
+    def __init__(
+        self,
+        dataset: Dataset,  # of (image, label), all images of one size
+        alpha: float,  # shares are drawn from Beta(alpha, alpha): 1 is any share alike, less is mostly one of the two
+        num_classes: int,  # length of the labels
     ):
         self.dataset, self.alpha, self.num_classes = dataset, alpha, num_classes
 
-    def __len__(self): return len(self.dataset)
+    def __len__(self):
+        return len(self.dataset)
 
     def __getitem__(self, i):
         j = torch.randint(len(self), ()).item()
         share = torch.distributions.Beta(self.alpha, self.alpha).sample().item()
         (x, a), (y, b) = self.dataset[i], self.dataset[j]
-        if x.shape != y.shape: raise ValueError(f"images {i} and {j} have shapes {tuple(x.shape)} and {tuple(y.shape)}: mixup needs one size, as transforms.square_transforms gives; or train with mixup=0")
+        if x.shape != y.shape:
+            raise ValueError(
+                f"images {i} and {j} have shapes {tuple(x.shape)} and {tuple(y.shape)}: mixup needs one size, as transforms.square_transforms gives; or train with mixup=0"
+            )
         for k, image in (i, x), (j, y):
-            if not image.isfinite().all(): raise ValueError(f"image {self.dataset.name(k) if hasattr(self.dataset, 'name') else k} holds NaN or infinite values: check its file, and the normalisation for a division by zero")
+            if not image.isfinite().all():
+                raise ValueError(
+                    f"image {self.dataset.name(k) if hasattr(self.dataset, 'name') else k} holds NaN or infinite values: check its file, and the normalisation for a division by zero"
+                )
         a, b = F.one_hot(torch.tensor([int(a), int(b)]), self.num_classes).float()
         return share * x + (1 - share) * y, share * a + (1 - share) * b
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-036
 def steps_of(
-    n: int, # images
-    batch_size: int, # images a step
-    seed: int, # of the recipe
-    epoch: int, # another one, another order
-) -> list: # of lists of image numbers
+    n: int,  # images
+    batch_size: int,  # images a step
+    seed: int,  # of the recipe
+    epoch: int,  # another one, another order
+) -> list:  # of lists of image numbers
     "An epoch's steps"
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed_at(seed, epoch))).tolist()
-    return [order[i * batch_size:(i + 1) * batch_size] for i in range(max(n // batch_size, 1))]
+    return [order[i * batch_size : (i + 1) * batch_size] for i in range(max(n // batch_size, 1))]
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-039
 def rounds(
-    size: int, # images in the step
-    rank: int = 0, # which device
-    world: int = 1, # how many devices
-    micro_batch: int | None = None, # images at once; None: all of this device's
-) -> list: # of lists of places in the step
+    size: int,  # images in the step
+    rank: int = 0,  # which device
+    world: int = 1,  # how many devices
+    micro_batch: int | None = None,  # images at once; None: all of this device's
+) -> list:  # of lists of places in the step
     "Which of a step's images a device takes, round by round"
     hand = list(range(rank, size, world))
     n = micro_batch or len(hand)
-    return [hand[i:i + n] for i in range(0, len(hand), n)]
+    return [hand[i : i + n] for i in range(0, len(hand), n)]

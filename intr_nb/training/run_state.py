@@ -6,56 +6,71 @@
 __all__ = ['write_run', 'read_run', 'sweep', 'pack', 'unpack']
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-003
-import json, os
+import json
+import os
 from contextlib import suppress
 from pathlib import Path
-import safetensors, safetensors.torch, torch
+
+import safetensors
+import safetensors.torch
+import torch
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-006
 def write_run(
-    path: Path, # the file
-    tensors: dict, # tensors by name
-    facts: dict, # anything that JSON can hold
+    path: Path,  # the file
+    tensors: dict,  # tensors by name
+    facts: dict,  # anything that JSON can hold
 ):
     "Write or replace a run's file in one go"
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"run": json.dumps(facts)})
-        with open(part, "wb") as f: f.write(data); f.flush(); os.fsync(f.fileno())
+        data = safetensors.torch.save(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"run": json.dumps(facts)}
+        )
+        with open(part, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(part, path)
     except OSError as e:
-        raise OSError(f"the checkpoint {str(path)!r} can't be written ({e}); an older one is as it was. Choose a folder that you may write to, on a disk with room") from e
+        raise OSError(
+            f"the checkpoint {str(path)!r} can't be written ({e}); an older one is as it was. Choose a folder that you may write to, on a disk with room"
+        ) from e
     finally:
-        with suppress(OSError): part.unlink()
+        with suppress(OSError):
+            part.unlink()
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-009
 def read_run(
-    path: Path, # written by `write_run`
-) -> tuple: # tensors by name, facts
+    path: Path,  # written by `write_run`
+) -> tuple:  # tensors by name, facts
     "What a run's file holds"
     try:
         with safetensors.safe_open(path, "pt") as f:
             return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {})["run"])
     except (safetensors.SafetensorError, KeyError, ValueError) as e:
-        raise ValueError(f"{str(path)!r} ({path.stat().st_size} bytes) is no checkpoint of a run ({type(e).__name__}): expected one that `fit` wrote. Take it away to start anew, or train in another folder") from e
+        raise ValueError(
+            f"{str(path)!r} ({path.stat().st_size} bytes) is no checkpoint of a run ({type(e).__name__}): expected one that `fit` wrote. Take it away to start anew, or train in another folder"
+        ) from e
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-013
 def sweep(
-    path: Path, # of a file of the run
+    path: Path,  # of a file of the run
 ):
     "Remove what killed writers left beside it"
     for left in path.parent.glob(f".{path.name}.*"):
         if left.suffix in (".part", ".old"):
-            with suppress(OSError): left.unlink()
+            with suppress(OSError):
+                left.unlink()
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-016
 def pack(
-    model: torch.nn.Module, # being trained
-    best: dict, # the best weights so far, by name
+    model: torch.nn.Module,  # being trained
+    best: dict,  # the best weights so far, by name
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> tuple: # tensors by name, facts for JSON
+) -> tuple:  # tensors by name, facts for JSON
     "A training state as tensors and JSON"
     now, state = model.state_dict(), optimizer.state_dict()
     tensors = {f"model.{k}": v for k, v in now.items()}
@@ -65,14 +80,17 @@ def pack(
 
 # %% ../../nbs/training/06_run_state.ipynb #06checkpoint-017
 def unpack(
-    tensors: dict, # from `pack`
-    facts: dict, # from `pack`, perhaps through JSON
-    model: torch.nn.Module, # gets the weights
+    tensors: dict,  # from `pack`
+    facts: dict,  # from `pack`, perhaps through JSON
+    model: torch.nn.Module,  # gets the weights
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> dict: # the best weights by name
+) -> dict:  # the best weights by name
     "Put a training state back where it came from"
-    def part(name): return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+
+    def part(name):
+        return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+
     state = {}
     for name, v in part("optimizer.").items():
         i, _, key = name.partition(".")
@@ -81,4 +99,6 @@ def unpack(
     model.load_state_dict(part("model."))
     optimizer.load_state_dict(dict(state=state, param_groups=groups))
     schedule.load_state_dict(facts["schedule"])
-    return {k: v.clone() for k, v in model.state_dict().items()} | {k: v.to(model.state_dict()[k].device) for k, v in part("best.").items()}
+    return {k: v.clone() for k, v in model.state_dict().items()} | {
+        k: v.to(model.state_dict()[k].device) for k, v in part("best.").items()
+    }

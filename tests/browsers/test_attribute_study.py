@@ -1,4 +1,5 @@
 """AttributeStudy: no answer is lost or mixed in, and the score is the paper's."""
+
 import json
 
 import pytest
@@ -31,8 +32,16 @@ def test_a_half_written_line_costs_only_itself(tmp_path):
 
 
 def test_order_is_the_students_own_and_stays():
-    a, b, c = (AttributeStudy(MODEL, EXAMPLES, n, seed=s, path="/nonexistent/none.jsonl").order for n, s in (("Ada", 0), ("Ben", 0), ("Ada", 1)))
-    assert a == AttributeStudy(MODEL, EXAMPLES, "Ada", path="/nonexistent/none.jsonl").order and a != b and a != c and sorted(a) == sorted(b)
+    a, b, c = (
+        AttributeStudy(MODEL, EXAMPLES, n, seed=s, path="/nonexistent/none.jsonl").order
+        for n, s in (("Ada", 0), ("Ben", 0), ("Ada", 1))
+    )
+    assert (
+        a == AttributeStudy(MODEL, EXAMPLES, "Ada", path="/nonexistent/none.jsonl").order
+        and a != b
+        and a != c
+        and sorted(a) == sorted(b)
+    )
 
 
 def test_an_answer_can_be_changed(tmp_path):
@@ -45,12 +54,18 @@ def test_an_answer_can_be_changed(tmp_path):
 
 
 def test_more_than_half_must_name_it(tmp_path):
-    def first(s, i, h): return list(s.examples[i].attributes)[0]
-    files = [fill(tmp_path / f"{k}.jsonl", f"s{k}", first if k < 2 else lambda *_: None).path for k in range(4)]
+    def first(s, i, h):
+        return list(s.examples[i].attributes)[0]
+
+    files = [
+        fill(tmp_path / f"{k}.jsonl", f"s{k}", first if k < 2 else lambda *_: None).path for k in range(4)
+    ]
     s = AttributeStudy(MODEL, EXAMPLES, "x", tmp_path / "x.jsonl")
     assert s.score(*files).majority == 0  # two of four are not more than half
     n = sum(len(e.attributes) for e in EXAMPLES)
-    assert s.score(*files[:3]).majority == pytest.approx(len(EXAMPLES) / n) and s.score(*files[:3]).students == 3
+    assert (
+        s.score(*files[:3]).majority == pytest.approx(len(EXAMPLES) / n) and s.score(*files[:3]).students == 3
+    )
 
 
 def test_an_unfinished_image_does_not_count(tmp_path):
@@ -64,7 +79,16 @@ def test_readers_of_the_masks_reach_the_ceiling(tmp_path):
     assert s.score().majority == s.score().possible and s.score().right == 1
 
 
-@pytest.mark.parametrize("line, words", [('{"a": 1}', "is no answer"), (json.dumps(dict(study="other", student="s", image="i", head=0, answer=None, time="1")), "belongs to study other")])
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ('{"a": 1}', "is no answer"),
+        (
+            json.dumps(dict(study="other", student="s", image="i", head=0, answer=None, time="1")),
+            "belongs to study other",
+        ),
+    ],
+)
 def test_strange_lines(tmp_path, line, words):
     (tmp_path / "a.jsonl").write_text(line + "\n")
     with pytest.raises(ValueError, match=words):
@@ -78,7 +102,13 @@ def test_without_masks_there_is_no_truth(tmp_path):
     for _ in range(len(s.order)):
         view.children[2].children[2].children[0].click()
     score = s.score()
-    assert not s.error and score.majority == 1 and score.possible is None and "<img" not in score._repr_html_() and "<img" not in s.to_figure().to_json().replace("\\u003c", "<")
+    assert (
+        not s.error
+        and score.majority == 1
+        and score.possible is None
+        and "<img" not in score._repr_html_()
+        and "<img" not in s.to_figure().to_json().replace("\\u003c", "<")
+    )
     assert "/" not in AttributeStudy(MODEL, e, "../../Ada").path.name
 
 
@@ -95,8 +125,12 @@ def test_a_double_click_is_one_answer_and_open_questions_are_told(tmp_path):
     back, on, answers = view.children[2].children
     answers.children[0].click(), answers.children[0].click()
     assert s.answered == 1 and s.position == 1
-    for _ in range(len(s.order)): on.click()
-    assert f"{len(s.order) - 1} of {len(s.order)} questions are still open" in s.stage().svg and "Thank you" not in s.stage().svg
+    for _ in range(len(s.order)):
+        on.click()
+    assert (
+        f"{len(s.order) - 1} of {len(s.order)} questions are still open" in s.stage().svg
+        and "Thank you" not in s.stage().svg
+    )
     s.stage()._handle_custom_msg(dict(type="click", name="question 1", row=None, column=None), [])
     assert s.position == 1 and not s.error
     back.click()
@@ -104,7 +138,11 @@ def test_a_double_click_is_one_answer_and_open_questions_are_told(tmp_path):
 
 
 def test_wrong_values():
-    for wrong, words in (dict(examples=[]), "empty"), (dict(what="saliency"), "attention"), (dict(student=" "), "student is empty"):
+    for wrong, words in (
+        (dict(examples=[]), "empty"),
+        (dict(what="saliency"), "attention"),
+        (dict(student=" "), "student is empty"),
+    ):
         with pytest.raises(ValueError, match=words):
             AttributeStudy(**dict(dict(model=MODEL, examples=EXAMPLES, student="Ada"), **wrong))
     with pytest.raises(ValueError, match="each=9"):

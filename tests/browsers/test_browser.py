@@ -1,4 +1,5 @@
 """What the base of all browsers does where something goes wrong; the notebook 12_widgets shows the rest."""
+
 import io
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class Counter(Browser):
     drawn = 0
 
     @kept("number", size=2)
-    def square(self, extra=0): return self.number ** 2 + extra
+    def square(self, extra=0):
+        return self.number**2 + extra
 
     def draw(self):
         self.drawn += 1
@@ -28,15 +30,26 @@ class Counter(Browser):
             raise RuntimeError(f"seven {NASTY}")
         scene = Scene(100, 40, f"number {self.number}")
         scene.text(5, 20, f"{self.number} {self.kind}")
-        scene.panel(0, 0, 100, 40, "panel", dict(value=np.arange(6.).reshape(2, 3), missing=None))
+        scene.panel(0, 0, 100, 40, "panel", dict(value=np.arange(6.0).reshape(2, 3), missing=None))
         return scene
 
-    def scenes(self): return dict(main=self.draw)
-    def key(self, name): self.number += 1
-    def click(self, name, row=None, column=None): self.number = 10 * row + column
+    def scenes(self):
+        return dict(main=self.draw)
+
+    def key(self, name):
+        self.number += 1
+
+    def click(self, name, row=None, column=None):
+        self.number = 10 * row + column
+
     def build(self):
         self.slider = self.bind(W.IntSlider(max=20), "number")
-        self.menu = self.bind(W.Dropdown(), "kind", lambda: [("none", None), ("a", "a"), (f"n{self.number}", "n")], lambda: self.number < 5)
+        self.menu = self.bind(
+            W.Dropdown(),
+            "kind",
+            lambda: [("none", None), ("a", "a"), (f"n{self.number}", "n")],
+            lambda: self.number < 5,
+        )
         return [self.slider, self.menu, self.stage()]
 
 
@@ -47,8 +60,12 @@ def counter():
     return counter
 
 
-def send(counter, **message): counter.stage()._handle_custom_msg(message, [])
-def told(counter): return next(c for c in counter.view().children if "intr-nb-error" in c._dom_classes).value
+def send(counter, **message):
+    counter.stage()._handle_custom_msg(message, [])
+
+
+def told(counter):
+    return next(c for c in counter.view().children if "intr-nb-error" in c._dom_classes).value
 
 
 def test_drawn_once_for_each_state(counter):
@@ -63,7 +80,9 @@ def test_drawn_once_for_each_state(counter):
 
 
 def test_kept_forgets_the_oldest_and_knows_arguments(counter):
-    assert [counter.square(), counter.square(1), counter.square()] == [0, 1, 0] and counter.counts["square"] == 2
+    assert [counter.square(), counter.square(1), counter.square()] == [0, 1, 0] and counter.counts[
+        "square"
+    ] == 2
     counter.number = 3
     assert counter.square() == 9 and counter.counts["square"] == 3
     counter.number = 0
@@ -85,7 +104,12 @@ def test_controls_and_traits_follow_each_other(counter):
 
 def test_a_refused_value_is_told_and_the_control_goes_back(counter):
     counter.slider.value = 12
-    assert counter.number == 0 and counter.slider.value == 0 and "TraitError" in told(counter) and isinstance(counter.exception, T.TraitError)
+    assert (
+        counter.number == 0
+        and counter.slider.value == 0
+        and "TraitError" in told(counter)
+        and isinstance(counter.exception, T.TraitError)
+    )
     counter.slider.value = 3
     assert counter.number == 3 and counter.error == "" and told(counter) == ""
 
@@ -93,8 +117,17 @@ def test_a_refused_value_is_told_and_the_control_goes_back(counter):
 def test_an_error_while_drawing_shows_no_old_picture_and_is_escaped(counter):
     counter.number = 6
     send(counter, type="key", name="ArrowRight")
-    assert counter.number == 7 and counter.error.startswith("RuntimeError: seven") and "nothing to show" in counter.stage().svg
-    assert "<img" not in told(counter) and "&lt;img" in told(counter) and 'role="alert"' in told(counter) and "in draw" in told(counter)
+    assert (
+        counter.number == 7
+        and counter.error.startswith("RuntimeError: seven")
+        and "nothing to show" in counter.stage().svg
+    )
+    assert (
+        "<img" not in told(counter)
+        and "&lt;img" in told(counter)
+        and 'role="alert"' in told(counter)
+        and "in draw" in told(counter)
+    )
     send(counter, type="key", name="ArrowRight")
     assert counter.number == 8 and not counter.error and "8 None" in counter.stage().svg
 
@@ -109,7 +142,8 @@ def test_an_error_in_a_click_is_told(counter):
 
 
 def test_traits_set_by_hand_raise_as_always(counter):
-    with pytest.raises(T.TraitError): counter.number = 10
+    with pytest.raises(T.TraitError):
+        counter.number = 10
 
 
 def test_text_is_escaped_everywhere():
@@ -121,25 +155,32 @@ def test_text_is_escaped_everywhere():
         assert "<img" not in text and 'onerror="' not in text
     assert scene.panels[0]["title"] == NASTY  # the page shows it as text
     assert element("b", title=NASTY).count('"') == 2
-    assert "<" not in plain(NASTY) and "<title>&lt;img" in page(__import__("plotly.graph_objects").graph_objects.Figure(), NASTY)
+    assert "<" not in plain(NASTY) and "<title>&lt;img" in page(
+        __import__("plotly.graph_objects").graph_objects.Figure(), NASTY
+    )
 
 
 def test_panels_tell_their_numbers(counter):
-    panel, = counter.stage().panels
+    (panel,) = counter.stage().panels
     assert (panel["rows"], panel["columns"], [v["name"] for v in panel["values"]]) == (2, 3, ["value"])
     assert np.frombuffer(panel["values"][0]["data"], "<f4").tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_tint_is_clear_at_nothing_and_full_at_the_limit():
-    signed, other = tint(np.array([[-2., -1., 0., 1.]]), 1., True), tint(np.array([[0., 1., 9.]]), 1., False, .5)
+    signed, other = (
+        tint(np.array([[-2.0, -1.0, 0.0, 1.0]]), 1.0, True),
+        tint(np.array([[0.0, 1.0, 9.0]]), 1.0, False, 0.5),
+    )
     assert (signed[0, 0] == signed[0, 1]).all() and signed[0, 2, 3] < 12 and signed[0, 3, 3] == 255
     assert signed[0, 3, 0] > signed[0, 3, 2] and signed[0, 0, 0] < signed[0, 0, 2], "orange for, blue against"
     assert other[0, :, 3].tolist() == [0, 128, 128]
-    assert tint(np.zeros((2, 2)), 0., True)[..., 3].max() < 12, "a map of nothing has no scale and no colour"
+    assert tint(np.zeros((2, 2)), 0.0, True)[..., 3].max() < 12, "a map of nothing has no scale and no colour"
 
 
 def test_maps_are_png_and_photographs_jpeg():
-    assert data_uri(np.zeros((4, 4, 4), np.uint8)).startswith("data:image/png") and data_uri(np.zeros((4, 4, 3), np.uint8)).startswith("data:image/jpeg")
+    assert data_uri(np.zeros((4, 4, 4), np.uint8)).startswith("data:image/png") and data_uri(
+        np.zeros((4, 4, 3), np.uint8)
+    ).startswith("data:image/jpeg")
 
 
 @pytest.mark.parametrize("ending, start", [(".png", b"\x89PNG"), (".svg", b"<svg"), (".PNG", b"\x89PNG")])
@@ -155,17 +196,21 @@ def test_a_png_has_its_text(counter):
 
 def test_save_refuses_and_keeps_what_was_there(counter, tmp_path):
     for name in "view.gif", "view":
-        with pytest.raises(ValueError, match=r"Expected one of \.png, \.svg, \.html"): counter.save(tmp_path / name)
+        with pytest.raises(ValueError, match=r"Expected one of \.png, \.svg, \.html"):
+            counter.save(tmp_path / name)
     path = counter.save(tmp_path / "view.png")
     before = path.read_bytes()
     counter.number = 7
-    with pytest.raises(RuntimeError, match="seven"): counter.save(path)
+    with pytest.raises(RuntimeError, match="seven"):
+        counter.save(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(NotImplementedError, match="to_figure"): counter.save(tmp_path / "view.html")
+    with pytest.raises(NotImplementedError, match="to_figure"):
+        counter.save(tmp_path / "view.html")
 
 
 def test_displayed_with_a_still_picture(counter, monkeypatch):
     import IPython.display
+
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda x, **more: shown.append(x))
     counter._ipython_display_()
@@ -179,14 +224,25 @@ def test_displayed_with_a_still_picture(counter, monkeypatch):
 
 
 def test_a_browser_without_scenes_says_so():
-    with pytest.raises(NotImplementedError, match=r"Browser draws nothing: give it a method scenes\(\)"): Browser().save("x.png")
+    with pytest.raises(NotImplementedError, match=r"Browser draws nothing: give it a method scenes\(\)"):
+        Browser().save("x.png")
 
 
 def test_live_widgets_are_taken_out_of_notebooks(tmp_path):
     import stills
+
     output = nbformat.v4.new_output
-    outputs = [output("display_data", {stills.VIEW: {}, "text/plain": "x"}), output("display_data", {"text/html": "still"})]
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("b", outputs=outputs)], metadata=dict(widgets={stills.KIND + "state+json": {}})), tmp_path / "a.ipynb")
+    outputs = [
+        output("display_data", {stills.VIEW: {}, "text/plain": "x"}),
+        output("display_data", {"text/html": "still"}),
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell("b", outputs=outputs)],
+            metadata=dict(widgets={stills.KIND + "state+json": {}}),
+        ),
+        tmp_path / "a.ipynb",
+    )
     stills.main([tmp_path / "a.ipynb"])
     assert [list(o.data) for o in nbformat.read(tmp_path / "a.ipynb", 4).cells[0].outputs] == [["text/html"]]
     assert stills.KIND not in (tmp_path / "a.ipynb").read_text() and len(list(tmp_path.iterdir())) == 1
@@ -194,5 +250,10 @@ def test_live_widgets_are_taken_out_of_notebooks(tmp_path):
 
 def test_no_notebook_keeps_a_live_widget():
     import stills
-    kept = [path.name for path in (ROOT / "nbs").rglob("[!.]*.ipynb") if stills.KIND in path.read_text(encoding="utf-8")]
+
+    kept = [
+        path.name
+        for path in (ROOT / "nbs").rglob("[!.]*.ipynb")
+        if stills.KIND in path.read_text(encoding="utf-8")
+    ]
     assert not kept, f"{kept}: run python tools/stills.py"

@@ -1,13 +1,14 @@
 """CompanyExplorer: the answers are the model's own; bad input; names that would like to be HTML; nothing is asked twice; many classes."""
+
 import pytest
 import torch
 
-from intr_nb.data.birds import Aviary
 from intr_nb.browsers.candidate_browser import CompanyExplorer
 from intr_nb.core.images import Batch
+from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
-from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.models.checkpoints import pretrained
+from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 FULL = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32)
@@ -16,11 +17,17 @@ NASTY = '<img src=x onerror=alert(1)>'
 
 def models():
     torch.manual_seed(0)
-    made = dict(one=OneBlockINTR(16, **SIZES), fc=OneBlockINTR(16, **SIZES, fc=True), full=INTR(16, **SIZES, **FULL), pre=INTR(16, **SIZES, **FULL, pre_norm=True))
+    made = dict(
+        one=OneBlockINTR(16, **SIZES),
+        fc=OneBlockINTR(16, **SIZES, fc=True),
+        full=INTR(16, **SIZES, **FULL),
+        pre=INTR(16, **SIZES, **FULL, pre_norm=True),
+    )
     for m in made.values():
         m.double().eval()
         with torch.no_grad():
-            for p in m.parameters(): p.add_(torch.randn_like(p) * (.3 if p.dim() == 1 else .1))
+            for p in m.parameters():
+                p.add_(torch.randn_like(p) * (0.3 if p.dim() == 1 else 0.1))
     return made
 
 
@@ -31,8 +38,12 @@ MASK[1, 48:] = True
 NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
 
 
-def explorer(name="full", **state): return CompanyExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
-def tell(b, **message): b.stage()._handle_custom_msg(message, [])
+def explorer(name="full", **state):
+    return CompanyExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
+
+
+def tell(b, **message):
+    b.stage()._handle_custom_msg(message, [])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -42,12 +53,16 @@ def test_the_answers_are_the_models(name, form):
     for b.index in (0, 1):
         x, mask = IMAGES[b.index][None], MASK[b.index][None]
         with torch.no_grad():
-            if form == "absent": logits = MODELS[name](x, mask, queries=picked).logits[0]
+            if form == "absent":
+                logits = MODELS[name](x, mask, queries=picked).logits[0]
             else:
-                with intervene(MODELS[name], queries=[c for c in range(16) if c not in picked]): logits = MODELS[name](x, mask).logits[0, picked]
+                with intervene(MODELS[name], queries=[c for c in range(16) if c not in picked]):
+                    logits = MODELS[name](x, mask).logits[0, picked]
         said = b.answers(b.index, b.members, form)
         assert list(said) == picked
-        torch.testing.assert_close(torch.tensor(list(said.values()), dtype=torch.float64), logits, atol=1e-9, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(list(said.values()), dtype=torch.float64), logits, atol=1e-9, rtol=0
+        )
         c, r = b.pair()
         e = b.both()[1]
         assert c == picked[int(logits.argmax())] and e.candidates == picked and e.adds_up
@@ -67,7 +82,9 @@ def test_ticks_keys_and_buttons():
     tell(b, type="key", name="ArrowDown")
     assert set(range(16)) - set(b.members) == {ranked[-1]}
     b.keep(2)
-    assert set(b.members) == set(ranked[:2]) and b.pair() == tuple(sorted(b.members, key=b.answers(0, b.members, "absent").get, reverse=True))
+    assert set(b.members) == set(ranked[:2]) and b.pair() == tuple(
+        sorted(b.members, key=b.answers(0, b.members, "absent").get, reverse=True)
+    )
     tell(b, type="key", name="ArrowRight")
     assert b.index == 1 and b.members is not None and not b.error
 
@@ -91,24 +108,47 @@ def test_a_target_that_leaves():
     assert not b.error
 
 
-@pytest.mark.parametrize("wrong, words", [(dict(members=[3]), "at least two"), (dict(members=[3, 3]), "twice"), (dict(members=["bird 99", 1]), "bird 99"), (dict(index=3), "3 images"),
-                                          (dict(layer=2), "2 layers"), (dict(form="gone"), "gone"), (dict(target=16), "target"), (dict(colour=1), "colour")])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (dict(members=[3]), "at least two"),
+        (dict(members=[3, 3]), "twice"),
+        (dict(members=["bird 99", 1]), "bird 99"),
+        (dict(index=3), "3 images"),
+        (dict(layer=2), "2 layers"),
+        (dict(form="gone"), "gone"),
+        (dict(target=16), "target"),
+        (dict(colour=1), "colour"),
+    ],
+)
 def test_wrong_states_are_told(wrong, words):
-    with pytest.raises(Exception, match=words): explorer(**wrong)
+    with pytest.raises(Exception, match=words):
+        explorer(**wrong)
 
 
 def test_other_models_are_refused():
     class Looks(torch.nn.Module):
         "Attention, and nothing more"
+
         num_classes = 16
-        def __init__(self): super().__init__(); self.inner = MODELS["one"]
-        def forward(self, images, mask=None, attention=None, queries=None): return self.inner(images, mask, attention, queries)
-    with pytest.raises(TypeError, match="expected an INTR or a OneBlockINTR"): CompanyExplorer(Looks(), IMAGES)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = MODELS["one"]
+
+        def forward(self, images, mask=None, attention=None, queries=None):
+            return self.inner(images, mask, attention, queries)
+
+    with pytest.raises(TypeError, match="expected an INTR or a OneBlockINTR"):
+        CompanyExplorer(Looks(), IMAGES)
 
 
 def test_nothing_is_asked_twice():
     model, count = MODELS["full"], dict(backbone=0, decoder=0)
-    def counting(name): return lambda *a: count.update({name: count[name] + 1})
+
+    def counting(name):
+        return lambda *a: count.update({name: count[name] + 1})
+
     hooks = [getattr(model, n).register_forward_hook(counting(n)) for n in count]
     b = explorer()
     b.view()
@@ -120,7 +160,8 @@ def test_nothing_is_asked_twice():
     again = count["decoder"]
     b.members = None
     b.members = [1, 2, 3]
-    for h in hooks: h.remove()
+    for h in hooks:
+        h.remove()
     assert count["decoder"] == again
 
 
@@ -128,7 +169,8 @@ def test_names_stay_text(tmp_path):
     b = explorer(target=0, rival=1)
     b.view()
     assert "<img" not in b.main().svg() and "&lt;img" in b.main().svg()
-    for ending in "png", "svg", "html": assert b.save(tmp_path / f"view.{ending}").stat().st_size > 1000
+    for ending in "png", "svg", "html":
+        assert b.save(tmp_path / f"view.{ending}").stat().st_size > 1000
     assert NASTY not in (tmp_path / "view.html").read_text().replace("\\u003c", "<").replace("\\u003e", ">")
 
 
@@ -136,7 +178,9 @@ def test_the_twin_holds_the_answers():
     b = explorer(members=[2, 5, 7], index=1)
     figure, (c, r) = b.to_figure(), b.pair()
     slider = figure.layout.sliders[0]
-    assert [s.label for s in slider.steps][:1] == ["16"] and slider.steps[slider.active].label == "3, as ticked"
+    assert [s.label for s in slider.steps][:1] == ["16"] and slider.steps[
+        slider.active
+    ].label == "3, as ticked"
     names = [k for k in b.rows(16)[:16][::-1]]
     shown = figure.data[2].x[names.index(c)]
     assert shown == pytest.approx(b.answers(1, (2, 5, 7), "absent")[c], abs=1e-3) and b.what == "margin"
@@ -160,11 +204,17 @@ def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
     b.join("barbet")
     assert len(b.members) == 3 and "barbet" in b.class_name(next(c for c in b.members if c not in (0, 8)))
     for text in (b.class_name(0), b.class_name(8)):
-        with pytest.raises(ValueError, match="is asked already"): b.join(text)
-    with pytest.raises(ValueError, match="no class has 'penguin'"): b.join("penguin")
+        with pytest.raises(ValueError, match="is asked already"):
+            b.join(text)
+    with pytest.raises(ValueError, match="no class has 'penguin'"):
+        b.join("penguin")
     assert len(b.members) == 3
     b.target, b.rival = 8, 8
     b.view()
-    assert not b.error and b.pair()[1] != 8 and "the class itself" in str(b.choices("the strongest", 8, b.pair()[0]))
+    assert (
+        not b.error
+        and b.pair()[1] != 8
+        and "the class itself" in str(b.choices("the strongest", 8, b.pair()[0]))
+    )
     b.rival = None
     assert 8 not in [c for _, c in b.choices("the strongest", None, b.pair()[0])]

@@ -1,24 +1,27 @@
 """BirdEditor and PaintBox without a browser: faults, what is kept, what must not change."""
+
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from intr_nb.data.birds import ATTRIBUTES, Aviary, Species
 from intr_nb.browsers.bird_editor import BirdEditor
-from intr_nb.experiments.edits import edit, load_edits
-from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.browsers.paint_editor import PaintBox, along, stroke
+from intr_nb.data.birds import ATTRIBUTES, Aviary, Species
+from intr_nb.experiments.edits import edit, load_edits
 from intr_nb.models.checkpoints import pretrained
+from intr_nb.models.intr import INTR, OneBlockINTR
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 
 
-def send(b, **message): b.stage()._handle_custom_msg(message, [])
+def send(b, **message):
+    b.stage()._handle_custom_msg(message, [])
 
 
 # birds
+
 
 def test_an_exchanged_attribute_goes_along_and_the_menu_knows_it():
     b = BirdEditor(MODEL, BIRDS, index=0, throat="red")
@@ -39,7 +42,9 @@ def test_parts_add_up_in_every_view():
     b = BirdEditor(MODEL, BIRDS, index=8, wing="black", belly="yellow")
     for b.what in ("change", "before", "after"):
         c = b.change()
-        value = dict(change=c.value, before=c.before.margin(c.a, c.b).value, after=c.after.margin(c.a, c.b).value)[b.what]
+        value = dict(
+            change=c.value, before=c.before.margin(c.a, c.b).value, after=c.after.margin(c.a, c.b).value
+        )[b.what]
         assert abs(sum(b.parts().values()) - value) < 1e-4
 
 
@@ -48,7 +53,7 @@ def test_only_what_is_new_is_asked():
     b.view()
     b.wing = "black"
     asked = b.counts["explained"]
-    b.what, b.head, b.opacity = "after", 3, .5
+    b.what, b.head, b.opacity = "after", 3, 0.5
     b.wing = None
     b.wing = "black"
     assert b.counts["explained"] == asked
@@ -68,14 +73,18 @@ def test_names_are_shown_as_text():
     species = [Species(nasty + str(i), s.attributes) for i, s in enumerate(BIRDS.species)]
     birds = Aviary(16, seed=2, species=species)
     b = BirdEditor(MODEL, birds, index=8, wing="black", class_names=birds.class_names)
-    assert "<img" not in b.main_scene().svg() and "<img" not in b.to_figure().to_json().replace("\\u003c", "<")
+    assert "<img" not in b.main_scene().svg() and "<img" not in b.to_figure().to_json().replace(
+        "\\u003c", "<"
+    )
 
 
 @pytest.mark.parametrize("cls", [OneBlockINTR, INTR])
 def test_other_models(cls):
     torch.manual_seed(0)
     full = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32) if cls is INTR else {}
-    model = cls(16, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=2, **full).eval()
+    model = cls(
+        16, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=2, **full
+    ).eval()
     b = BirdEditor(model, BIRDS, index=8, wing="black")
     b.view()
     assert not b.error and abs(sum(b.parts().values()) - b.change().value) < 1e-3
@@ -83,9 +92,14 @@ def test_other_models(cls):
 
 # paint
 
+
 def test_a_brush_leaves_no_gap():
     points = np.array(along([(0, 0), (30, 0), (30, 40)], 2.5))
-    assert np.hypot(*np.diff(points, axis=0).T).max() <= 2.51 and points[0].tolist() == [0, 0] and points[-1].tolist() == [30, 40]
+    assert (
+        np.hypot(*np.diff(points, axis=0).T).max() <= 2.51
+        and points[0].tolist() == [0, 0]
+        and points[-1].tolist() == [30, 40]
+    )
     assert along([(3, 4)], 2) == [[3, 4]]
 
 
@@ -93,7 +107,7 @@ def test_strokes_undo_and_redo():
     b = PaintBox(MODEL, BIRDS, index=8)
     b.view()
     first = b.stage().svg
-    send(b, type="drag", name="picture", path=[[.3, .6], [.5, .55]])
+    send(b, type="drag", name="picture", path=[[0.3, 0.6], [0.5, 0.55]])
     painted, asked = b.stage().svg, b.counts["explained"]
     b.undo()
     assert b.stage().svg == first
@@ -108,7 +122,7 @@ def test_strokes_undo_and_redo():
 
 def test_every_picture_keeps_its_edits():
     b = PaintBox(MODEL, BIRDS, index=8)
-    b.drag("picture", [(.3, .6), (.5, .55)])
+    b.drag("picture", [(0.3, 0.6), (0.5, 0.55)])
     done = b.edits
     b.index = 9
     assert b.edits == () and b.edit_key() == ""
@@ -116,15 +130,18 @@ def test_every_picture_keeps_its_edits():
     assert b.edits == done
 
 
-@pytest.mark.parametrize("do, words", [
-    (dict(how="copy"), "copy from where"),
-    (dict(how="copy", source=(.9, .9)), "from outside the picture"),
-    (dict(tool="box", path=[[.5, .5], [.5, .9]]), "is empty"),
-])
+@pytest.mark.parametrize(
+    "do, words",
+    [
+        (dict(how="copy"), "copy from where"),
+        (dict(how="copy", source=(0.9, 0.9)), "from outside the picture"),
+        (dict(tool="box", path=[[0.5, 0.5], [0.5, 0.9]]), "is empty"),
+    ],
+)
 def test_a_stroke_that_fails_changes_nothing(do, words):
     b = PaintBox(MODEL, BIRDS, index=8)
     b.view()
-    path = do.pop("path", [[.1, .5], [.5, .5], [.9, .9]])
+    path = do.pop("path", [[0.1, 0.5], [0.5, 0.5], [0.9, 0.9]])
     for name, value in do.items():
         setattr(b, name, value)
     send(b, type="drag", name="picture", path=path)
@@ -132,9 +149,13 @@ def test_a_stroke_that_fails_changes_nothing(do, words):
 
 
 def test_the_record_replays(tmp_path):
-    b = PaintBox(MODEL, [BIRDS.bird(8).image], soft=2) if "soft" in PaintBox(MODEL, BIRDS).trait_names(view=True) else PaintBox(MODEL, [BIRDS.bird(8).image])
+    b = (
+        PaintBox(MODEL, [BIRDS.bird(8).image], soft=2)
+        if "soft" in PaintBox(MODEL, BIRDS).trait_names(view=True)
+        else PaintBox(MODEL, [BIRDS.bird(8).image])
+    )
     for b.how, b.tool in ("recolour", "brush"), ("blur", "box"), ("inpaint", "brush"):
-        b.drag("picture", [(.3, .6), (.5, .3)])
+        b.drag("picture", [(0.3, 0.6), (0.5, 0.3)])
     scope = dict(model=MODEL, image=BIRDS.bird(8).image)
     exec(b.save(tmp_path / "edits.py").read_text(), scope)
     picture = scope["picture"]
@@ -152,4 +173,6 @@ def test_wrong_edits_are_told():
         PaintBox(MODEL, BIRDS, index=32)
     with pytest.raises(ValueError, match="no pixel"):
         b.load_edit = edit("blur", points=[(500, 500)], radius=2)(BIRDS.bird(0).image)
-    assert stroke("blur", [(.1, .1), (.2, .3)], (100, 50), "box", sigma=2.).where == {"box": [5.0, 10.0, 10.0, 30.0]}
+    assert stroke("blur", [(0.1, 0.1), (0.2, 0.3)], (100, 50), "box", sigma=2.0).where == {
+        "box": [5.0, 10.0, 10.0, 30.0]
+    }

@@ -1,14 +1,15 @@
 """EvidenceExplorer: the sum ends at the logit for every kind of model; bad input; names that would like to be HTML; nothing is asked twice."""
+
 import re
 
 import pytest
 import torch
 
-from intr_nb.data.birds import Aviary
-from intr_nb.core.images import Batch
 from intr_nb.browsers.evidence_browser import ORDERS, EvidenceExplorer, sequence
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.core.images import Batch
+from intr_nb.data.birds import Aviary
 from intr_nb.models.checkpoints import pretrained
+from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 NASTY = '<img src=x onerror=alert(1)>'
@@ -17,11 +18,17 @@ NASTY = '<img src=x onerror=alert(1)>'
 def models():
     torch.manual_seed(0)
     full = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32)
-    made = dict(one=OneBlockINTR(16, **SIZES), fc=OneBlockINTR(16, **SIZES, fc=True), full=INTR(16, **SIZES, **full), pre=INTR(16, **SIZES, **full, pre_norm=True))
+    made = dict(
+        one=OneBlockINTR(16, **SIZES),
+        fc=OneBlockINTR(16, **SIZES, fc=True),
+        full=INTR(16, **SIZES, **full),
+        pre=INTR(16, **SIZES, **full, pre_norm=True),
+    )
     for m in made.values():
         m.double().eval()
         with torch.no_grad():
-            for p in m.parameters(): p.add_(torch.randn_like(p) * (.3 if p.dim() == 1 else .1))
+            for p in m.parameters():
+                p.add_(torch.randn_like(p) * (0.3 if p.dim() == 1 else 0.1))
     return made
 
 
@@ -32,8 +39,12 @@ MASK[1, 48:] = True
 NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
 
 
-def explorer(name="one", **state): return EvidenceExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
-def tell(b, **message): b.stage()._handle_custom_msg(message, [])
+def explorer(name="one", **state):
+    return EvidenceExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
+
+
+def tell(b, **message):
+    b.stage()._handle_custom_msg(message, [])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -41,11 +52,20 @@ def tell(b, **message): b.stage()._handle_custom_msg(message, [])
 def test_the_sum_ends_at_the_logit(name, zero):
     b = explorer(name, zero=zero)
     for b.index in (0, 1):
-        with torch.no_grad(): logits = MODELS[name](IMAGES[b.index][None], MASK[b.index][None]).logits[0]
+        with torch.no_grad():
+            logits = MODELS[name](IMAGES[b.index][None], MASK[b.index][None]).logits[0]
         for b.target in (None, 3, NASTY):
             for b.order in ORDERS:
                 torch.testing.assert_close(b.running()[-1], logits[b.chosen()], atol=1e-9, rtol=0)
-                assert b.step == len(b.terms()[0]) == (4 * (2 if name in ("full", "pre") else 1) if b.order == "head by head" else 8 * 12 - (24 if b.index == 1 else 0))
+                assert (
+                    b.step
+                    == len(b.terms()[0])
+                    == (
+                        4 * (2 if name in ("full", "pre") else 1)
+                        if b.order == "head by head"
+                        else 8 * 12 - (24 if b.index == 1 else 0)
+                    )
+                )
 
 
 def test_orders_are_what_they_say():
@@ -57,7 +77,9 @@ def test_orders_are_what_they_say():
         at, gives = sequence(e, order, mask)
         assert sorted(at.tolist()) == (~mask.flatten()).nonzero()[:, 0].tolist()
         torch.testing.assert_close(gives, total.flatten()[at])
-    assert (sequence(e, ORDERS[0])[1].abs().diff() <= 0).all() and (sequence(e, ORDERS[1])[1].diff() <= 0).all()
+    assert (sequence(e, ORDERS[0])[1].abs().diff() <= 0).all() and (
+        sequence(e, ORDERS[1])[1].diff() <= 0
+    ).all()
     assert sequence(e, ORDERS[2], mask)[0].diff().min() > 0
 
 
@@ -75,7 +97,8 @@ def test_factors_are_those_of_the_place(name):
     b = explorer(name, place=(2, 3), target=5)
     s, alpha, evidence = b.factors()
     k = b.shown().index(5)
-    if s is not None: torch.testing.assert_close(s * alpha[:, k], evidence[:, k])
+    if s is not None:
+        torch.testing.assert_close(s * alpha[:, k], evidence[:, k])
     assert (s is None) == (name == "full")
     assert ("No s here" in " ".join(b.words())) == (name == "full")
 
@@ -86,8 +109,10 @@ def test_nothing_is_asked_twice():
     b = explorer()
     b.view()
     count.clear()
-    for b.order in ORDERS: pass
-    for b.step in (3, 1, 2): pass
+    for b.order in ORDERS:
+        pass
+    for b.step in (3, 1, 2):
+        pass
     b.place, b.target = (1, 1), 4
     tell(b, type="key", name="ArrowDown")
     assert b.place == (2, 1) and not count
@@ -98,9 +123,20 @@ def test_nothing_is_asked_twice():
 
 def test_wrong_states_are_told():
     b = explorer(index=1)
-    for wrong in dict(step=73), dict(step=-2), dict(place=(8, 0)), dict(place=(7, 0)), dict(place="top"), dict(index=3), dict(target="bird 99"), dict(order="up"):
-        with pytest.raises(Exception, match=next(iter(wrong))): setattr(b, *next(iter(wrong.items())))
-    with pytest.raises(TypeError, match="colour"): explorer(colour=1)
+    for wrong in (
+        dict(step=73),
+        dict(step=-2),
+        dict(place=(8, 0)),
+        dict(place=(7, 0)),
+        dict(place="top"),
+        dict(index=3),
+        dict(target="bird 99"),
+        dict(order="up"),
+    ):
+        with pytest.raises(Exception, match=next(iter(wrong))):
+            setattr(b, *next(iter(wrong.items())))
+    with pytest.raises(TypeError, match="colour"):
+        explorer(colour=1)
     b.view()
     tell(b, type="click", name="place", row=7, column=0)
     assert "padding" in b.error and b.place is None
@@ -113,17 +149,26 @@ def test_wrong_states_are_told():
 def test_a_model_without_evidence():
     class Looks(torch.nn.Module):
         "Attention, and nothing more"
+
         num_classes = 16
-        def __init__(self): super().__init__(); self.inner = MODELS["one"]
-        def forward(self, images, mask=None, attention=None, queries=None): return self.inner(images, mask, attention, queries)
-    with pytest.raises(TypeError, match="nothing to add up"): EvidenceExplorer(Looks(), IMAGES)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = MODELS["one"]
+
+        def forward(self, images, mask=None, attention=None, queries=None):
+            return self.inner(images, mask, attention, queries)
+
+    with pytest.raises(TypeError, match="nothing to add up"):
+        EvidenceExplorer(Looks(), IMAGES)
 
 
 def test_names_stay_text(tmp_path):
     b = explorer(target=0, step=5)
     b.view()
     assert "<img" not in b.main().svg() and "&lt;img" in b.main().svg()
-    for ending in "png", "svg", "html": assert b.save(tmp_path / f"view.{ending}").stat().st_size > 1000
+    for ending in "png", "svg", "html":
+        assert b.save(tmp_path / f"view.{ending}").stat().st_size > 1000
     assert NASTY not in (tmp_path / "view.html").read_text().replace("\\u003c", "<").replace("\\u003e", ">")
 
 
@@ -132,7 +177,9 @@ def test_the_twin_holds_the_same_sums(order):
     b = explorer(index=1, order=order, step=2)
     figure = b.to_figure()
     steps = figure.layout.sliders[0].steps
-    assert steps[-1].label.endswith(f"{b.running()[-1]:+.3f}") and steps[figure.layout.sliders[0].active].label.startswith("2:")
+    assert steps[-1].label.endswith(f"{b.running()[-1]:+.3f}") and steps[
+        figure.layout.sliders[0].active
+    ].label.startswith("2:")
     assert figure.data[3].x[0] == 2 and b.target is None and b.step == 2
     assert len(figure.layout.updatemenus[0].buttons) == 6
 

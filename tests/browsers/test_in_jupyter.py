@@ -2,6 +2,7 @@
 
 INTR_NB_SCREENSHOTS=folder keeps the screenshots; tests/lab.py says how to write another test.
 """
+
 import os
 
 import pytest
@@ -38,10 +39,14 @@ def test_head_browser_is_worked(lab):
     page.click_panel(4, stage="strip")
     shown = page.wait_changed(shown)
     assert "image 4" in page.text()
-    tip = page.hover(3, .52, .3)
-    assert tip.startswith("head 3, White-eyed streaked-breasted barbet\nrow 8 of 24, column 13 of 24\nα ") and "\ns " in tip and "\nevidence, logit units " in tip
+    tip = page.hover(3, 0.52, 0.3)
+    assert (
+        tip.startswith("head 3, White-eyed streaked-breasted barbet\nrow 8 of 24, column 13 of 24\nα ")
+        and "\ns " in tip
+        and "\nevidence, logit units " in tip
+    )
     assert page.stage().locator(".intr-nb-cell").count() == 8, "the same place is marked on all heads"
-    assert tip != page.hover(3, .8, .8)
+    assert tip != page.hover(3, 0.8, 0.8)
     page.shot("head_browser_hover")
 
     # controls
@@ -74,17 +79,27 @@ def test_head_browser_is_worked(lab):
 
 
 def test_dark_theme_names_from_data_and_errors(lab):
-    code = SETUP + f"names = [{NASTY!r}] + [f'finch {{k}}' for k in range(15)]\n" + """
+    code = (
+        SETUP
+        + f"names = [{NASTY!r}] + [f'finch {{k}}' for k in range(15)]\n"
+        + """
 b = HeadBrowser(model, [birds.bird(0).image, "lost.jpg", birds.bird(1).image], class_names=names, labels=[0, 0, 1])
 b
 """
+    )
     page = lab.open_widget(code, theme="dark")
     alerts = []
     page.tab.on("dialog", lambda d: (alerts.append(d.message), d.dismiss()))
-    assert NASTY in page.text() and page.stage().locator("img").count() == 0 and "unreadable" in page.text("strip")
+    assert (
+        NASTY in page.text()
+        and page.stage().locator("img").count() == 0
+        and "unreadable" in page.text("strip")
+    )
     assert NASTY in page.hover(0) and NASTY in page.chosen("target")
     colour = page.stage().evaluate("e => getComputedStyle(e).color")
-    assert min(map(int, colour[colour.index("(") + 1:-1].split(",")[:3])) > 180, f"text on a dark ground is {colour}"
+    assert min(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3])) > 180, (
+        f"text on a dark ground is {colour}"
+    )
     page.shot("head_browser_dark")
     before = page.picture()
     page.press("ArrowRight")
@@ -118,11 +133,14 @@ def test_what_stays_when_the_kernel_is_gone(lab):
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
-    from intr_nb.data.birds import Aviary
     from intr_nb.browsers.head_browser import HeadBrowser
+    from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
+
     names = [NASTY, "<b>bold</b>"] + [f"finch {k}" for k in range(14)]
-    return HeadBrowser(pretrained("aviary16"), Aviary(4, seed=2), class_names=names).save(tmp_path_factory.mktemp("twin") / "twin.html")
+    return HeadBrowser(pretrained("aviary16"), Aviary(4, seed=2), class_names=names).save(
+        tmp_path_factory.mktemp("twin") / "twin.html"
+    )
 
 
 def test_twin_without_kernel_and_network(lab, twin):
@@ -135,7 +153,11 @@ def test_twin_without_kernel_and_network(lab, twin):
     shown = page.tab.evaluate(state)
     assert len(shown) == 8, "eight heads of one image"
     assert NASTY in page.tab.locator(".gtitle").text_content() and page.tab.locator("img").count() == 0
-    assert "class: <b>bold</b>" in str(page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullLayout.updatemenus[1].buttons.map(b => new DOMParser().parseFromString(b.label, 'text/html').body.textContent)"))
+    assert "class: <b>bold</b>" in str(
+        page.tab.evaluate(
+            "() => document.querySelector('.js-plotly-plot')._fullLayout.updatemenus[1].buttons.map(b => new DOMParser().parseFromString(b.label, 'text/html').body.textContent)"
+        )
+    )
     for number, name in (0, "image 1"), (1, "class: finch 0"), (2, "attention"), (2, "saliency"):
         page.tab.locator(".updatemenu-header").nth(number).click()
         page.tab.locator(".updatemenu-dropdown-button", has_text=name).click()
@@ -145,7 +167,7 @@ def test_twin_without_kernel_and_network(lab, twin):
         shown = new
     assert "image 1: predicted" in page.tab.locator(".gtitle").text_content()
     box = page.tab.locator(".bglayer rect, .draglayer .nsewdrag").nth(3).bounding_box()
-    page.tab.mouse.move(box["x"] + box["width"] * .4, box["y"] + box["height"] * .5, steps=3)
+    page.tab.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5, steps=3)
     page.tab.locator(".hovertext").first.wait_for()
     tip = page.tab.locator(".hovertext").first.text_content()
     assert all(word in tip for word in ("row", "column", "attention", "evidence", "saliency")), tip
@@ -171,22 +193,22 @@ def test_evidence_explorer(lab):
     page.wait_changed(shown)
     shown = page.settle()
     assert "Still missing to the logit" in page.text() and "576 places are added: +" in page.text()
-    page.click_panel(0, .52, .4)
+    page.click_panel(0, 0.52, 0.4)
     shown = page.wait_changed(shown)
     assert "row 10, column 13" in page.text()
     page.press("ArrowRight")
     shown = page.wait_changed(shown)
     assert "row 10, column 14" in page.text()
-    assert "evidence" in page.hover(1, .4, .5)
+    assert "evidence" in page.hover(1, 0.4, 0.5)
     page.choose("order", "head by head")
     shown = page.wait_changed(shown)
     assert "8 of 8 heads" in page.text()
-    page.click_panel(2, .3, .5)  # on the curve
+    page.click_panel(2, 0.3, 0.5)  # on the curve
     shown = page.wait_changed(shown)
     assert "2 of 8 heads added" in page.text() or "3 of 8 heads added" in page.text()
     title = page.stage().locator("text").first
     first = title.text_content()
-    page.click_panel(3, .5, 2.5 / 16)  # the third class
+    page.click_panel(3, 0.5, 2.5 / 16)  # the third class
     shown = page.wait_changed(shown)
     assert title.text_content() != first
     page.type_in(css=".intr-nb-search-target", text="no such bird")
@@ -201,13 +223,13 @@ def test_evidence_explorer(lab):
 
 def test_evidence_explorer_in_the_dark(lab):
     page = lab.open_widget(EVIDENCE.replace("index=8", "index=3, step=30"), theme="dark")
-    page.hover(1, .4, .5)
+    page.hover(1, 0.4, 0.5)
     page.finish("evidence_explorer_dark")
 
 
 def test_the_twin_of_evidence_explorer(lab, tmp_path):
-    from intr_nb.data.birds import Aviary
     from intr_nb.browsers.evidence_browser import EvidenceExplorer
+    from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
     b = EvidenceExplorer(pretrained("aviary16"), Aviary(64, seed=2), index=8, step=40)
@@ -217,7 +239,7 @@ def test_the_twin_of_evidence_explorer(lab, tmp_path):
     before = page.tab.locator(".slider-container").text_content()
     assert "40: +6.28" in before
     rail = page.tab.locator(".slider-rail-touch-rect").bounding_box()
-    page.tab.mouse.click(rail["x"] + rail["width"] * .02, rail["y"] + rail["height"] / 2)
+    page.tab.mouse.click(rail["x"] + rail["width"] * 0.02, rail["y"] + rail["height"] / 2)
     page.tab.wait_for_timeout(500)
     slider, maps = page.tab.locator(".slider-container"), page.tab.locator(".heatmaplayer").inner_html()
     assert (moved := slider.text_content()) != before
@@ -257,14 +279,17 @@ def test_company_explorer(lab):
     assert "6 of 16 classes are asked" in page.text()
     page.choose("what", "attention")
     shown = page.wait_changed(shown)
-    assert "attention" in page.hover(0, .4, .5)
+    assert "attention" in page.hover(0, 0.4, 0.5)
     page.shot("company_explorer_0")
     page.tab.locator("button", has_text="the two strongest").click()
     shown = page.wait_changed(shown)
     page.press("ArrowDown")  # one alone has nothing to decide
     page.tab.locator(".intr-nb-error [role=alert]").last.wait_for()
     assert "keep at least two classes" in page.error()
-    page.type_in(css=".intr-nb-find", text=page.stage().locator("[role=checkbox][aria-checked=false]").first.get_attribute("aria-label"))
+    page.type_in(
+        css=".intr-nb-find",
+        text=page.stage().locator("[role=checkbox][aria-checked=false]").first.get_attribute("aria-label"),
+    )
     page.wait_changed(shown)
     assert "3 of 16 classes are asked" in page.text() and not page.error()
     page.finish("company_explorer_1")
@@ -285,9 +310,12 @@ def test_the_twin_of_company_explorer(lab, tmp_path):
     page.shot("company_explorer_twin_0")
     before, bars = slider.text_content(), page.tab.locator(".barlayer").inner_html()
     rail = page.tab.locator(".slider-rail-touch-rect").bounding_box()
-    page.tab.mouse.click(rail["x"] + rail["width"] * .01, rail["y"] + rail["height"] / 2)
+    page.tab.mouse.click(rail["x"] + rail["width"] * 0.01, rail["y"] + rail["height"] / 2)
     page.tab.wait_for_timeout(700)
-    assert "candidates: 16" in slider.text_content() != before and page.tab.locator(".barlayer").inner_html() != bars
+    assert (
+        "candidates: 16" in slider.text_content() != before
+        and page.tab.locator(".barlayer").inner_html() != bars
+    )
     maps = page.tab.locator(".heatmaplayer").first.inner_html()
     page.tab.locator(".updatemenu-header").click()
     page.tab.locator(".updatemenu-dropdown-button").nth(2).click()
@@ -305,7 +333,8 @@ b
 """
 
 
-def thumbnails(page): return page.stage("strip").locator("image").count()
+def thumbnails(page):
+    return page.stage("strip").locator("image").count()
 
 
 def test_bird_editor(lab):
@@ -316,7 +345,7 @@ def test_bird_editor(lab):
     page.choose("wing", "black")
     shown = page.wait_changed(shown)
     assert "after: Black-winged" in page.text() and "Blue-winged" in page.text()
-    assert "wing" in page.hover(1, .35, .58)
+    assert "wing" in page.hover(1, 0.35, 0.58)
     page.settle()
     page.shot("bird_editor_1")
     page.choose("what", "after")
@@ -325,7 +354,7 @@ def test_bird_editor(lab):
     page.press("ArrowUp")  # the wing's value before black
     shown = page.wait_changed(shown)
     assert page.control("wing").locator("select").input_value() == "brown"
-    page.click_panel(1, .62, .32)  # the crown's next value, on the edited bird
+    page.click_panel(1, 0.62, 0.32)  # the crown's next value, on the edited bird
     shown = page.wait_changed(shown)
     page.click_panel(4)  # head 1 into the large map
     shown = page.wait_changed(shown)
@@ -336,19 +365,26 @@ def test_bird_editor(lab):
     page.finish("bird_editor_2")
 
 
-def pictures(page): return page.tab.locator("image").evaluate_all("e => e.map(x => x.getAttribute('href') || x.getAttributeNS('http://www.w3.org/1999/xlink', 'href')).join()")
+def pictures(page):
+    return page.tab.locator("image").evaluate_all(
+        "e => e.map(x => x.getAttribute('href') || x.getAttributeNS('http://www.w3.org/1999/xlink', 'href')).join()"
+    )
 
 
 def test_bird_editor_without_a_kernel(lab, tmp_path):
-    from intr_nb.data.birds import Aviary
     from intr_nb.browsers.bird_editor import BirdEditor
+    from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
-    page = lab.open_file(BirdEditor(pretrained("aviary16"), Aviary(16, seed=2), index=8, wing="black").save(tmp_path / "bird.html"))
+    page = lab.open_file(
+        BirdEditor(pretrained("aviary16"), Aviary(16, seed=2), index=8, wing="black").save(
+            tmp_path / "bird.html"
+        )
+    )
     page.tab.get_by_text("after: Black-winged").first.wait_for()
     before = pictures(page)
     rail = page.tab.locator(".slider-rail-touch-rect")
-    rail.click(position=dict(x=rail.bounding_box()["width"] * .98, y=4))
+    rail.click(position=dict(x=rail.bounding_box()["width"] * 0.98, y=4))
     page.tab.get_by_text("after: Black-winged").first.wait_for(state="detached")
     assert pictures(page) != before
     page.finish("bird_editor_twin")
@@ -368,14 +404,14 @@ def test_paint_box(lab):
     assert "Nothing is painted yet" in page.text().replace("\n", " ")
     assert thumbnails(page) == 12
     untouched = page.picture()
-    page.stroke(0, [(.3, .62), (.4, .58), (.5, .55)])
+    page.stroke(0, [(0.3, 0.62), (0.4, 0.58), (0.5, 0.55)])
     shown = page.wait_changed(untouched)
     assert "1 edit" in page.text() and "1. recolour" in page.text()
     page.choose("how", "inpaint")
     page.choose("tool", "box")
     page.settle()
     shown = page.picture()
-    page.stroke(0, [(.7, .2), (.8, .3)])
+    page.stroke(0, [(0.7, 0.2), (0.8, 0.3)])
     shown = page.wait_changed(shown)
     assert "2. inpaint" in page.text()
     page.shot("paint_box_0")
@@ -390,11 +426,11 @@ def test_paint_box(lab):
     page.choose("tool", "brush")
     page.settle()
     shown = page.picture()
-    page.stroke(0, [(.1, .3), (.2, .3), (.3, .3)])  # from where?
+    page.stroke(0, [(0.1, 0.3), (0.2, 0.3), (0.3, 0.3)])  # from where?
     page.tab.locator(".intr-nb-error", has_text="copy from where?").last.wait_for()
-    page.click_panel(0, .3, .6)
+    page.click_panel(0, 0.3, 0.6)
     shown = page.wait_changed(shown)
-    page.stroke(0, [(.6, .8), (.65, .8), (.7, .8)])
+    page.stroke(0, [(0.6, 0.8), (0.65, 0.8), (0.7, 0.8)])
     shown = page.wait_changed(shown)
     assert "2. copy" in page.text() and not page.error()
     page.shot("paint_box_1")
@@ -407,12 +443,15 @@ def test_paint_box(lab):
 
 
 def test_paint_box_without_a_kernel(lab, tmp_path):
-    from intr_nb.data.birds import Aviary
     from intr_nb.browsers.paint_editor import PaintBox, stroke
+    from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
     b = PaintBox(pretrained("aviary16"), Aviary(16, seed=2), index=8)
-    b.edits = [stroke("recolour", [(.3, .6), (.5, .55)], (96, 96), colour="red"), stroke("inpaint", [(.7, .2), (.8, .3)], (96, 96), "box")]
+    b.edits = [
+        stroke("recolour", [(0.3, 0.6), (0.5, 0.55)], (96, 96), colour="red"),
+        stroke("inpaint", [(0.7, 0.2), (0.8, 0.3)], (96, 96), "box"),
+    ]
     page = lab.open_file(b.save(tmp_path / "painted.html"))
     page.tab.locator(".updatemenu-header").first.click()
     before = pictures(page)
@@ -459,10 +498,15 @@ def test_attribute_study_without_a_kernel(lab, tmp_path):
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
-    study = AttributeStudy(pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", tmp_path / "ada.jsonl")
+    study = AttributeStudy(
+        pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", tmp_path / "ada.jsonl"
+    )
     page = lab.open_file(study.save(tmp_path / "study.html"))
     page.tab.locator(".updatemenu-header").first.wait_for()
-    before, truth = pictures(page), (study.truth(study.order[0][0])[study.order[0][1]] or "none of these").replace("_", " ")
+    before, truth = (
+        pictures(page),
+        (study.truth(study.order[0][0])[study.order[0][1]] or "none of these").replace("_", " "),
+    )
     assert not page.tab.locator(".textpoint").count()
     page.tab.locator(".updatemenu-header").nth(1).click()
     page.tab.locator(".updatemenu-dropdown-button", has_text="show what each lies on").click()
@@ -477,17 +521,32 @@ def test_attribute_study_without_a_kernel(lab, tmp_path):
 def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
     from plotly.graph_objects import Figure, Heatmap
     from plotly.offline import get_plotlyjs
+
     from intr_nb.browsers.browser import embed, menu, twin
 
     name = "it's <b>\"bold\"</b> & &lt;escaped&gt;"
-    both = twin(Figure([Heatmap(z=[[k, 1]], visible=k == 0) for k in (0, 1)]), [menu({n: (dict(visible=v), {}) for n, v in ((name, [True, False]), ("two", [False, True]))}, 0)], 300, "a title")
-    (tmp_path / "site.html").write_text(f"<!doctype html><script>window.define = () => 0; window.define.amd = true</script><p>before</p>{embed(both).data}<p>after</p>")
+    both = twin(
+        Figure([Heatmap(z=[[k, 1]], visible=k == 0) for k in (0, 1)]),
+        [menu({n: (dict(visible=v), {}) for n, v in ((name, [True, False]), ("two", [False, True]))}, 0)],
+        300,
+        "a title",
+    )
+    (tmp_path / "site.html").write_text(
+        f"<!doctype html><script>window.define = () => 0; window.define.amd = true</script><p>before</p>{embed(both).data}<p>after</p>"
+    )
     page = lab.open_file(tmp_path / "site.html")
     frame = page.tab.frame_locator("iframe[title='a title']")
     frame.get_by_text("plotly did not come from the network").wait_for()
     page.errors.clear()
     page.tab.context.set_offline(False)
-    page.tab.route("https://cdn.plot.ly/**", lambda r: r.fulfill(body=get_plotlyjs(), content_type="text/javascript; charset=utf-8", headers={"Access-Control-Allow-Origin": "*"}))
+    page.tab.route(
+        "https://cdn.plot.ly/**",
+        lambda r: r.fulfill(
+            body=get_plotlyjs(),
+            content_type="text/javascript; charset=utf-8",
+            headers={"Access-Control-Allow-Origin": "*"},
+        ),
+    )
     page.tab.reload()
     frame.locator(".updatemenu-header").first.wait_for()
     assert frame.locator(".updatemenu-header").text_content() == name
@@ -512,21 +571,28 @@ b
 def test_explanation_comparer(lab, theme):
     page = lab.open_widget(COMPARER, theme=theme)
     button, shown = page.tab.locator(".intr-nb-compute").last, page.picture()
-    assert "not computed yet: press “compute”" in page.text() and NASTY in page.text() and page.stage().locator("img").count() == 0
+    assert (
+        "not computed yet: press “compute”" in page.text()
+        and NASTY in page.text()
+        and page.stage().locator("img").count() == 0
+    )
     assert button.inner_text() == "compute 3 maps and 24 curves"
     page.shot(f"explanation_comparer_{theme}_0")
     page.click_panel(4)  # one map of RISE
     shown = page.wait_changed(shown)
-    assert button.inner_text() == "compute 24 curves" and "RISE " in page.hover(4, .5, .5)
+    assert button.inner_text() == "compute 24 curves" and "RISE " in page.hover(4, 0.5, 0.5)
     button.click()
     page.wait_changed(shown)
     page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
     shown = page.settle()
     assert "areas of insertion / deletion" in page.text() and "not computed" not in page.text()
-    assert "row 12 of 24, column 12 of 24" in page.hover(0, .48, .48) and page.stage().locator(".intr-nb-cell").count() == 15, "the same place on all maps of that grid"
-    tip = page.hover(24, .3, .5)
+    assert (
+        "row 12 of 24, column 12 of 24" in page.hover(0, 0.48, 0.48)
+        and page.stage().locator(".intr-nb-cell").count() == 15
+    ), "the same place on all maps of that grid"
+    tip = page.hover(24, 0.3, 0.5)
     assert "share of pixels" in tip and "Grad-CAM" in tip and "edges" in tip
-    page.click_panel(25, .22, .5)  # what the judge saw
+    page.click_panel(25, 0.22, 0.5)  # what the judge saw
     shown = page.wait_changed(shown)
     assert "deletion by evidence: 21% hidden, probability" in page.text()
     page.shot(f"explanation_comparer_{theme}_1")
@@ -567,12 +633,14 @@ def test_explanation_comparer(lab, theme):
 
 @pytest.mark.skipif("INTR_NB_SCREENSHOTS" not in os.environ, reason="only for the docs: tools/screenshots.py")
 def test_explanation_comparer_for_the_docs(lab):
-    page = lab.open_widget("from intr_nb.data.birds import Aviary\nfrom intr_nb.browsers.method_browser import ExplanationComparer\nfrom intr_nb.models.checkpoints import pretrained\n"
-                           "ExplanationComparer(pretrained('aviary16'), Aviary(64, seed=2), index=8)\n")
+    page = lab.open_widget(
+        "from intr_nb.data.birds import Aviary\nfrom intr_nb.browsers.method_browser import ExplanationComparer\nfrom intr_nb.models.checkpoints import pretrained\n"
+        "ExplanationComparer(pretrained('aviary16'), Aviary(64, seed=2), index=8)\n"
+    )
     page.tab.locator(".intr-nb-compute").last.click()
     page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
     shown = page.settle()
-    page.click_panel(25, .22, .5)
+    page.click_panel(25, 0.22, 0.5)
     page.wait_changed(shown)
     page.finish("explanation_comparer_docs")
 
@@ -587,17 +655,28 @@ def test_the_twin_of_explanation_comparer(lab, tmp_path):
     page.tab.locator(".hm").first.wait_for(state="attached")
     page.shot("explanation_comparer_twin_0")
     title, lines = page.tab.locator(".gtitle"), page.tab.locator(".scatterlayer .js-line")
-    maps, paths, words = page.tab.locator(".heatmaplayer").nth(1).inner_html(), [e.get_attribute("d") for e in lines.all()], title.text_content()
+    maps, paths, words = (
+        page.tab.locator(".heatmaplayer").nth(1).inner_html(),
+        [e.get_attribute("d") for e in lines.all()],
+        title.text_content(),
+    )
     assert len(paths) == 16 and "Judge: the model itself" in words
     page.tab.locator(".updatemenu-header").nth(0).click()
     page.tab.locator(".updatemenu-dropdown-button").nth(1).click()
     page.tab.wait_for_timeout(700)
     assert NASTY in title.text_content() and page.tab.locator("img").count() == 0
-    assert page.tab.locator(".heatmaplayer").nth(1).inner_html() != maps and [e.get_attribute("d") for e in lines.all()] != paths
+    assert (
+        page.tab.locator(".heatmaplayer").nth(1).inner_html() != maps
+        and [e.get_attribute("d") for e in lines.all()] != paths
+    )
     page.tab.locator(".updatemenu-header").nth(1).click()
     page.tab.locator(".updatemenu-dropdown-button", has_text="RISE").click()
     page.tab.wait_for_timeout(700)
-    opacity = page.tab.evaluate("() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(8)")
-    assert opacity == [1 if k % 8 == 4 else .25 for k in range(16)] and NASTY in title.text_content(), "the menus do not undo each other"
+    opacity = page.tab.evaluate(
+        "() => document.querySelector('.js-plotly-plot')._fullData.map(t => t.opacity).slice(8)"
+    )
+    assert opacity == [1 if k % 8 == 4 else 0.25 for k in range(16)] and NASTY in title.text_content(), (
+        "the menus do not undo each other"
+    )
     assert not asked
     page.finish("explanation_comparer_twin_1")

@@ -1,45 +1,87 @@
 """One call, on data with and without known parts."""
+
 import numpy as np
 import pytest
 import torch
 
 from intr_nb.data.birds import Aviary
-from intr_nb.explanations.methods import attention_map, centre_map, evidence_map
-from intr_nb.evaluation.benchmark import METRICS, PARTS, area, evaluate_explanations, item
 from intr_nb.data.photos import Photos
+from intr_nb.evaluation.benchmark import METRICS, PARTS, area, evaluate_explanations, item
+from intr_nb.explanations.methods import attention_map, centre_map, evidence_map
 from intr_nb.models.checkpoints import pretrained
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(20, seed=2)
 
 
 def test_evidence_beats_attention_at_twin_pointing_and_blind_maps_get_half():
-    r = evaluate_explanations(MODEL, dict(evidence=evidence_map, attention=attention_map, centre=centre_map), BIRDS,
-                              {k: (METRICS | PARTS)[k] for k in ("twin pointing", "parts", "contrastivity")}, images=[0, 5, 8], progress=False)
+    r = evaluate_explanations(
+        MODEL,
+        dict(evidence=evidence_map, attention=attention_map, centre=centre_map),
+        BIRDS,
+        {k: (METRICS | PARTS)[k] for k in ("twin pointing", "parts", "contrastivity")},
+        images=[0, 5, 8],
+        progress=False,
+    )
     mean = {(k[1], m): np.mean(v[m]) for k, v in r.values.items() for m in v}
     assert mean["evidence", "twin pointing"] == 1 > mean["attention", "twin pointing"]
-    assert mean["centre", "contrastivity"] == .5 and r.images == [0, 5, 8] and "3 of 3" in repr(r)
+    assert mean["centre", "contrastivity"] == 0.5 and r.images == [0, 5, 8] and "3 of 3" in repr(r)
 
 
 def test_a_shared_judge_scores_and_wrong_images_are_left_out():
     class Judge(torch.nn.Module):
-        def forward(self, x): return 10 * torch.nn.functional.one_hot(torch.full((len(x),), 3), 16).float()
-    r = evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, dict(deletion=area("deletion", steps=4)), judge=Judge(), images=[3, 4, 19], progress=False)
-    assert r.images == [3, 19] and r.values["OneBlockINTR", "e"]["deletion"].min() > .99 and "Judge" in r.about
-    with pytest.raises(ValueError, match="only_right=False"): evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, judge=Judge(), images=[4], progress=False)
+        def forward(self, x):
+            return 10 * torch.nn.functional.one_hot(torch.full((len(x),), 3), 16).float()
+
+    r = evaluate_explanations(
+        MODEL,
+        dict(e=evidence_map),
+        BIRDS,
+        dict(deletion=area("deletion", steps=4)),
+        judge=Judge(),
+        images=[3, 4, 19],
+        progress=False,
+    )
+    assert (
+        r.images == [3, 19] and r.values["OneBlockINTR", "e"]["deletion"].min() > 0.99 and "Judge" in r.about
+    )
+    with pytest.raises(ValueError, match="only_right=False"):
+        evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, judge=Judge(), images=[4], progress=False)
 
 
 def test_pairs_of_image_and_label_do_and_questions_without_an_answer_are_left_out():
-    r = evaluate_explanations(MODEL, dict(e=evidence_map), [BIRDS[0], BIRDS[1]], METRICS | PARTS, progress=False)
-    assert set(r.metrics) == {"insertion", "deletion", "deletion, inpaint"} and "pointing" not in r._repr_html_()
+    r = evaluate_explanations(
+        MODEL, dict(e=evidence_map), [BIRDS[0], BIRDS[1]], METRICS | PARTS, progress=False
+    )
+    assert (
+        set(r.metrics) == {"insertion", "deletion", "deletion, inpaint"} and "pointing" not in r._repr_html_()
+    )
 
 
 def test_photographs_bring_their_visible_points():
-    p = Photos(["a"], [1], ["x", "y"], points=[[[30, 20, 1], [5, 5, 0]]], point_names=["beak", "tail"], opener=lambda i: BIRDS.bird(0).image)
+    p = Photos(
+        ["a"],
+        [1],
+        ["x", "y"],
+        points=[[[30, 20, 1], [5, 5, 0]]],
+        point_names=["beak", "tail"],
+        opener=lambda i: BIRDS.bird(0).image,
+    )
     image, label, parts = item(p, 0)
-    assert image.shape == (3, 96, 96) and label == 1 and list(parts) == ["beak"] and parts["beak"][20, 30] and not parts["beak"][30, 20 - 15]
+    assert (
+        image.shape == (3, 96, 96)
+        and label == 1
+        and list(parts) == ["beak"]
+        and parts["beak"][20, 30]
+        and not parts["beak"][30, 20 - 15]
+    )
 
 
 def test_wrong_input_is_an_error():
-    with pytest.raises(TypeError, match="methods"): evaluate_explanations(MODEL, evidence_map, BIRDS, progress=False)
-    with pytest.raises(ValueError, match="0 to 19"): evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, images=[20], progress=False)
-    with pytest.raises(ValueError, match="Sum over heads"): evaluate_explanations(MODEL, dict(e=lambda m, i, c: torch.ones(2, 3, 3)), BIRDS, images=[0], progress=False)
+    with pytest.raises(TypeError, match="methods"):
+        evaluate_explanations(MODEL, evidence_map, BIRDS, progress=False)
+    with pytest.raises(ValueError, match="0 to 19"):
+        evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, images=[20], progress=False)
+    with pytest.raises(ValueError, match="Sum over heads"):
+        evaluate_explanations(
+            MODEL, dict(e=lambda m, i, c: torch.ones(2, 3, 3)), BIRDS, images=[0], progress=False
+        )

@@ -1,13 +1,27 @@
 """Curves whose areas are known, for every stand-in, and the errors that a wrong map or option gets."""
+
 import pytest
 import torch
 
-from intr_nb.evaluation.perturbation import BLANKS, ask, fill_in, first_pixels, hide, insertion_deletion, pixel_order
+from intr_nb.evaluation.perturbation import (
+    BLANKS,
+    ask,
+    fill_in,
+    first_pixels,
+    hide,
+    insertion_deletion,
+    pixel_order,
+)
 
 REGION = torch.zeros(16, 16, dtype=torch.bool)
 REGION[4:8, 4:12] = True  # an eighth
 ONES = torch.ones(3, 16, 16)
-def judge(images): return torch.stack([images[:, 0, REGION].mean(1), torch.zeros(len(images))], 1)
+
+
+def judge(images):
+    return torch.stack([images[:, 0, REGION].mean(1), torch.zeros(len(images))], 1)
+
+
 def areas(map, **kw):
     c = insertion_deletion(judge, ONES, map, 0, blank="zero", **{"steps": 32, "unit": "logit"} | kw)
     return c.area("insertion").item(), c.area("deletion").item()
@@ -23,13 +37,16 @@ def test_both_ends_are_included_and_scores_are_exact_there():
     assert c.fraction.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert c.insertion[[0, -1]].tolist() == [0, 1] and c.deletion[[0, -1]].tolist() == [1, 0]
     p = insertion_deletion(judge, ONES, REGION.float(), 0, blank="zero")
-    assert p.deletion[0].item() == pytest.approx(torch.tensor([1., 0.]).softmax(0)[0].item())
-    assert insertion_deletion(judge, ONES, REGION.float(), 1, blank="zero", unit="margin").deletion[0].item() == -1
+    assert p.deletion[0].item() == pytest.approx(torch.tensor([1.0, 0.0]).softmax(0)[0].item())
+    assert (
+        insertion_deletion(judge, ONES, REGION.float(), 1, blank="zero", unit="margin").deletion[0].item()
+        == -1
+    )
 
 
 def test_a_constant_map_gives_a_random_order_that_the_seed_decides():
     a, b = areas(torch.ones(4, 4)), areas(torch.ones(4, 4), seed=1)
-    assert abs(a[1] - .5) < .15 and a == areas(torch.ones(4, 4)) and a != b
+    assert abs(a[1] - 0.5) < 0.15 and a == areas(torch.ones(4, 4)) and a != b
     assert sorted(pixel_order(torch.ones(4, 4), (16, 16)).tolist()) == list(range(256))
 
 
@@ -39,12 +56,14 @@ def test_the_batch_size_changes_nothing():
 
 def test_shown_pixels_are_never_changed_and_hidden_ones_never_leak():
     g = torch.Generator().manual_seed(0)
-    image, seen = torch.randn(3, 20, 30, generator=g), torch.rand(2, 1, 20, 30, generator=g) < .5
+    image, seen = torch.randn(3, 20, 30, generator=g), torch.rand(2, 1, 20, 30, generator=g) < 0.5
     for blank in BLANKS:
         out = hide(image, seen, blank)
-        assert out.shape == (2, 3, 20, 30) and torch.equal(out[seen.expand_as(out)], image.expand_as(out)[seen.expand_as(out)])
+        assert out.shape == (2, 3, 20, 30) and torch.equal(
+            out[seen.expand_as(out)], image.expand_as(out)[seen.expand_as(out)]
+        )
     for blank in ("zero", "inpaint"):  # the others average over all pixels
-        other = torch.where(seen[:1, 0], image, torch.full_like(image, 99.))
+        other = torch.where(seen[:1, 0], image, torch.full_like(image, 99.0))
         assert torch.allclose(hide(image, seen[:1], blank), hide(other, seen[:1], blank))
 
 
@@ -52,19 +71,27 @@ def test_fill_in_is_exact_on_a_constant_and_zero_on_nothing():
     seen = torch.zeros(1, 1, 17, 9, dtype=torch.bool)
     assert not fill_in(torch.ones(1, 3, 17, 9), seen).any()
     seen[..., 3, 4] = True
-    assert torch.allclose(fill_in(torch.full((1, 3, 17, 9), 2.), seen), torch.tensor(2.))
+    assert torch.allclose(fill_in(torch.full((1, 3, 17, 9), 2.0), seen), torch.tensor(2.0))
 
 
 def test_errors_name_what_was_expected():
-    with pytest.raises(ValueError, match="height, width"): pixel_order(torch.ones(2, 4, 4), (8, 8))
-    with pytest.raises(ValueError, match="NaN"): pixel_order(torch.full((4, 4), torch.nan), (8, 8))
-    with pytest.raises(ValueError, match="'inpaint'"): hide(ONES, REGION[None, None], "black")
-    with pytest.raises(ValueError, match="1 to 4"): first_pixels(torch.arange(4), (2, 2), 5)
-    with pytest.raises(ValueError, match="2 classes"): insertion_deletion(judge, ONES, REGION.float(), 2)
-    with pytest.raises(ValueError, match="probability, logit, margin"): insertion_deletion(judge, ONES, REGION.float(), 0, unit="loss")
+    with pytest.raises(ValueError, match="height, width"):
+        pixel_order(torch.ones(2, 4, 4), (8, 8))
+    with pytest.raises(ValueError, match="NaN"):
+        pixel_order(torch.full((4, 4), torch.nan), (8, 8))
+    with pytest.raises(ValueError, match="'inpaint'"):
+        hide(ONES, REGION[None, None], "black")
+    with pytest.raises(ValueError, match="1 to 4"):
+        first_pixels(torch.arange(4), (2, 2), 5)
+    with pytest.raises(ValueError, match="2 classes"):
+        insertion_deletion(judge, ONES, REGION.float(), 2)
+    with pytest.raises(ValueError, match="probability, logit, margin"):
+        insertion_deletion(judge, ONES, REGION.float(), 0, unit="loss")
 
 
 def test_a_judge_may_return_an_output_or_logits():
     class Out:
-        def __init__(self, x): self.logits = judge(x)
+        def __init__(self, x):
+            self.logits = judge(x)
+
     assert torch.equal(ask(Out, ONES[None]), ask(judge, ONES[None]))

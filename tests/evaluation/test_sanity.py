@@ -1,4 +1,5 @@
 """Shuffled models, and maps that must or must not follow them."""
+
 import pytest
 import torch
 from torch import nn
@@ -6,10 +7,18 @@ from torch import nn
 from intr_nb.evaluation.sanity import cascade, cascade_similarity, similarity, stability, variants
 
 torch.manual_seed(0)
-NET = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+NET = nn.Sequential(
+    nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+)
 IMAGE = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(1))
-def features(model, image, c): return model[2](model[1](model[0](image[None])))[0, c].detach()
-def blind(model, image, c): return image[0]
+
+
+def features(model, image, c):
+    return model[2](model[1](model[0](image[None])))[0, c].detach()
+
+
+def blind(model, image, c):
+    return image[0]
 
 
 def test_the_cascade_runs_from_the_top_keeps_the_numbers_and_spares_the_model():
@@ -18,9 +27,12 @@ def test_the_cascade_runs_from_the_top_keeps_the_numbers_and_spares_the_model():
     assert names == [("2", True), ("0", False)]
     *_, (_, broken) = cascade(NET)
     for k, v in broken.state_dict().items():
-        assert torch.equal(NET.state_dict()[k], before[k]) and torch.equal(v.flatten().sort().values, before[k].flatten().sort().values)
+        assert torch.equal(NET.state_dict()[k], before[k]) and torch.equal(
+            v.flatten().sort().values, before[k].flatten().sort().values
+        )
     assert not torch.equal(broken[2].weight, NET[2].weight)
-    with pytest.raises(ValueError, match="no parameters"): list(cascade(nn.ReLU()))
+    with pytest.raises(ValueError, match="no parameters"):
+        list(cascade(nn.ReLU()))
 
 
 def test_the_seed_decides():
@@ -30,14 +42,16 @@ def test_the_seed_decides():
 
 def test_a_blind_map_stays_and_one_of_the_model_does_not():
     assert list(cascade_similarity(NET, blind, IMAGE, 0).values()) == pytest.approx([1, 1])
-    assert min(cascade_similarity(NET, features, IMAGE, 0).values()) < .9
+    assert min(cascade_similarity(NET, features, IMAGE, 0).values()) < 0.9
 
 
 def test_similarity_ignores_scale_and_checks_sizes():
     m = torch.rand(8, 8)
     assert similarity(m, 3 * m + 1) == pytest.approx(1) and similarity(m, -m) == pytest.approx(-1)
-    with pytest.raises(ValueError, match="same size"): similarity(m, torch.rand(4, 4))
-    with pytest.raises(ValueError, match="'ssim'"): similarity(m, m, "cosine")
+    with pytest.raises(ValueError, match="same size"):
+        similarity(m, torch.rand(4, 4))
+    with pytest.raises(ValueError, match="'ssim'"):
+        similarity(m, m, "cosine")
     pytest.importorskip("torchmetrics")
     assert similarity(m, m, "ssim") == pytest.approx(1) and similarity(m, -m, "ssim") < 0
 
@@ -45,5 +59,8 @@ def test_similarity_ignores_scale_and_checks_sizes():
 def test_stability_counts_only_variants_with_the_same_prediction():
     assert stability(NET, blind, IMAGE, 0, noise=1e-6) == pytest.approx(1, abs=1e-3)
     assert variants(IMAGE).shape == (6, 3, 12, 12)
-    def fickle(images): return torch.tensor([[1., 0.]] + [[0., 1.]] * (len(images) - 1))
+
+    def fickle(images):
+        return torch.tensor([[1.0, 0.0]] + [[0.0, 1.0]] * (len(images) - 1))
+
     assert stability(fickle, blind, IMAGE, 0) != stability(fickle, blind, IMAGE, 0)  # nan

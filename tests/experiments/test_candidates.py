@@ -1,12 +1,21 @@
 """Query restriction: the same answers as the whole model, two forms, bad input."""
+
 import copy
 
 import pytest
 import torch
 
 from intr_nb.data.birds import Aviary
-from intr_nb.experiments.candidates import Company, companies, pair_pointing, paired, read_once, shrink, silence
 from intr_nb.experiments.ablation import intervene
+from intr_nb.experiments.candidates import (
+    Company,
+    companies,
+    pair_pointing,
+    paired,
+    read_once,
+    shrink,
+    silence,
+)
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
@@ -15,12 +24,18 @@ SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, 
 def models():
     torch.manual_seed(0)
     full = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32)
-    made = dict(one=OneBlockINTR(16, **SIZES), fc=OneBlockINTR(16, **SIZES, fc=True), full=INTR(16, **SIZES, **full),
-                pre=INTR(16, **SIZES, **full, pre_norm=True), full_fc=INTR(16, **SIZES, **full, fc=True))
+    made = dict(
+        one=OneBlockINTR(16, **SIZES),
+        fc=OneBlockINTR(16, **SIZES, fc=True),
+        full=INTR(16, **SIZES, **full),
+        pre=INTR(16, **SIZES, **full, pre_norm=True),
+        full_fc=INTR(16, **SIZES, **full, fc=True),
+    )
     for m in made.values():
         m.double().eval()
         with torch.no_grad():
-            for p in m.parameters(): p.add_(torch.randn_like(p) * (.3 if p.dim() == 1 else .1))
+            for p in m.parameters():
+                p.add_(torch.randn_like(p) * (0.3 if p.dim() == 1 else 0.1))
             (m.block.queries if isinstance(m, OneBlockINTR) else m.query_embed.weight).mul_(4)
     return made
 
@@ -32,7 +47,8 @@ MASK = torch.zeros(64, 64, dtype=torch.bool)
 MASK[:, 48:] = True
 
 
-def close(a, b): torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+def close(a, b):
+    torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -43,7 +59,8 @@ def test_reading_once_changes_no_answer(name, mask):
     batch = None if mask is None else mask[None]
     with torch.no_grad():
         out = model(IMAGE[None], batch, "last", picked)
-        with intervene(model, queries=[c for c in range(16) if c not in picked]): zeroed = model(IMAGE[None], batch, "all")
+        with intervene(model, queries=[c for c in range(16) if c not in picked]):
+            zeroed = model(IMAGE[None], batch, "all")
     logits, alpha = company.ask(picked, attention="last")
     close(logits, out.logits[0]), close(alpha, out.attention[0])
     logits, alpha = company.ask(picked, "zero", "all")
@@ -57,10 +74,14 @@ def test_reading_once_changes_no_answer(name, mask):
 
 def test_the_backbone_and_encoder_run_once():
     model, count = copy.deepcopy(MODELS["full"]), []
-    model.backbone.register_forward_hook(lambda *a: count.append("backbone")), model.encoder.register_forward_hook(lambda *a: count.append("encoder"))
+    (
+        model.backbone.register_forward_hook(lambda *a: count.append("backbone")),
+        model.encoder.register_forward_hook(lambda *a: count.append("encoder")),
+    )
     company = Company(model, IMAGE)
     ran = len(count)
-    for c in [1, 2], [3, 4, 5]: company.ask(c), company.ask(c, "zero"), company.explain(c)
+    for c in [1, 2], [3, 4, 5]:
+        company.ask(c), company.ask(c, "zero"), company.explain(c)
     assert len(count) == ran
 
 
@@ -85,7 +106,8 @@ def test_in_one_block_company_changes_nothing(name):
 def test_in_a_full_decoder_it_does_and_the_forms_differ(name):
     company = Company(MODELS[name], IMAGE)
     everybody, absent, zero = company.ask()[0][[2, 7]], company.ask([2, 7])[0], company.ask([2, 7], "zero")[0]
-    for a, b in (everybody, absent), (everybody, zero), (absent, zero): assert (a - b).abs().max() > 1e-4
+    for a, b in (everybody, absent), (everybody, zero), (absent, zero):
+        assert (a - b).abs().max() > 1e-4
 
 
 def test_companies_shrink_to_the_pair():
@@ -106,25 +128,39 @@ def test_shrink_reports_what_explanations_say():
     pair = Company(MODELS["full"], IMAGE).ask([3, 5])[0]
     assert rows[-1]["margin"] == pytest.approx((pair[0] - pair[1]).item(), abs=1e-9)
     still = shrink(MODELS["one"], IMAGE, 3, 5).rows()
-    assert len({round(r["margin"], 9) for r in still}) == 1 and all(r["map_kept"] == pytest.approx(1) for r in still)
+    assert len({round(r["margin"], 9) for r in still}) == 1 and all(
+        r["map_kept"] == pytest.approx(1) for r in still
+    )
     named = shrink(MODELS["one"], IMAGE, class_names=[f"<i>{k}" for k in range(16)])
     assert "<i>" not in named._repr_html_()
 
 
-@pytest.mark.parametrize("go, words", [
-    (lambda c: c.ask([]), "empty"), (lambda c: c.ask([16]), "no class 16"), (lambda c: c.ask([1, 1]), "twice"), (lambda c: c.ask(["heron"]), "no class 'heron'"),
-    (lambda c: c.ask([1, 2], "gone"), "form='gone'"), (lambda c: c.explain([1, 2], "gone"), "form='gone'"),
-    (lambda c: shrink(c, a=3, b=3), "own rival"), (lambda c: shrink(c, a=3, b=5, sizes=[1]), "from 2 to 16"), (lambda c: shrink(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
-    (lambda c: silence(MODELS["one"], []), "at least one"), (lambda c: pair_pointing(MODELS["one"], Aviary(4, species=4)), "16 classes and the aviary 4"),
-])
+@pytest.mark.parametrize(
+    "go, words",
+    [
+        (lambda c: c.ask([]), "empty"),
+        (lambda c: c.ask([16]), "no class 16"),
+        (lambda c: c.ask([1, 1]), "twice"),
+        (lambda c: c.ask(["heron"]), "no class 'heron'"),
+        (lambda c: c.ask([1, 2], "gone"), "form='gone'"),
+        (lambda c: c.explain([1, 2], "gone"), "form='gone'"),
+        (lambda c: shrink(c, a=3, b=3), "own rival"),
+        (lambda c: shrink(c, a=3, b=5, sizes=[1]), "from 2 to 16"),
+        (lambda c: shrink(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
+        (lambda c: silence(MODELS["one"], []), "at least one"),
+        (lambda c: pair_pointing(MODELS["one"], Aviary(4, species=4)), "16 classes and the aviary 4"),
+    ],
+)
 def test_bad_input(go, words):
-    with pytest.raises(ValueError, match=words): go(Company(MODELS["full"], IMAGE))
+    with pytest.raises(ValueError, match=words):
+        go(Company(MODELS["full"], IMAGE))
 
 
 def test_a_model_without_queries():
-    with pytest.raises(TypeError, match="Conv2d"): read_once(torch.nn.Conv2d(3, 3, 1), IMAGE)
+    with pytest.raises(TypeError, match="Conv2d"):
+        read_once(torch.nn.Conv2d(3, 3, 1), IMAGE)
 
 
 def test_paired():
     mean, two = paired([1, 2, 3], [0, 0, 0])
-    assert mean == 2 and two == pytest.approx(2 / 3 ** .5)
+    assert mean == 2 and two == pytest.approx(2 / 3**0.5)

@@ -1,4 +1,5 @@
 """Edits replayed, faults in words, changes that add up, counterfactuals."""
+
 import dataclasses
 import json
 
@@ -7,13 +8,31 @@ import pytest
 import torch
 from PIL import Image
 
-from intr_nb.experiments import counterfactuals as manipulate
 from intr_nb.data.birds import ATTRIBUTES, Aviary, twins
-from intr_nb.experiments.edits import Edit, edit, inpaint, load_edits, part_points, recolour, region, save_edits, soft_edge
+from intr_nb.experiments import counterfactuals as manipulate
+from intr_nb.experiments.counterfactuals import (
+    Unchanged,
+    change_of_evidence,
+    counterfactual,
+    counterfactuals,
+    seen_or_looked,
+    share_on,
+    what_if,
+)
+from intr_nb.experiments.edits import (
+    Edit,
+    edit,
+    inpaint,
+    load_edits,
+    part_points,
+    recolour,
+    region,
+    save_edits,
+    soft_edge,
+)
 from intr_nb.explanations.explainer import explain
-from intr_nb.experiments.counterfactuals import Unchanged, change_of_evidence, counterfactual, counterfactuals, seen_or_looked, share_on, what_if
-from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.models.checkpoints import pretrained
+from intr_nb.models.intr import INTR, OneBlockINTR
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 BIRD = BIRDS.bird(8)
@@ -24,17 +43,25 @@ BOX = (10, 12, 30, 25)
 def small(cls=INTR, **more):
     torch.manual_seed(0)
     full = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32) if cls is INTR else {}
-    return cls(16, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=2, **full, **more).eval()
+    return cls(
+        16, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=2, **full, **more
+    ).eval()
 
 
 def all_edits():
     mask = np.zeros((40, 60), bool)
     mask[5:20, 30:50] = True
-    return [edit("recolour", box=BOX, colour="red"), edit("recolour", points=[(30, 20)], radius=6, hue=120., chroma=.5, lightness=-10., soft=3),
-            edit("blur", mask=mask, sigma=3.), edit("copy", box=BOX, shift=(15, 5), soft=0), edit("inpaint", mask=mask, soft=2)]
+    return [
+        edit("recolour", box=BOX, colour="red"),
+        edit("recolour", points=[(30, 20)], radius=6, hue=120.0, chroma=0.5, lightness=-10.0, soft=3),
+        edit("blur", mask=mask, sigma=3.0),
+        edit("copy", box=BOX, shift=(15, 5), soft=0),
+        edit("inpaint", mask=mask, soft=2),
+    ]
 
 
 # edits
+
 
 def test_an_edit_replays_to_the_same_pixels_from_its_file(tmp_path):
     save_edits(tmp_path / "e.json", all_edits())
@@ -47,10 +74,14 @@ def test_an_edit_replays_to_the_same_pixels_from_its_file(tmp_path):
 @pytest.mark.parametrize("soft", [0, 1, 3])
 @pytest.mark.parametrize("how", ["recolour", "blur", "inpaint"])
 def test_an_edit_is_whole_inside_and_nothing_far_outside(how, soft):
-    after = edit(how, box=BOX, soft=soft)(PICTURE) if how != "recolour" else edit(how, box=BOX, soft=soft, lightness=20.)(PICTURE)
+    after = (
+        edit(how, box=BOX, soft=soft)(PICTURE)
+        if how != "recolour"
+        else edit(how, box=BOX, soft=soft, lightness=20.0)(PICTURE)
+    )
     x0, y0, x1, y1 = BOX
     outside = np.ones(PICTURE.shape[:2], bool)
-    outside[max(0, y0 - 2 * soft):y1 + 2 * soft, max(0, x0 - 2 * soft):x1 + 2 * soft] = False
+    outside[max(0, y0 - 2 * soft) : y1 + 2 * soft, max(0, x0 - 2 * soft) : x1 + 2 * soft] = False
     assert (after[outside] == PICTURE[outside]).all()
     w = soft_edge(region({"box": list(BOX)}, (40, 60)), soft)
     assert (w[y0:y1, x0:x1] == 1).all() and w.max() <= 1 and w.min() >= 0
@@ -62,25 +93,27 @@ def test_copy_brings_what_lies_there():
 
 
 def test_recolour_moves_the_mean_and_keeps_the_texture():
-    p, w = np.full((20, 20, 3), .5), np.ones((20, 20))
-    p[::2] = .4
+    p, w = np.full((20, 20, 3), 0.5), np.ones((20, 20))
+    p[::2] = 0.4
     q = recolour(p, w, colour="#8b5a33")
     from intr_nb.experiments.edits import to_lab
+
     moved = to_lab(q)
-    assert np.allclose(moved.mean((0, 1)), to_lab(np.array([139, 90, 51]) / 255), atol=.1)
-    assert np.allclose(moved[0] - moved[1], (to_lab(p)[0] - to_lab(p)[1]), atol=.1)
-    grey = recolour(PICTURE / 255, np.ones((40, 60)), chroma=0.)
+    assert np.allclose(moved.mean((0, 1)), to_lab(np.array([139, 90, 51]) / 255), atol=0.1)
+    assert np.allclose(moved[0] - moved[1], (to_lab(p)[0] - to_lab(p)[1]), atol=0.1)
+    grey = recolour(PICTURE / 255, np.ones((40, 60)), chroma=0.0)
     assert np.ptp(grey, 2).max() < 1e-3
-    there = recolour(recolour(p * [.9, .7, .6], w, hue=70.), w, hue=-70.)
-    assert np.allclose(there, p * [.9, .7, .6], atol=1e-3)
+    there = recolour(recolour(p * [0.9, 0.7, 0.6], w, hue=70.0), w, hue=-70.0)
+    assert np.allclose(there, p * [0.9, 0.7, 0.6], atol=1e-3)
 
 
 def test_inpaint_does_not_look_at_what_it_replaces():
     a, b, w = PICTURE / 255, PICTURE / 255, np.zeros((40, 60))
     w[5:30, 10:50] = 1
-    b = np.where(w[..., None] > 0, 1., b)
+    b = np.where(w[..., None] > 0, 1.0, b)
     assert np.allclose(inpaint(a, w), inpaint(b, w), atol=1e-12)
-    with pytest.raises(ValueError, match="whole picture"): inpaint(a, np.ones((40, 60)))
+    with pytest.raises(ValueError, match="whole picture"):
+        inpaint(a, np.ones((40, 60)))
 
 
 def test_mask_files(tmp_path):
@@ -90,69 +123,99 @@ def test_mask_files(tmp_path):
     assert (region(edit("blur", mask=tmp_path / "m.png").where, (40, 60)) == mask).all()
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: edit("smear", box=BOX), "smear.*recolour, blur"),
-    (lambda: edit("recolour", box=BOX, color="red"), "no color.*colour"),
-    (lambda: edit("blur"), "box, a mask, or points"),
-    (lambda: edit("blur", box=BOX, points=[(1, 2)], radius=3), "box, a mask, or points"),
-    (lambda: edit("blur", points=[(1, 2)]), "radius"),
-    (lambda: edit("blur", box=BOX, soft=.5), "soft=0.5"),
-    (lambda: edit("blur", mask=np.ones((40, 60))), "bool"),
-    (lambda: edit("blur", mask=np.ones((20, 60), bool))(PICTURE), "60 x 20 pixels for a picture of 60 x 40"),
-    (lambda: edit("blur", box=(70, 0, 90, 9))(PICTURE), "no pixel"),
-    (lambda: edit("blur", mask=np.zeros((40, 60), bool))(PICTURE), "no pixel"),
-    (lambda: edit("copy", box=BOX, shift=(40, 0))(PICTURE), "outside the picture"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: edit("smear", box=BOX), "smear.*recolour, blur"),
+        (lambda: edit("recolour", box=BOX, color="red"), "no color.*colour"),
+        (lambda: edit("blur"), "box, a mask, or points"),
+        (lambda: edit("blur", box=BOX, points=[(1, 2)], radius=3), "box, a mask, or points"),
+        (lambda: edit("blur", points=[(1, 2)]), "radius"),
+        (lambda: edit("blur", box=BOX, soft=0.5), "soft=0.5"),
+        (lambda: edit("blur", mask=np.ones((40, 60))), "bool"),
+        (
+            lambda: edit("blur", mask=np.ones((20, 60), bool))(PICTURE),
+            "60 x 20 pixels for a picture of 60 x 40",
+        ),
+        (lambda: edit("blur", box=(70, 0, 90, 9))(PICTURE), "no pixel"),
+        (lambda: edit("blur", mask=np.zeros((40, 60), bool))(PICTURE), "no pixel"),
+        (lambda: edit("copy", box=BOX, shift=(40, 0))(PICTURE), "outside the picture"),
+    ],
+)
 def test_wrong_edits(make, words):
-    with pytest.raises(ValueError, match=words): make()
+    with pytest.raises(ValueError, match=words):
+        make()
 
 
 def test_a_broken_file_of_edits_says_so(tmp_path):
     for text in "{", json.dumps([{"what": "blur"}]):
         (tmp_path / "e.json").write_text(text)
-        with pytest.raises(ValueError, match="list of edits"): load_edits(tmp_path / "e.json")
+        with pytest.raises(ValueError, match="list of edits"):
+            load_edits(tmp_path / "e.json")
 
 
 def test_part_points():
-    class P: points, point_names = np.array([[[30., 40, 1], [0, 0, 0]]]), ["belly", "crown"]
+    class P:
+        points, point_names = np.array([[[30.0, 40, 1], [0, 0, 0]]]), ["belly", "crown"]
+
     assert part_points(P, 0, "belly") == [[30, 40]]
-    with pytest.raises(ValueError, match="crown can't be seen.*belly"): part_points(P, 0, "crown")
-    with pytest.raises(ValueError, match="'knee'.*belly, crown"): part_points(P, 0, "knee")
+    with pytest.raises(ValueError, match="crown can't be seen.*belly"):
+        part_points(P, 0, "crown")
+    with pytest.raises(ValueError, match="'knee'.*belly, crown"):
+        part_points(P, 0, "knee")
     P.points = None
-    with pytest.raises(ValueError, match="without part points"): part_points(P, 0, "belly")
+    with pytest.raises(ValueError, match="without part points"):
+        part_points(P, 0, "belly")
 
 
 # changes
 
-@pytest.mark.parametrize("model", [MODEL, small(), small(OneBlockINTR, fc=True), small(OneBlockINTR)], ids=["birds", "full", "fc", "one"])
+
+@pytest.mark.parametrize(
+    "model",
+    [MODEL, small(), small(OneBlockINTR, fc=True), small(OneBlockINTR)],
+    ids=["birds", "full", "fc", "one"],
+)
 def test_a_change_adds_up(model):
     change = what_if(model, BIRD.image, edit("recolour", mask=BIRD.masks["wing"], colour="black"))
-    value = change.after.logits[change.a] - change.before.logits[change.a] - change.after.logits[change.b] + change.before.logits[change.b]
+    value = (
+        change.after.logits[change.a]
+        - change.before.logits[change.a]
+        - change.after.logits[change.b]
+        + change.before.logits[change.b]
+    )
     assert change.value == pytest.approx(value.item(), abs=1e-4)
     assert change.total.sum().item() + change.rest == pytest.approx(change.value, abs=1e-4)
     if not isinstance(model, INTR) and not model.fc:
         assert abs(change.rest) < 1e-4
         why = seen_or_looked(change)
         torch.testing.assert_close(why["seen"] + why["looked"], change.total, atol=1e-4, rtol=1e-4)
-        if model is MODEL: assert why["seen"][-1].abs().max() < 1e-6 < why["looked"][-1].abs().max() # no edit there, but attention moves
+        if model is MODEL:
+            assert (
+                why["seen"][-1].abs().max() < 1e-6 < why["looked"][-1].abs().max()
+            )  # no edit there, but attention moves
     else:
-        with pytest.raises(ValueError, match="differs from class to class"): seen_or_looked(change)
+        with pytest.raises(ValueError, match="differs from class to class"):
+            seen_or_looked(change)
 
 
 def test_from_one_zero_the_change_of_a_logit_adds_up():
-    other = edit("recolour", mask=BIRD.masks["belly"], hue=150.)(BIRD.image)
+    other = edit("recolour", mask=BIRD.masks["belly"], hue=150.0)(BIRD.image)
     logits = explain(MODEL, other).logits[3] - explain(MODEL, BIRD.image).logits[3]
     for z in "mean", "median", "raw":
         e, f = explain(MODEL, BIRD.image, zero=z), explain(MODEL, other, zero=z)
         torch.testing.assert_close(change_of_evidence(e, f, 3).sum(), logits, atol=1e-4, rtol=1e-4)
-        if z != "raw": assert abs((f.evidence - e.evidence)[:, 3].sum() - logits) > 1e-3 # from its own zero each, it does not add up
+        if z != "raw":
+            assert (
+                abs((f.evidence - e.evidence)[:, 3].sum() - logits) > 1e-3
+            )  # from its own zero each, it does not add up
 
 
 def test_classes_of_a_change():
     paint = edit("recolour", mask=BIRD.masks["wing"], colour="#25211f")
     change = what_if(MODEL, BIRD.image, paint)
     assert change.flipped and (change.a, change.b) == (change.after.prediction, change.before.prediction)
-    weak = what_if(MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["tail"], lightness=1.))
+    weak = what_if(MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["tail"], lightness=1.0))
     gain = weak.after.logits - weak.before.logits
     gain[weak.b] = -torch.inf
     assert not weak.flipped and weak.a == int(gain.argmax()) != weak.b
@@ -162,30 +225,36 @@ def test_classes_of_a_change():
 
 def test_a_change_shows_text_safely():
     names = [f"<b>{i}" for i in range(16)]
-    change = what_if(MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["wing"], colour="red"), class_names=names)
+    change = what_if(
+        MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["wing"], colour="red"), class_names=names
+    )
     assert "<b>" not in change._repr_html_() and "&lt;b&gt;" in change._repr_html_()
 
 
-@pytest.mark.parametrize("go, words", [
-    (lambda: what_if(MODEL, BIRD.image, BIRD.image), "changes no pixel"),
-    (lambda: what_if(MODEL, BIRD.image, []), "changes no pixel|picture of shape"),
-    (lambda: what_if(MODEL, BIRD.image, BIRD.image[:64]), "expected the same"),
-    (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=16), "no class 16"),
-    (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=2, b=2), "over itself"),
-    (lambda: counterfactual(MODEL, BIRDS, BIRD, "knee", "red"), "unknown attribute"),
-    (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "pink"), "can't be 'pink'"),
-    (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "blue"), "has wing blue already"),
-    (lambda: counterfactuals(MODEL, BIRDS, attributes=["knee"]), "unknown attribute"),
-    (lambda: counterfactuals(MODEL, Aviary(4, species=4)), "16 classes and the aviary 4"),
-])
+@pytest.mark.parametrize(
+    "go, words",
+    [
+        (lambda: what_if(MODEL, BIRD.image, BIRD.image), "changes no pixel"),
+        (lambda: what_if(MODEL, BIRD.image, []), "changes no pixel|picture of shape"),
+        (lambda: what_if(MODEL, BIRD.image, BIRD.image[:64]), "expected the same"),
+        (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=16), "no class 16"),
+        (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=2, b=2), "over itself"),
+        (lambda: counterfactual(MODEL, BIRDS, BIRD, "knee", "red"), "unknown attribute"),
+        (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "pink"), "can't be 'pink'"),
+        (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "blue"), "has wing blue already"),
+        (lambda: counterfactuals(MODEL, BIRDS, attributes=["knee"]), "unknown attribute"),
+        (lambda: counterfactuals(MODEL, Aviary(4, species=4)), "16 classes and the aviary 4"),
+    ],
+)
 def test_wrong_questions(go, words):
-    with pytest.raises(ValueError, match=words): go().total
+    with pytest.raises(ValueError, match=words):
+        go().total
 
 
 def test_share_on():
     corner = np.zeros((8, 8), bool)
     corner[:4, :4] = True
-    assert share_on(torch.tensor([[-3., 0], [1, 0]]), corner) == .75
+    assert share_on(torch.tensor([[-3.0, 0], [1, 0]]), corner) == 0.75
     assert share_on(torch.ones(2, 2), corner, 1 / 8) == pytest.approx(25 / 64)
     assert np.isnan(share_on(torch.zeros(2, 2), corner))
 

@@ -1,5 +1,7 @@
 """Figures: one scale for all panels, its zero stated, names as text, padding grey."""
-import subprocess, sys
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,8 +14,19 @@ from matplotlib.figure import Figure
 
 from intr_nb.core.display import AGAINST, FOR
 from intr_nb.explanations.explainer import Explanation, explain
+from intr_nb.explanations.plots import (
+    alt_text,
+    colours,
+    common_order,
+    digits,
+    plot_evidence,
+    plot_heads,
+    plot_layers,
+    plot_margin,
+    short,
+    strongest,
+)
 from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.explanations.plots import alt_text, colours, common_order, digits, plot_evidence, plot_heads, plot_layers, plot_margin, short, strongest
 
 NAMES = [f"bird {i}" for i in range(5)]
 
@@ -23,32 +36,51 @@ def one_block(seed=0, **kw):
     return OneBlockINTR(5, dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4, **kw).eval()
 
 
-def picture(seed=0, h=64, w=64): return torch.randn(3, h, w, generator=torch.Generator().manual_seed(seed))
+def picture(seed=0, h=64, w=64):
+    return torch.randn(3, h, w, generator=torch.Generator().manual_seed(seed))
 
 
-def explained(seed=0, **kw): return explain(one_block(), picture(seed), class_names=NAMES, **kw)
+def explained(seed=0, **kw):
+    return explain(one_block(), picture(seed), class_names=NAMES, **kw)
 
 
 def full_decoder(layers=2, **kw):
     torch.manual_seed(0)
-    model = INTR(5, backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4, encoder_layers=0, decoder_layers=layers, ffn_dim=32)
-    with torch.no_grad(): model.query_embed.weight.mul_(30)
+    model = INTR(
+        5,
+        backbone=dict(name="patchnet", width=8, dim=32, stride=8),
+        dim=32,
+        num_heads=4,
+        encoder_layers=0,
+        decoder_layers=layers,
+        ffn_dim=32,
+    )
+    with torch.no_grad():
+        model.query_embed.weight.mul_(30)
     return explain(model, picture(), class_names=NAMES, **kw)
 
 
-def maps(figure): return [im for ax in figure.axes for im in ax.images if im.get_array().ndim == 2]
+def maps(figure):
+    return [im for ax in figure.axes for im in ax.images if im.get_array().ndim == 2]
 
 
-def texts(figure): return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
+def texts(figure):
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text)]
 
 
-def bars(figure): return [ax for ax in figure.axes if hasattr(ax, "_colorbar")]
+def bars(figure):
+    return [ax for ax in figure.axes if hasattr(ax, "_colorbar")]
 
 
 FIGURES = dict(
-    heads=lambda **kw: plot_heads([explained(0), explained(1)], **kw), evidence_heads=lambda **kw: plot_heads([explained(0), explained(1)], what="evidence", **kw),
-    saliency=lambda **kw: plot_heads(explained(), what="saliency", **kw), evidence=lambda **kw: plot_evidence(explained(), **kw), margin=lambda **kw: plot_margin(explained(), **kw),
-    layers=lambda **kw: plot_layers(full_decoder(), **kw), evidence_layers=lambda **kw: plot_layers(full_decoder(), what="evidence", **kw))
+    heads=lambda **kw: plot_heads([explained(0), explained(1)], **kw),
+    evidence_heads=lambda **kw: plot_heads([explained(0), explained(1)], what="evidence", **kw),
+    saliency=lambda **kw: plot_heads(explained(), what="saliency", **kw),
+    evidence=lambda **kw: plot_evidence(explained(), **kw),
+    margin=lambda **kw: plot_margin(explained(), **kw),
+    layers=lambda **kw: plot_layers(full_decoder(), **kw),
+    evidence_layers=lambda **kw: plot_layers(full_decoder(), what="evidence", **kw),
+)
 WEIGHTS = ("heads", "layers")  # of attention: no sign
 
 
@@ -56,7 +88,9 @@ WEIGHTS = ("heads", "layers")  # of attention: no sign
 def test_one_scale_for_all_panels(kind):
     figure = FIGURES[kind]()
     norms = {(im.norm.vmin, im.norm.vmax) for im in maps(figure)}
-    assert len(maps(figure)) == (10 if "layers" in kind else 8 if "heads" in kind else 4 if kind == "saliency" else 5)
+    assert len(maps(figure)) == (
+        10 if "layers" in kind else 8 if "heads" in kind else 4 if kind == "saliency" else 5
+    )
     assert len(norms) == 1  # shared
     low, high = norms.pop()
     assert low == (0 if kind in WEIGHTS else -high)  # zero in the middle where maps have a sign
@@ -70,14 +104,18 @@ def test_one_scale_for_all_panels(kind):
 @pytest.mark.parametrize("kind", FIGURES)
 def test_own_scale_only_when_asked(kind):
     figure = FIGURES[kind](own_scale=True)
-    for im in maps(figure): assert im.norm.vmax == pytest.approx(abs(im.get_array()).max())
+    for im in maps(figure):
+        assert im.norm.vmax == pytest.approx(abs(im.get_array()).max())
     assert len({im.norm.vmax for im in maps(figure)}) == len(maps(figure))
     assert not bars(figure) and "own scale" in figure.get_suptitle()
-    assert sum(t.startswith("to ") for t in texts(figure)) == len(maps(figure))  # every panel says what full colour means
+    assert sum(t.startswith("to ") for t in texts(figure)) == len(
+        maps(figure)
+    )  # every panel says what full colour means
 
 
 @pytest.mark.parametrize("kind", FIGURES)
-def test_a_limit_can_be_set(kind): assert {im.norm.vmax for im in maps(FIGURES[kind](limit=7.))} == {7.}
+def test_a_limit_can_be_set(kind):
+    assert {im.norm.vmax for im in maps(FIGURES[kind](limit=7.0))} == {7.0}
 
 
 @pytest.mark.parametrize("kind", FIGURES)
@@ -95,11 +133,24 @@ def test_true_grid_unless_smoothed(kind):
     assert {im.get_array().shape for im in maps(FIGURES[kind]())} == {(8, 8)}
 
 
-@pytest.mark.parametrize("zero, says", [("median", "each head’s median over the image"), ("mean", "each head’s mean over the image"), ("raw", "as the model has it")])
+@pytest.mark.parametrize(
+    "zero, says",
+    [
+        ("median", "each head’s median over the image"),
+        ("mean", "each head’s mean over the image"),
+        ("raw", "as the model has it"),
+    ],
+)
 @pytest.mark.parametrize("kind", ["evidence_heads", "saliency", "evidence", "margin"])
 def test_the_zero_is_stated(kind, zero, says):
     e = explained(zero=zero)
-    figure = plot_heads(e, what=kind.split("_")[0]) if kind in ("evidence_heads", "saliency") else plot_margin(e) if kind == "margin" else plot_evidence(e)
+    figure = (
+        plot_heads(e, what=kind.split("_")[0])
+        if kind in ("evidence_heads", "saliency")
+        else plot_margin(e)
+        if kind == "margin"
+        else plot_evidence(e)
+    )
     assert f"zero of s: {says}" in figure.get_suptitle()
 
 
@@ -109,7 +160,10 @@ def test_panels_add_up_and_say_so():
     *heads, total = [im.get_array() for im in maps(plot_margin(e, 2, "bird 4"))]
     np.testing.assert_allclose(sum(heads), total, atol=1e-6)
     np.testing.assert_allclose(total, m.total, atol=1e-6)
-    assert f"bird 2 over bird 4: {m.value:+.3f} logits = {m.total.sum():+.3f} evidence" in plot_margin(e, 2, 4).get_suptitle()
+    assert (
+        f"bird 2 over bird 4: {m.value:+.3f} logits = {m.total.sum():+.3f} evidence"
+        in plot_margin(e, 2, 4).get_suptitle()
+    )
     *heads, total = [im.get_array() for im in maps(plot_evidence(e, 3))]
     np.testing.assert_allclose(total, e.evidence[:, 3].sum(0), atol=1e-6)
     np.testing.assert_allclose(heads[0], e.evidence[e.heads_by("evidence", 3)[0], 3], atol=1e-6)
@@ -122,8 +176,11 @@ def test_rows_are_images_and_columns_are_heads():
     order = common_order(rows, [1, 2, 3], "evidence")[:3]
     assert [t for t in texts(figure) if t.startswith("head")] == [f"head {r}" for r in order]
     shown = np.array([im.get_array() for im in maps(figure)]).reshape(3, 3, 8, 8)
-    for e, c, row in zip(rows, (1, 2, 3), shown): np.testing.assert_allclose(row, e.evidence[order, c], atol=1e-6)
-    assert [im.get_array().tolist() for im in maps(plot_heads(rows[0], by=None))] == rows[0].attention[:, rows[0].prediction].tolist()
+    for e, c, row in zip(rows, (1, 2, 3), shown):
+        np.testing.assert_allclose(row, e.evidence[order, c], atol=1e-6)
+    assert [im.get_array().tolist() for im in maps(plot_heads(rows[0], by=None))] == rows[0].attention[
+        :, rows[0].prediction
+    ].tolist()
 
 
 def test_mean_rank_orders_the_heads():
@@ -133,22 +190,50 @@ def test_mean_rank_orders_the_heads():
     assert common_order([a, b], [0, 0], None) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("orders, common", [([[2, 0, 3, 1]], [2, 0, 3, 1]), ([[2, 0, 3, 1], [2, 0, 3, 1]], [2, 0, 3, 1]), ([[0, 1, 2, 3], [1, 2, 3, 0], [1, 3, 2, 0]], [1, 2, 0, 3])])
+@pytest.mark.parametrize(
+    "orders, common",
+    [
+        ([[2, 0, 3, 1]], [2, 0, 3, 1]),
+        ([[2, 0, 3, 1], [2, 0, 3, 1]], [2, 0, 3, 1]),
+        ([[0, 1, 2, 3], [1, 2, 3, 0], [1, 3, 2, 0]], [1, 2, 0, 3]),
+    ],
+)
 def test_known_orders(orders, common):
     "Ranks of the last: head 0: 0, 3, 3; 1: 1, 0, 0; 2: 2, 1, 2; 3: 3, 2, 1"
     made = []
     for order in orders:
         evidence = torch.zeros(4, 2, 1, 1)
-        for rank, head in enumerate(order): evidence[head] = -rank
+        for rank, head in enumerate(order):
+            evidence[head] = -rank
         made.append(Explanation(torch.zeros(2), picture(), evidence=evidence))
     assert common_order(made, [0] * len(made), "evidence") == common
 
 
-@pytest.mark.parametrize("hostile", ["$x_1$", r"$\frac{$ unbalanced $", "<img src=x onerror=alert(1)>", "100 % of $5 and $6", "a\nb\tc\x00", "", "永遠" * 30])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "$x_1$",
+        r"$\frac{$ unbalanced $",
+        "<img src=x onerror=alert(1)>",
+        "100 % of $5 and $6",
+        "a\nb\tc\x00",
+        "",
+        "永遠" * 30,
+    ],
+)
 def test_names_are_text(hostile):
     e = explain(one_block(), picture(), class_names=[hostile] + [f"{hostile} {i}" for i in range(4)])
-    for figure in (plot_margin(e, 0, 1), plot_evidence(e, 0), plot_heads([e, e], c=0), plot_heads(e, c=0, own_scale=True)):
-        assert not any(t.get_parse_math() for t in figure.findobj(matplotlib.text.Text) if hostile and hostile in t.get_text())
+    for figure in (
+        plot_margin(e, 0, 1),
+        plot_evidence(e, 0),
+        plot_heads([e, e], c=0),
+        plot_heads(e, c=0, own_scale=True),
+    ):
+        assert not any(
+            t.get_parse_math()
+            for t in figure.findobj(matplotlib.text.Text)
+            if hostile and hostile in t.get_text()
+        )
         figure.canvas.draw()  # mathematics out of balance would raise here
     assert short(hostile) in plot_margin(e, 0, 1).get_suptitle() and "\n" not in short(hostile)
 
@@ -156,7 +241,9 @@ def test_names_are_text(hostile):
 def test_long_names_are_cut():
     assert len(short("x" * 500, 30)) <= 30 and short("abc") == "abc"
     assert short("a\n  b") == short("a\x00b") == "a b"
-    assert short("begin " + "x" * 50 + " end", 21).startswith("begin") and short("begin " + "x" * 50 + " end", 21).endswith("end")
+    assert short("begin " + "x" * 50 + " end", 21).startswith("begin") and short(
+        "begin " + "x" * 50 + " end", 21
+    ).endswith("end")
     e = explain(one_block(), picture(), class_names=["long " * 200 + str(i) for i in range(5)])
     assert max(len(line) for t in texts(plot_margin(e)) for line in t.split("\n")) < 200
 
@@ -182,8 +269,10 @@ def test_images_are_grey_under_a_map():
 
 def test_colours_are_clear_at_zero():
     signed, plain = colours(True), colours(False)
-    assert signed(.5)[3] == 0 and plain(0.)[3] == 0
-    np.testing.assert_allclose(np.array(signed([0., 1.])), np.array([[*AGAINST, 255], [*FOR, 255]]) / 255, atol=.01)
+    assert signed(0.5)[3] == 0 and plain(0.0)[3] == 0
+    np.testing.assert_allclose(
+        np.array(signed([0.0, 1.0])), np.array([[*AGAINST, 255], [*FOR, 255]]) / 255, atol=0.01
+    )
     assert (np.diff(plain(np.linspace(0, 1, 50))[:, 3]) > 0).all()
 
 
@@ -193,85 +282,154 @@ def test_alternative_text():
     assert e.name(e.prediction) in said and e.name(e.rival()) in said and "from the left" in said
     best = e.margin().heads.sum((1, 2)).argmax().item()
     assert f"Strongest: head {best} (" in said
-    for kind in FIGURES: assert "Predicted" in FIGURES[kind]().get_label()
+    for kind in FIGURES:
+        assert "Predicted" in FIGURES[kind]().get_label()
 
 
 def test_a_full_decoder_has_no_saliency():
     assert len(maps(plot_heads(full_decoder(1)))) == 4 and len(maps(plot_heads(full_decoder()))) == 8
-    for drawn in (plot_margin, plot_evidence): drawn(full_decoder())
-    with pytest.raises(AttributeError, match="every pair of classes"): plot_heads(full_decoder(), what="saliency")
+    for drawn in (plot_margin, plot_evidence):
+        drawn(full_decoder())
+    with pytest.raises(AttributeError, match="every pair of classes"):
+        plot_heads(full_decoder(), what="saliency")
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("zero, says", [("mean", "zero of s: each head’s mean over the image"), ("raw", "zero of s: as the model has it")])
+@pytest.mark.parametrize(
+    "zero, says",
+    [("mean", "zero of s: each head’s mean over the image"), ("raw", "zero of s: as the model has it")],
+)
 def test_a_full_decoders_zero_is_stated(zero, says):
     e = full_decoder(zero=zero)
-    for figure in (plot_margin(e), plot_evidence(e), plot_heads(e, what="evidence"), plot_layers(e, what="evidence")): assert says in figure.get_suptitle()
-    for figure in (plot_heads(e), plot_layers(e)): assert "zero of s" not in figure.get_suptitle()  # attention has none
+    for figure in (
+        plot_margin(e),
+        plot_evidence(e),
+        plot_heads(e, what="evidence"),
+        plot_layers(e, what="evidence"),
+    ):
+        assert says in figure.get_suptitle()
+    for figure in (plot_heads(e), plot_layers(e)):
+        assert "zero of s" not in figure.get_suptitle()  # attention has none
 
 
 # what share the maps carry
 
-@pytest.mark.parametrize("made", [explained, full_decoder, lambda: full_decoder().layer(-1), lambda: explain(one_block(fc=True), picture(), class_names=NAMES)])
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        explained,
+        full_decoder,
+        lambda: full_decoder().layer(-1),
+        lambda: explain(one_block(fc=True), picture(), class_names=NAMES),
+    ],
+)
 def test_titles_say_what_the_maps_carry(made):
     e = made()
     a, b = e.prediction, e.rival()
     logit, margin = e.share(c=3), e.share(c=a, over=b)
     for figure, share in ((plot_evidence(e, 3), logit), (plot_margin(e), margin)):
-        assert f"\nmaps carry {share}; zero of s" in figure.get_suptitle() and f"maps carry {share}" in figure.get_label()
+        assert (
+            f"\nmaps carry {share}; zero of s" in figure.get_suptitle()
+            and f"maps carry {share}" in figure.get_label()
+        )
     assert f"maps carry {logit}" in " ".join(plot_heads(e, c=3, what="evidence").axes[0].get_ylabel().split())
     assert "maps carry" not in plot_heads(e).axes[0].get_ylabel()
 
 
 def test_the_share_of_one_layer_is_its_own():
     e = full_decoder()
-    shares = [plot_margin(x, 1, 3).get_suptitle().split("maps carry ")[1].split(";")[0] for x in (e, e.layer(0), e.layer(1))]
-    assert shares == [str(x.share(c=1, over=3)) for x in (e, e.layer(0), e.layer(1))] and len(set(shares)) == 3
+    shares = [
+        plot_margin(x, 1, 3).get_suptitle().split("maps carry ")[1].split(";")[0]
+        for x in (e, e.layer(0), e.layer(1))
+    ]
+    assert (
+        shares == [str(x.share(c=1, over=3)) for x in (e, e.layer(0), e.layer(1))] and len(set(shares)) == 3
+    )
 
 
 def test_small_numbers_keep_their_digits():
-    e = Explanation(torch.tensor([2e-6, 0.]), picture(), evidence=torch.tensor([1e-6, 3e-6])[:, None, None, None] * torch.tensor([1., 0.])[None, :, None, None], rest=torch.tensor([-2e-6, 0.]))
+    e = Explanation(
+        torch.tensor([2e-6, 0.0]),
+        picture(),
+        evidence=torch.tensor([1e-6, 3e-6])[:, None, None, None]
+        * torch.tensor([1.0, 0.0])[None, :, None, None],
+        rest=torch.tensor([-2e-6, 0.0]),
+    )
     figure = plot_margin(e)
-    assert "+0.0000020 logits = +0.0000040 evidence -0.0000020 rest" in figure.get_suptitle() and "head 1: +0.0000030" in texts(figure)
-    assert [digits(0), digits(7.), digits(.1, -.002), digits(.00123)] == [3, 3, 3, 4]
+    assert (
+        "+0.0000020 logits = +0.0000040 evidence -0.0000020 rest" in figure.get_suptitle()
+        and "head 1: +0.0000030" in texts(figure)
+    )
+    assert [digits(0), digits(7.0), digits(0.1, -0.002), digits(0.00123)] == [3, 3, 3, 4]
 
 
 # many heads
 
+
 def test_heads_of_a_full_decoder_have_layers():
     e = full_decoder()
-    assert [t.split(":")[0] for t in texts(plot_evidence(e)) if t.startswith("layer")] == [e.head_name(r) for r in e.heads_by("evidence")]
-    assert {t for t in texts(plot_heads(e)) if "head " in t and t.startswith("layer")} == {f"layer {l}, head {r}" for l in (0, 1) for r in range(4)}
-    assert {t for t in texts(plot_heads(e.layer(-1))) if t.startswith("layer")} == {f"layer 1, head {r}" for r in range(4)}
+    assert [t.split(":")[0] for t in texts(plot_evidence(e)) if t.startswith("layer")] == [
+        e.head_name(r) for r in e.heads_by("evidence")
+    ]
+    assert {t for t in texts(plot_heads(e)) if "head " in t and t.startswith("layer")} == {
+        f"layer {l}, head {r}" for l in (0, 1) for r in range(4)
+    }
+    assert {t for t in texts(plot_heads(e.layer(-1))) if t.startswith("layer")} == {
+        f"layer 1, head {r}" for r in range(4)
+    }
     best = e.margin().heads.sum((1, 2)).argmax().item()
-    assert f"Strongest: layer {best // 4}, head {best % 4} (" in alt_text(e) and alt_text(e) in plot_margin(e).get_label()
+    assert (
+        f"Strongest: layer {best // 4}, head {best % 4} (" in alt_text(e)
+        and alt_text(e) in plot_margin(e).get_label()
+    )
 
 
 def test_strongest_whatever_their_sign():
-    heads = torch.tensor([.1, -3., 2., .2, 2.])[:, None, None] * torch.eye(2)
-    assert strongest(heads, 3) == ([2, 4, 1], [0, 3]) and strongest(heads, None) == ([2, 4, 3, 0, 1], []) and strongest(heads, 9)[1] == []
+    heads = torch.tensor([0.1, -3.0, 2.0, 0.2, 2.0])[:, None, None] * torch.eye(2)
+    assert (
+        strongest(heads, 3) == ([2, 4, 1], [0, 3])
+        and strongest(heads, None) == ([2, 4, 3, 0, 1], [])
+        and strongest(heads, 9)[1] == []
+    )
     for top in (0, -1):
-        with pytest.raises(ValueError, match=f"top={top}: expected how many heads"): strongest(heads, top)
+        with pytest.raises(ValueError, match=f"top={top}: expected how many heads"):
+            strongest(heads, top)
 
 
 def test_left_out_heads_are_counted_and_added():
     e = full_decoder(4)  # 16 maps
-    for figure, total in ((plot_margin(e), e.margin().total), (plot_evidence(e, 2, top=5), e.evidence[:, 2].sum(0))):
+    for figure, total in (
+        (plot_margin(e), e.margin().total),
+        (plot_evidence(e, 2, top=5), e.evidence[:, 2].sum(0)),
+    ):
         *heads, whole = [im.get_array() for im in maps(figure)]
         np.testing.assert_allclose(sum(heads), whole, atol=1e-6)
         np.testing.assert_allclose(whole, total, atol=1e-6)
-    assert "12 of 16 heads" in plot_margin(e).get_suptitle() and any(t.startswith("4 others: ") for t in texts(plot_margin(e)))
-    assert "5 of 16 heads" in plot_evidence(e, top=5).get_suptitle() and len(maps(plot_evidence(e, top=5))) == 7
+    assert "12 of 16 heads" in plot_margin(e).get_suptitle() and any(
+        t.startswith("4 others: ") for t in texts(plot_margin(e))
+    )
+    assert (
+        "5 of 16 heads" in plot_evidence(e, top=5).get_suptitle() and len(maps(plot_evidence(e, top=5))) == 7
+    )
     assert any(t.startswith("1 other: ") for t in texts(plot_margin(e, top=15)))
-    assert len(maps(plot_margin(e, top=None))) == 17 and " heads" not in plot_margin(e, top=None).get_suptitle()
-    assert len(maps(plot_heads(e))) == 8 and "8 of 16 heads" in plot_heads(e).get_suptitle() and len(maps(plot_heads(e, top=None))) == 16
+    assert (
+        len(maps(plot_margin(e, top=None))) == 17 and " heads" not in plot_margin(e, top=None).get_suptitle()
+    )
+    assert (
+        len(maps(plot_heads(e))) == 8
+        and "8 of 16 heads" in plot_heads(e).get_suptitle()
+        and len(maps(plot_heads(e, top=None))) == 16
+    )
     assert " heads" not in plot_heads(explained()).get_suptitle() + plot_margin(explained()).get_suptitle()
     for draw in (plot_heads, plot_margin, plot_evidence, plot_layers):
-        with pytest.raises(ValueError, match="top=0"): draw(e, top=0)
+        with pytest.raises(ValueError, match="top=0"):
+            draw(e, top=0)
     assert not plt.get_fignums()
 
 
 # layer by layer
+
 
 @pytest.mark.parametrize("what", ["attention", "evidence"])
 def test_rows_are_layers(what):
@@ -282,8 +440,12 @@ def test_rows_are_layers(what):
     np.testing.assert_allclose(shown[:, 1:], known, atol=1e-7)
     np.testing.assert_allclose(shown[:, 0], known.mean(1) if what == "attention" else known.sum(1), atol=1e-6)
     assert [ax.get_ylabel() for ax in figure.axes[:15:5]] == ["layer 0", "layer 1", "layer 2"]
-    assert [ax.get_title().split("\n")[0] for ax in figure.axes[6:10]] == [f"layer 1, head {r}" for r in range(4)]
-    assert "bird 3" in figure.get_suptitle() and ("maps carry" in figure.get_suptitle()) == (what == "evidence")
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes[6:10]] == [
+        f"layer 1, head {r}" for r in range(4)
+    ]
+    assert "bird 3" in figure.get_suptitle() and ("maps carry" in figure.get_suptitle()) == (
+        what == "evidence"
+    )
     figure.canvas.draw()
 
 
@@ -291,22 +453,39 @@ def test_strongest_heads_of_each_layer():
     e = full_decoder()
     figure = plot_layers(e, 1, what="evidence", top=2)
     size = e.evidence[:, 1].sum((1, 2)).abs().view(2, 4)
-    for l in (0, 1): assert [ax.get_title().split("\n")[0] for ax in figure.axes[3 * l + 1:3 * l + 3]] == [f"layer {l}, head {r}" for r in sorted(size[l].topk(2).indices.tolist())]
-    np.testing.assert_allclose(maps(figure)[3].get_array(), e.layer(1).evidence[:, 1].sum(0), atol=1e-7)  # all heads, also those left out
+    for l in (0, 1):
+        assert [ax.get_title().split("\n")[0] for ax in figure.axes[3 * l + 1 : 3 * l + 3]] == [
+            f"layer {l}, head {r}" for r in sorted(size[l].topk(2).indices.tolist())
+        ]
+    np.testing.assert_allclose(
+        maps(figure)[3].get_array(), e.layer(1).evidence[:, 1].sum(0), atol=1e-7
+    )  # all heads, also those left out
     assert "2 of 4 heads in each layer" in figure.get_suptitle()
     one = plot_layers(e.layer(1))
     assert len(maps(one)) == 5 and one.axes[0].get_ylabel() == "layer 1"
 
 
 def test_one_block_has_no_layers():
-    with pytest.raises(ValueError, match="by OneBlockINTR, has no layers: expected that of a full decoder"): plot_layers(explained())
-    with pytest.raises(ValueError, match="what='alpha'"): plot_layers(full_decoder(), what="alpha")
+    with pytest.raises(ValueError, match="by OneBlockINTR, has no layers: expected that of a full decoder"):
+        plot_layers(explained())
+    with pytest.raises(ValueError, match="what='alpha'"):
+        plot_layers(full_decoder(), what="alpha")
 
 
 def test_other_makers_get_the_same_figures():
-    e = Explanation(torch.tensor([1., 2., 0.]), picture(), evidence=torch.rand(1, 3, 4, 4), source="RISE", unit="probability")
+    e = Explanation(
+        torch.tensor([1.0, 2.0, 0.0]),
+        picture(),
+        evidence=torch.rand(1, 3, 4, 4),
+        source="RISE",
+        unit="probability",
+    )
     figure = plot_margin(e)
-    assert len(maps(figure)) == 1 and "RISE" in figure.get_suptitle() and bars(figure)[0].get_ylabel() == "probability per place"
+    assert (
+        len(maps(figure)) == 1
+        and "RISE" in figure.get_suptitle()
+        and bars(figure)[0].get_ylabel() == "probability per place"
+    )
     plot_evidence(e), plot_heads(e, what="evidence", by="evidence")
 
 
@@ -317,20 +496,33 @@ def test_fc_and_no_evidence_at_all():
     plot_margin(nothing).canvas.draw()  # a scale without width
 
 
-@pytest.mark.parametrize("call, says", [
-    (lambda: plot_heads([]), "empty list"), (lambda: plot_heads(explained(), c=9), "no class 9"), (lambda: plot_heads([explained()], c=[0, 1]), "c has 2 classes for 1 explanations"),
-    (lambda: plot_heads(explained(), what="alpha"), "what='alpha': expected one of 'attention', 'evidence', 'saliency'"), (lambda: plot_heads(explained(), by="size"), "by='size'"),
-    (lambda: plot_margin(explained(), "sparrow"), "no class 'sparrow'"), (lambda: plot_evidence(explained(classes=[1]), 2), "was not kept"),
-])
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda: plot_heads([]), "empty list"),
+        (lambda: plot_heads(explained(), c=9), "no class 9"),
+        (lambda: plot_heads([explained()], c=[0, 1]), "c has 2 classes for 1 explanations"),
+        (
+            lambda: plot_heads(explained(), what="alpha"),
+            "what='alpha': expected one of 'attention', 'evidence', 'saliency'",
+        ),
+        (lambda: plot_heads(explained(), by="size"), "by='size'"),
+        (lambda: plot_margin(explained(), "sparrow"), "no class 'sparrow'"),
+        (lambda: plot_evidence(explained(classes=[1]), 2), "was not kept"),
+    ],
+)
 def test_wrong_arguments(call, says):
-    with pytest.raises(ValueError, match=says): call()
+    with pytest.raises(ValueError, match=says):
+        call()
     assert not plt.get_fignums()
 
 
 def test_without_matplotlib_it_says_what_to_install():
-    code = ("import sys; sys.modules['matplotlib'] = None\n"
-            "import torch; from intr_nb.explanations.plots import plot_margin; from intr_nb.explanations.explainer import Explanation\n"
-            "e = Explanation(torch.zeros(2), torch.zeros(3, 32, 32), evidence=torch.zeros(2, 2, 4, 4), rest=torch.zeros(2)); e._repr_html_()\n"
-            "try: plot_margin(e)\nexcept ImportError as error: print(error)")
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import torch; from intr_nb.explanations.plots import plot_margin; from intr_nb.explanations.explainer import Explanation\n"
+        "e = Explanation(torch.zeros(2), torch.zeros(3, 32, 32), evidence=torch.zeros(2, 2, 4, 4), rest=torch.zeros(2)); e._repr_html_()\n"
+        "try: plot_margin(e)\nexcept ImportError as error: print(error)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and 'pip install "intr_nb[labs]"' in done.stdout, done.stderr

@@ -1,4 +1,5 @@
 """Pictures in, names and probabilities out."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from intr_nb.training.accuracy import evaluate
+from intr_nb.data.photos import Photos
 from intr_nb.models.hub import as_trained
 from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.data.photos import Photos
 from intr_nb.models.prediction import Prediction, Predictions, predict
+from intr_nb.training.accuracy import evaluate
 
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (40, 40 + 8 * (i % 3), 3), dtype=np.uint8) for i in range(7)]
@@ -27,24 +28,46 @@ def model():
 
 def test_one_of_every_kind(model, tmp_path):
     Image.fromarray(PICTURES[0]).save(tmp_path / "a.png")
-    kinds = [tmp_path / "a.png", str(tmp_path / "a.png"), PICTURES[0], Image.fromarray(PICTURES[0]), as_trained(model, PICTURES[0])]
+    kinds = [
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        PICTURES[0],
+        Image.fromarray(PICTURES[0]),
+        as_trained(model, PICTURES[0]),
+    ]
     expected = model.eval()(as_trained(model, PICTURES[0])[None]).logits[0].softmax(0)
     for image in kinds:
         p = predict(model, image)
         assert isinstance(p, Prediction) and p.classes == expected.argsort(descending=True).tolist()
         assert p.probabilities == pytest.approx(expected.sort(descending=True).values.tolist(), abs=1e-6)
-        assert p.names == [model.class_names[c] for c in p.classes] and (p.name, p.probability) == (p.names[0], p.probabilities[0])
-    assert [predict(model, image).picture for image in kinds[:3]] == [str(tmp_path / "a.png")] * 2 + ["picture 0"]
+        assert p.names == [model.class_names[c] for c in p.classes] and (p.name, p.probability) == (
+            p.names[0],
+            p.probabilities[0],
+        )
+    assert [predict(model, image).picture for image in kinds[:3]] == [str(tmp_path / "a.png")] * 2 + [
+        "picture 0"
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
 def test_several_keep_their_order(model, batch_size):
     equal = [PICTURES[0], PICTURES[3], PICTURES[6]]
     alone = [predict(model, p) for p in equal]
-    for images in (equal, tuple(equal), iter(equal), np.stack(equal), torch.stack([as_trained(model, p) for p in equal])):
+    for images in (
+        equal,
+        tuple(equal),
+        iter(equal),
+        np.stack(equal),
+        torch.stack([as_trained(model, p) for p in equal]),
+    ):
         together = predict(model, images, batch_size=batch_size)
-        assert isinstance(together, Predictions) and [p.picture for p in together] == ["picture 0", "picture 1", "picture 2"]
-        for a, b in zip(alone, together, strict=True): assert a.classes == b.classes and a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
+        assert isinstance(together, Predictions) and [p.picture for p in together] == [
+            "picture 0",
+            "picture 1",
+            "picture 2",
+        ]
+        for a, b in zip(alone, together, strict=True):
+            assert a.classes == b.classes and a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
     assert len({p.probability for p in alone}) == 3
 
 
@@ -52,18 +75,23 @@ def test_several_sizes_are_padded_with_a_mask(model):
     "Without the mask the padding would be looked at."
     one = OneBlockINTR(4, LookAlone(), dim=8, num_heads=2).eval()
     together = predict(one, PICTURES, batch_size=7)
-    for p, image in zip(together, PICTURES): assert p.probabilities == pytest.approx(predict(one, image).probabilities, abs=1e-5)
+    for p, image in zip(together, PICTURES):
+        assert p.probabilities == pytest.approx(predict(one, image).probabilities, abs=1e-5)
     wide = predict(model, PICTURES, batch_size=7)
     assert [p.classes[0] for p in wide] == [predict(model, p).classes[0] for p in PICTURES]
 
 
 class LookAlone(nn.Module):
     "Cells that see nothing but themselves, so that a neighbour's padding can't reach them."
+
     num_channels, stride = 8, 4
+
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 4, 4)
-    def forward(self, images): return self.conv(images)
+
+    def forward(self, images):
+        return self.conv(images)
 
 
 def test_the_size_that_it_was_trained_with(model):
@@ -78,14 +106,22 @@ def test_the_model_is_left_as_it_was(model):
     model.train(), model.backbone.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     predict(model, PICTURES[0])
-    assert model.training and not model.backbone.training and all(v.equal(before[k]) for k, v in model.state_dict().items())
+    assert (
+        model.training
+        and not model.backbone.training
+        and all(v.equal(before[k]) for k, v in model.state_dict().items())
+    )
 
 
 def test_top(model):
-    assert len(predict(model, PICTURES[0], top=2).names) == 2 and len(predict(model, PICTURES[0], top=50).names) == 4
+    assert (
+        len(predict(model, PICTURES[0], top=2).names) == 2
+        and len(predict(model, PICTURES[0], top=50).names) == 4
+    )
     assert sum(predict(model, PICTURES[0], top=50).probabilities) == pytest.approx(1)
     for wrong in (dict(top=0), dict(top=1.5), dict(batch_size=0)):
-        with pytest.raises(ValueError, match="expected whole numbers"): predict(model, PICTURES[0], **wrong)
+        with pytest.raises(ValueError, match="expected whole numbers"):
+            predict(model, PICTURES[0], **wrong)
 
 
 def test_without_names():
@@ -111,19 +147,26 @@ def test_shown_text_is_escaped(model):
 def test_the_faulty_picture_is_named(model, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no")
     Image.fromarray(PICTURES[0]).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="bad.jpg' can't be read"): predict(model, [tmp_path / "a.png", tmp_path / "bad.jpg"])
-    with pytest.raises(ValueError, match=r"^picture 5: picture of shape \(40, 40, 2\)"): predict(model, [*PICTURES[:5], PICTURES[0][..., :2]], batch_size=2)
-    with pytest.raises(ValueError, match="^picture 0: "): predict(model, [torch.zeros(3, 40, 40, dtype=torch.uint8)])
-    with pytest.raises(ValueError, match="^picture 0: "): predict(model, [(as_trained(model, PICTURES[0]), 3)])
+    with pytest.raises(ValueError, match="bad.jpg' can't be read"):
+        predict(model, [tmp_path / "a.png", tmp_path / "bad.jpg"])
+    with pytest.raises(ValueError, match=r"^picture 5: picture of shape \(40, 40, 2\)"):
+        predict(model, [*PICTURES[:5], PICTURES[0][..., :2]], batch_size=2)
+    with pytest.raises(ValueError, match="^picture 0: "):
+        predict(model, [torch.zeros(3, 40, 40, dtype=torch.uint8)])
+    with pytest.raises(ValueError, match="^picture 0: "):
+        predict(model, [(as_trained(model, PICTURES[0]), 3)])
 
 
 def test_what_is_no_picture_is_said(model, tmp_path):
     photos = Photos(["a.png"], [0], ["a", "b"])
     for images, words in ((None, "is a NoneType"), (3, "is a int"), (photos, r"data\.valid\.name\(i\)")):
-        with pytest.raises(TypeError, match=words): predict(model, images)
+        with pytest.raises(TypeError, match=words):
+            predict(model, images)
     Image.new("RGB", (3, 3)).save(tmp_path / "tiny.png")
-    with pytest.raises(ValueError, match=r"3 x 3 pixels.*empty crop\?$"): predict(model, tmp_path / "tiny.png")
-    with pytest.raises(TypeError, match=r"such as data\.valid"): evaluate(model, object())
+    with pytest.raises(ValueError, match=r"3 x 3 pixels.*empty crop\?$"):
+        predict(model, tmp_path / "tiny.png")
+    with pytest.raises(TypeError, match=r"such as data\.valid"):
+        evaluate(model, object())
 
 
 @pytest.mark.parametrize("batch_size", (1, 2, 16))
@@ -131,14 +174,32 @@ def test_faulty_pictures_can_be_left_out(model, tmp_path, batch_size):
     good, bad = tmp_path / "good.png", tmp_path / "<b>.png"
     Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(good)
     bad.write_text("no picture")
-    found = predict(model, [bad, good, tmp_path / "none.png", np.zeros((4, 4), np.uint8), good], batch_size=batch_size, on_error="skip")
-    assert [p.picture for p in found] == [str(good)] * 2 and found[0].probabilities == pytest.approx(predict(model, good).probabilities, abs=1e-5)
-    assert [Path(p).name for p, _ in found.skipped] == ["<b>.png", "none.png", "picture 3"] and "no picture" in found.skipped[1][1]
-    assert "skipped: " in repr(found) and "&lt;b&gt;.png" in found._repr_html_() and "<b>.png" not in found._repr_html_()
+    found = predict(
+        model,
+        [bad, good, tmp_path / "none.png", np.zeros((4, 4), np.uint8), good],
+        batch_size=batch_size,
+        on_error="skip",
+    )
+    assert [p.picture for p in found] == [str(good)] * 2 and found[0].probabilities == pytest.approx(
+        predict(model, good).probabilities, abs=1e-5
+    )
+    assert [Path(p).name for p, _ in found.skipped] == [
+        "<b>.png",
+        "none.png",
+        "picture 3",
+    ] and "no picture" in found.skipped[1][1]
+    assert (
+        "skipped: " in repr(found)
+        and "&lt;b&gt;.png" in found._repr_html_()
+        and "<b>.png" not in found._repr_html_()
+    )
     assert predict(model, [bad], on_error="skip") == [] and predict(model, [good]).skipped == []
     assert repr(predict(model, [good, good])).count("\n") == 1
     broken = OneBlockINTR(2, dim=16, num_heads=2)
     broken.metadata = dict(image_size="large")
-    with pytest.raises(ValueError, match="large"): predict(broken, [good], on_error="skip")  # not the picture's fault
-    with pytest.raises(ValueError, match="can't be read"): predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
-    with pytest.raises(ValueError, match='on_error=.ignore.: expected "raise" or "skip"'): predict(model, [good], on_error="ignore")
+    with pytest.raises(ValueError, match="large"):
+        predict(broken, [good], on_error="skip")  # not the picture's fault
+    with pytest.raises(ValueError, match="can't be read"):
+        predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
+    with pytest.raises(ValueError, match='on_error=.ignore.: expected "raise" or "skip"'):
+        predict(model, [good], on_error="ignore")

@@ -1,4 +1,5 @@
 """Attention's health: known answers, padding, modes, precision, and a diagnosis for every disorder."""
+
 import math
 
 import pytest
@@ -6,28 +7,52 @@ import torch
 import torch.nn.functional as F
 
 from intr_nb.models.backbones import PatchNet
-from intr_nb.training.attention_stats import ADVICE, Diagnosis, Finding, Health, attention_findings, attention_health, diagnose, evaluating, map_entropy, map_peak, mean_cosine, measure, shares, training_findings
-from intr_nb.training.history import History
 from intr_nb.models.intr import INTR, INTROutput, OneBlockINTR
+from intr_nb.training.attention_stats import (
+    ADVICE,
+    Diagnosis,
+    Finding,
+    Health,
+    attention_findings,
+    attention_health,
+    diagnose,
+    evaluating,
+    map_entropy,
+    map_peak,
+    mean_cosine,
+    measure,
+    shares,
+    training_findings,
+)
+from intr_nb.training.history import History
 
 
 def model(fc=False, seed=0, classes=5, **kw):
     torch.manual_seed(seed)
-    return OneBlockINTR(classes, backbone=PatchNet(width=8, dim=16, stride=8), dim=16, num_heads=4, fc=fc, **kw)
+    return OneBlockINTR(
+        classes, backbone=PatchNet(width=8, dim=16, stride=8), dim=16, num_heads=4, fc=fc, **kw
+    )
 
 
 @pytest.fixture
-def images(): return torch.randn(6, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+def images():
+    return torch.randn(6, 3, 40, 56, generator=torch.Generator().manual_seed(1))
 
 
 def test_known_maps():
-    uniform, hot = torch.full((2, 3, 4, 10), .1), torch.eye(4, 10).expand(2, 3, 4, 10)
-    assert torch.allclose(map_entropy(uniform), torch.ones(2, 3)) and torch.equal(map_entropy(hot), torch.zeros(2, 3))
-    assert torch.allclose(map_peak(uniform), torch.full((2, 3), .1)) and torch.equal(map_peak(hot), torch.ones(2, 3))
-    assert torch.allclose(mean_cosine(uniform, 2), torch.ones(2, 3)) and torch.allclose(mean_cosine(hot, 2), torch.zeros(2, 3), atol=1e-6)
+    uniform, hot = torch.full((2, 3, 4, 10), 0.1), torch.eye(4, 10).expand(2, 3, 4, 10)
+    assert torch.allclose(map_entropy(uniform), torch.ones(2, 3)) and torch.equal(
+        map_entropy(hot), torch.zeros(2, 3)
+    )
+    assert torch.allclose(map_peak(uniform), torch.full((2, 3), 0.1)) and torch.equal(
+        map_peak(hot), torch.ones(2, 3)
+    )
+    assert torch.allclose(mean_cosine(uniform, 2), torch.ones(2, 3)) and torch.allclose(
+        mean_cosine(hot, 2), torch.zeros(2, 3), atol=1e-6
+    )
     assert torch.allclose(mean_cosine(hot, 1), torch.ones(2, 4))  # heads alike, class by class
-    half = torch.tensor([[[[.5, .5, 0, 0]]]])
-    assert map_entropy(half).item() == pytest.approx(.5) and mean_cosine(half, 2).isnan().all()
+    half = torch.tensor([[[[0.5, 0.5, 0, 0]]]])
+    assert map_entropy(half).item() == pytest.approx(0.5) and mean_cosine(half, 2).isnan().all()
     assert map_entropy(torch.ones(1, 1, 1, 1)).item() == 1  # one cell: nowhere else to look
 
 
@@ -38,28 +63,39 @@ def test_cosine_is_that_of_all_pairs():
 
 
 def test_padding_is_ignored():
-    alpha = torch.zeros(2, 1, 3, 8); alpha[0, ..., :] = 1 / 8; alpha[1, ..., :5] = 1 / 5
-    mask = torch.zeros(2, 8, dtype=torch.bool); mask[1, 5:] = True
-    assert torch.allclose(map_entropy(alpha, mask), torch.ones(2, 1)) and map_entropy(alpha)[1] < .8
+    alpha = torch.zeros(2, 1, 3, 8)
+    alpha[0, ..., :] = 1 / 8
+    alpha[1, ..., :5] = 1 / 5
+    mask = torch.zeros(2, 8, dtype=torch.bool)
+    mask[1, 5:] = True
+    assert torch.allclose(map_entropy(alpha, mask), torch.ones(2, 1)) and map_entropy(alpha)[1] < 0.8
 
 
 def test_a_padded_image_has_the_health_of_the_image(images):
     m = model()
     m.backbone = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 16, 1))  # no cell sees another
     m.backbone.num_channels, m.backbone.stride = 16, 8
-    padded, mask = F.pad(images, (0, 24, 0, 16)), F.pad(torch.zeros(6, 40, 56, dtype=torch.bool), (0, 24, 0, 16), value=True)
+    padded, mask = (
+        F.pad(images, (0, 24, 0, 16)),
+        F.pad(torch.zeros(6, 40, 56, dtype=torch.bool), (0, 24, 0, 16), value=True),
+    )
     alone, within = attention_health(m, images), attention_health(m, padded, mask)
     assert alone.cells == within.cells == 35
-    for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"): assert torch.allclose(getattr(alone, key), getattr(within, key), atol=1e-5), key
+    for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
+        assert torch.allclose(getattr(alone, key), getattr(within, key), atol=1e-5), key
 
 
 def test_portions_and_outputs_give_the_same(images):
     m = model()
     whole = attention_health(m, images, batch_size=6)
-    with torch.no_grad(): given = attention_health(m, m.eval()(images, attention="last"))
+    with torch.no_grad():
+        given = attention_health(m, m.eval()(images, attention="last"))
     for other in (attention_health(m, images, batch_size=4), given):
-        for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"): assert torch.allclose(getattr(whole, key), getattr(other, key), atol=1e-5), key
-    assert set(whole.row()) == {"entropy", "peak", "similarity", "share"} and all(isinstance(v, float) for v in whole.row().values())
+        for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
+            assert torch.allclose(getattr(whole, key), getattr(other, key), atol=1e-5), key
+    assert set(whole.row()) == {"entropy", "peak", "similarity", "share"} and all(
+        isinstance(v, float) for v in whole.row().values()
+    )
 
 
 def test_shares_add_up():
@@ -67,13 +103,16 @@ def test_shares_add_up():
     s = shares(parts, parts.sum(1))
     assert s.sum().item() == pytest.approx(1) and torch.allclose(s, shares(parts, parts.sum(1) + 5))
     assert shares(torch.cat([parts, torch.ones(4, 1, 6)], 1), parts.sum(1))[-1] == 0
-    assert shares(torch.ones(1, 2, 3), torch.full((1, 3), 7.)).isnan().all()
+    assert shares(torch.ones(1, 2, 3), torch.full((1, 3), 7.0)).isnan().all()
 
 
 def test_one_block_is_all_evidence_and_fc_is_not(images):
-    assert attention_health(model(saliency_bound=1.), images).share.sum().item() == pytest.approx(1, abs=1e-4)
+    assert attention_health(model(saliency_bound=1.0), images).share.sum().item() == pytest.approx(
+        1, abs=1e-4
+    )
     fc = model(fc=True)
-    with torch.no_grad(): fc.block.queries.zero_()  # all classes look everywhere: only the presence vectors differ
+    with torch.no_grad():
+        fc.block.queries.zero_()  # all classes look everywhere: only the presence vectors differ
     health = attention_health(fc, images)
     assert health.share.sum().abs() < 1e-4 and health.spread.shape == (4,)
     assert {"uniform", "attention bypassed"} <= set(diagnose(health).names)
@@ -81,40 +120,62 @@ def test_one_block_is_all_evidence_and_fc_is_not(images):
 
 def test_spread_is_the_deviation_of_s(images):
     m = model()
-    with torch.no_grad(): s = m.saliency(m.eval()(images).features).flatten(2)
+    with torch.no_grad():
+        s = m.saliency(m.eval()(images).features).flatten(2)
     assert torch.allclose(attention_health(m, images).spread, s.std(2, correction=0).mean(0), atol=1e-6)
 
 
 def test_layers_of_the_full_model(images):
     torch.manual_seed(0)
-    full = INTR(5, backbone=PatchNet(width=8, stride=8), dim=16, num_heads=4, encoder_layers=1, decoder_layers=3, ffn_dim=32)
+    full = INTR(
+        5,
+        backbone=PatchNet(width=8, stride=8),
+        dim=16,
+        num_heads=4,
+        encoder_layers=1,
+        decoder_layers=3,
+        ffn_dim=32,
+    )
     health = attention_health(full, images)
-    assert health.entropy.shape == health.peak.shape == health.similarity.shape == (3, 4) and health.overlap.shape == (3,)
+    assert health.entropy.shape == health.peak.shape == health.similarity.shape == (
+        3,
+        4,
+    ) and health.overlap.shape == (3,)
     assert health.share is None and "share" not in health.row() and "residuals" in health.why
     page = health._repr_html_()
     assert "layer 3" in page and "head 3" in page and "share</th>" not in page
 
 
 def test_the_patient_is_left_as_it_was(images):
-    m = model().train(); m.backbone.eval()
+    m = model().train()
+    m.backbone.eval()
     before, rng = {k: v.clone() for k, v in m.state_dict().items()}, torch.get_rng_state()
     modes = [x.training for x in m.modules()]
     attention_health(m, images)
-    with pytest.raises(ValueError): attention_health(m, images[:, :2])
+    with pytest.raises(ValueError):
+        attention_health(m, images[:, :2])
     assert [x.training for x in m.modules()] == modes and torch.equal(rng, torch.get_rng_state())
-    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items()) and all(p.grad is None for p in m.parameters())
-    with pytest.raises(RuntimeError), evaluating(m): raise RuntimeError
+    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items()) and all(
+        p.grad is None for p in m.parameters()
+    )
+    with pytest.raises(RuntimeError), evaluating(m):
+        raise RuntimeError
     assert [x.training for x in m.modules()] == modes and torch.is_grad_enabled()
 
 
 def test_numbers_are_float32_under_autocast(images):
     exact = attention_health(model(), images)
-    with torch.autocast("cpu", torch.bfloat16): health = attention_health(model(), images)
+    with torch.autocast("cpu", torch.bfloat16):
+        health = attention_health(model(), images)
     for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
-        assert getattr(health, key).dtype == torch.float32 and torch.allclose(getattr(health, key), getattr(exact, key), atol=.05), key
+        assert getattr(health, key).dtype == torch.float32 and torch.allclose(
+            getattr(health, key), getattr(exact, key), atol=0.05
+        ), key
     m = model()
-    with torch.no_grad(): m.block.queries.zero_()
-    with torch.autocast("cpu", torch.bfloat16): assert torch.allclose(attention_health(m, images).entropy, torch.ones(1, 4), atol=1e-6)
+    with torch.no_grad():
+        m.block.queries.zero_()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(attention_health(m, images).entropy, torch.ones(1, 4), atol=1e-6)
 
 
 def test_no_pairs_of_classes_are_formed():
@@ -122,52 +183,101 @@ def test_no_pairs_of_classes_are_formed():
 
     class Largest(TorchDispatchMode):
         numbers = 0
+
         def __torch_dispatch__(self, f, types, args=(), kwargs=None):
             out = f(*args, **(kwargs or {}))
             for x in out if isinstance(out, (list, tuple)) else [out]:
-                if isinstance(x, torch.Tensor): self.numbers = max(self.numbers, x.numel())
+                if isinstance(x, torch.Tensor):
+                    self.numbers = max(self.numbers, x.numel())
             return out
+
     alpha = torch.rand(2, 3, 525, 12, 13)
-    with Largest() as largest: measure(INTROutput(torch.rand(2, 525), alpha, torch.rand(2, 16, 12, 13), torch.zeros(2, 12, 13, dtype=torch.bool)))
+    with Largest() as largest:
+        measure(
+            INTROutput(
+                torch.rand(2, 525), alpha, torch.rand(2, 16, 12, 13), torch.zeros(2, 12, 13, dtype=torch.bool)
+            )
+        )
     assert largest.numbers == alpha.numel()  # a table of all pairs would have three times as many numbers
 
 
 def test_outputs_without_what_is_needed(images):
     m = model().eval()
     with torch.no_grad():
-        with pytest.raises(ValueError, match="attention='last'"): attention_health(m, m(images))
+        with pytest.raises(ValueError, match="attention='last'"):
+            attention_health(m, m(images))
         some = attention_health(m, m(images, attention="last", queries=[1, 3]))
         one = attention_health(m, m(images, attention="last", queries=[2]))
     assert some.share is None and not some.similarity.isnan().any() and one.similarity.isnan().all()
     assert "classes alike" not in diagnose(one).names
-    with pytest.raises(ValueError, match="at least one epoch"): diagnose(History())
+    with pytest.raises(ValueError, match="at least one epoch"):
+        diagnose(History())
 
 
-def names(**kw): return [f.name for f in attention_findings(**kw)]
+def names(**kw):
+    return [f.name for f in attention_findings(**kw)]
 
 
 def test_each_disorder_has_its_name():
-    assert names(entropy=.99, similarity=1., overlap=1., peak=.01) == ["uniform"]
-    assert names(entropy=.5, similarity=.99) == ["classes alike"] and names(entropy=.5, overlap=.99) == ["heads alike"]
-    assert names(peak=.9) == ["saturated"] and names(spread=200.) == ["steep saliency"] and names(cells=9) == ["coarse"]
-    assert names(share=torch.tensor([.5, .5, 0.])) == ["idle heads"] and names(share=.1) == ["attention bypassed"] and names(share=math.nan) == ["no differences"]
-    assert names(entropy=.5, peak=.3, similarity=.2, overlap=.1, spread=1., cells=144, share=torch.full((8,), .125)) == []
+    assert names(entropy=0.99, similarity=1.0, overlap=1.0, peak=0.01) == ["uniform"]
+    assert names(entropy=0.5, similarity=0.99) == ["classes alike"] and names(entropy=0.5, overlap=0.99) == [
+        "heads alike"
+    ]
+    assert (
+        names(peak=0.9) == ["saturated"]
+        and names(spread=200.0) == ["steep saliency"]
+        and names(cells=9) == ["coarse"]
+    )
+    assert (
+        names(share=torch.tensor([0.5, 0.5, 0.0])) == ["idle heads"]
+        and names(share=0.1) == ["attention bypassed"]
+        and names(share=math.nan) == ["no differences"]
+    )
+    assert (
+        names(
+            entropy=0.5,
+            peak=0.3,
+            similarity=0.2,
+            overlap=0.1,
+            spread=1.0,
+            cells=144,
+            share=torch.full((8,), 0.125),
+        )
+        == []
+    )
 
 
-def course(losses, **columns): return [f.name for f in training_findings([dict(epoch=i, loss=x) | {k: v[i] for k, v in columns.items()} for i, x in enumerate(losses)], 16)]
+def course(losses, **columns):
+    return [
+        f.name
+        for f in training_findings(
+            [dict(epoch=i, loss=x) | {k: v[i] for k, v in columns.items()} for i, x in enumerate(losses)], 16
+        )
+    ]
 
 
 def test_each_course_has_its_name():
     assert course([2.6, 2.6, 2.6]) == ["stuck"]
-    assert course([2.6, 2.6, 2.6], entropy=[.94] * 3, peak=[.04] * 3) == ["stuck, attention rests"]
-    assert course([2.77, 2.77, 2.77], entropy=[.5, .2, .1], peak=[.5, .8, .9]) == ["stuck, attention moved"]
-    assert course([9., 4., 3.]) == ["bad start"] and course([2., .5, 1.]) == ["rising loss"] and course([2., math.nan]) == ["no number"]
-    assert course([2., 1., .5], valid_loss=[2., 1., 1.5]) == ["overfitting"]
-    assert course([2., 1., .5], valid_accuracy=[.2, .5, .6]) == ["unfinished"] and course([2., 1., .5], valid_accuracy=[.2, .6, .6]) == []
-    assert course([2., .2, .1, .1, .1]) == []  # done, not stuck
+    assert course([2.6, 2.6, 2.6], entropy=[0.94] * 3, peak=[0.04] * 3) == ["stuck, attention rests"]
+    assert course([2.77, 2.77, 2.77], entropy=[0.5, 0.2, 0.1], peak=[0.5, 0.8, 0.9]) == [
+        "stuck, attention moved"
+    ]
+    assert (
+        course([9.0, 4.0, 3.0]) == ["bad start"]
+        and course([2.0, 0.5, 1.0]) == ["rising loss"]
+        and course([2.0, math.nan]) == ["no number"]
+    )
+    assert course([2.0, 1.0, 0.5], valid_loss=[2.0, 1.0, 1.5]) == ["overfitting"]
+    assert (
+        course([2.0, 1.0, 0.5], valid_accuracy=[0.2, 0.5, 0.6]) == ["unfinished"]
+        and course([2.0, 1.0, 0.5], valid_accuracy=[0.2, 0.6, 0.6]) == []
+    )
+    assert course([2.0, 0.2, 0.1, 0.1, 0.1]) == []  # done, not stuck
 
 
 def test_advice_for_everything_that_is_said():
-    d = diagnose(History([dict(epoch=1, loss=2., entropy=.999, peak=None, valid_accuracy=.5)]))
+    d = diagnose(History([dict(epoch=1, loss=2.0, entropy=0.999, peak=None, valid_accuracy=0.5)]))
     assert d.names == ["uniform"] and ADVICE["uniform"] in repr(d) and "<li><b>uniform</b>" in d._repr_html_()
-    assert "&lt;b&gt;" in Diagnosis([Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(Diagnosis())
+    assert "&lt;b&gt;" in Diagnosis([Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(
+        Diagnosis()
+    )

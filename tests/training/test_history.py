@@ -1,4 +1,5 @@
 """History: rows survive files to the last bit, the plot takes what there is, and the live plot leaves one picture."""
+
 import math
 import os
 import sys
@@ -7,18 +8,68 @@ import numpy as np
 import pytest
 import torch
 
-from intr_nb.training.history import History, LivePlot, TensorBoard, in_notebook, plot_history, resumptions, shown, thinned, to_tensorboard
+from intr_nb.training.history import (
+    History,
+    LivePlot,
+    TensorBoard,
+    in_notebook,
+    plot_history,
+    resumptions,
+    shown,
+    thinned,
+    to_tensorboard,
+)
 
-ROWS = [dict(epoch=1, step=40, loss=1 / 3, valid_loss=.1 + .2, valid_accuracy=.5, lr=3e-5, seconds=1e-17, entropy=.9, peak=.02, similarity=.8),
-        dict(epoch=2, step=80, loss=2 / 7, valid_loss=.2, valid_accuracy=.75, lr=1e-5, seconds=2., entropy=.7, peak=.1, similarity=.4, resumed=60)]
+ROWS = [
+    dict(
+        epoch=1,
+        step=40,
+        loss=1 / 3,
+        valid_loss=0.1 + 0.2,
+        valid_accuracy=0.5,
+        lr=3e-5,
+        seconds=1e-17,
+        entropy=0.9,
+        peak=0.02,
+        similarity=0.8,
+    ),
+    dict(
+        epoch=2,
+        step=80,
+        loss=2 / 7,
+        valid_loss=0.2,
+        valid_accuracy=0.75,
+        lr=1e-5,
+        seconds=2.0,
+        entropy=0.7,
+        peak=0.1,
+        similarity=0.4,
+        resumed=60,
+    ),
+]
 
 
 def test_best_is_by_accuracy_then_loss():
-    rows = [dict(epoch=1, loss=.1, valid_accuracy=.8, valid_loss=.6), dict(epoch=2, loss=.2, valid_accuracy=.8, valid_loss=.5), dict(epoch=3, loss=.0, valid_accuracy=.7, valid_loss=.1)]
+    rows = [
+        dict(epoch=1, loss=0.1, valid_accuracy=0.8, valid_loss=0.6),
+        dict(epoch=2, loss=0.2, valid_accuracy=0.8, valid_loss=0.5),
+        dict(epoch=3, loss=0.0, valid_accuracy=0.7, valid_loss=0.1),
+    ]
     assert History(rows).best is rows[1]
-    assert History([dict(epoch=1, loss=.9), dict(epoch=2, loss=.4), dict(epoch=3, loss=math.nan)]).best["epoch"] == 2
-    assert History([dict(epoch=1, loss=1., valid_accuracy=math.nan), dict(epoch=2, loss=2., valid_accuracy=.1)]).best["epoch"] == 2
-    with pytest.raises(ValueError): History().best
+    assert (
+        History([dict(epoch=1, loss=0.9), dict(epoch=2, loss=0.4), dict(epoch=3, loss=math.nan)]).best[
+            "epoch"
+        ]
+        == 2
+    )
+    assert (
+        History(
+            [dict(epoch=1, loss=1.0, valid_accuracy=math.nan), dict(epoch=2, loss=2.0, valid_accuracy=0.1)]
+        ).best["epoch"]
+        == 2
+    )
+    with pytest.raises(ValueError):
+        History().best
 
 
 def test_html_escapes_and_shows_small_numbers():
@@ -27,44 +78,86 @@ def test_html_escapes_and_shows_small_numbers():
     assert page.count("font-weight:bold") == 1 and page.index("font-weight:bold") > page.index("0.500")
     assert "no epoch" in History()._repr_html_() and repr(History()) == "History of 0 epochs"
     assert repr(History(ROWS)) == "History of 2 epochs: best 2, validation accuracy 0.750"
-    assert shown(math.nan) == "nan" and shown(torch.tensor(.25)) == "0.250"
+    assert shown(math.nan) == "nan" and shown(torch.tensor(0.25)) == "0.250"
 
 
 def test_csv_gives_back_every_bit(tmp_path):
     rng = np.random.default_rng(0)
-    rows = [dict(epoch=i, loss=float(x), lr=float(x) * 1e-300, big=2**70 + i) for i, x in enumerate(rng.standard_normal(200))]
+    rows = [
+        dict(epoch=i, loss=float(x), lr=float(x) * 1e-300, big=2**70 + i)
+        for i, x in enumerate(rng.standard_normal(200))
+    ]
     rows[3]["loss"], rows[5]["note"] = math.inf, 'a "quoted", text\nof two lines'
     for history in (History(rows), History(ROWS), History()):
         assert History.from_csv(history.to_csv(tmp_path / "deep" / "h.csv")) == history
-    tensors = History([dict(epoch=1, loss=torch.tensor(.5), peak=np.float64(.1), n=np.int64(3))])
-    assert History.from_csv(tensors.to_csv(tmp_path / "h.csv")).rows == [dict(epoch=1, loss=.5, peak=.1, n=3)]
-    assert math.isnan(History.from_csv(History([dict(epoch=1, loss=math.nan)]).to_csv(tmp_path / "h.csv")).rows[0]["loss"])
+    tensors = History([dict(epoch=1, loss=torch.tensor(0.5), peak=np.float64(0.1), n=np.int64(3))])
+    assert History.from_csv(tensors.to_csv(tmp_path / "h.csv")).rows == [
+        dict(epoch=1, loss=0.5, peak=0.1, n=3)
+    ]
+    assert math.isnan(
+        History.from_csv(History([dict(epoch=1, loss=math.nan)]).to_csv(tmp_path / "h.csv")).rows[0]["loss"]
+    )
 
 
 def test_csv_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch):
     path = History(ROWS[:1]).to_csv(tmp_path / "h.csv")
-    def full(*args): raise OSError(28, "No space left on device")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="h.csv.*No space left"): History(ROWS).to_csv(path)
+    with pytest.raises(OSError, match="h.csv.*No space left"):
+        History(ROWS).to_csv(path)
     assert History.from_csv(path) == History(ROWS[:1]) and [p.name for p in tmp_path.iterdir()] == ["h.csv"]
 
 
-@pytest.mark.parametrize("text, words", [("a,b\n1,2\n", "a column epoch"), ("", "a column epoch"), ("epoch,loss\n1,2.5\n2,\n3\n", "line 4 has 1 values, expected 2")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a,b\n1,2\n", "a column epoch"),
+        ("", "a column epoch"),
+        ("epoch,loss\n1,2.5\n2,\n3\n", "line 4 has 1 values, expected 2"),
+    ],
+)
 def test_other_files_are_refused(tmp_path, text, words):
     (tmp_path / "h.csv").write_text(text)
-    with pytest.raises(ValueError, match=words): History.from_csv(tmp_path / "h.csv")
+    with pytest.raises(ValueError, match=words):
+        History.from_csv(tmp_path / "h.csv")
 
 
-def titles(figure): return [ax.get_title() for ax in figure.axes]
+def titles(figure):
+    return [ax.get_title() for ax in figure.axes]
 
 
 def test_plot_has_panels_for_what_is_there():
     import matplotlib.pyplot as plt
+
     before = plt.get_fignums()
-    assert titles(plot_history(History(ROWS))) == ["cross-entropy", "validation accuracy", "attention", "attention: peak"]
-    assert titles(plot_history(History([dict(epoch=1, loss=1.)]))) == ["cross-entropy"] == titles(plot_history(History()))
-    odd = plot_history(History([dict(epoch=1, loss=0., share=-.3, peak=None), dict(epoch=2, loss=math.nan, valid_accuracy=torch.tensor(.5), share=math.inf)]), [(.5, math.nan), (1, 2.)])
-    assert titles(odd) == ["cross-entropy", "validation accuracy", "attention"] and odd.axes[0].get_yscale() == "linear" and odd.axes[2].get_ylim()[0] < -.3
+    assert titles(plot_history(History(ROWS))) == [
+        "cross-entropy",
+        "validation accuracy",
+        "attention",
+        "attention: peak",
+    ]
+    assert (
+        titles(plot_history(History([dict(epoch=1, loss=1.0)])))
+        == ["cross-entropy"]
+        == titles(plot_history(History()))
+    )
+    odd = plot_history(
+        History(
+            [
+                dict(epoch=1, loss=0.0, share=-0.3, peak=None),
+                dict(epoch=2, loss=math.nan, valid_accuracy=torch.tensor(0.5), share=math.inf),
+            ]
+        ),
+        [(0.5, math.nan), (1, 2.0)],
+    )
+    assert (
+        titles(odd) == ["cross-entropy", "validation accuracy", "attention"]
+        and odd.axes[0].get_yscale() == "linear"
+        and odd.axes[2].get_ylim()[0] < -0.3
+    )
     odd.savefig(os.devnull, format="png")
     assert plot_history(History(ROWS)).axes[0].get_yscale() == "log" and plt.get_fignums() == before
 
@@ -77,29 +170,40 @@ def test_resumption_is_marked_where_it_was():
 
 def test_many_steps_are_thinned_to_means():
     x, y = thinned([(i, i % 2) for i in range(4000)])
-    assert len(x) == 400 and set(y) == {.5} and x[0] == 4.5 and thinned([]) == [[], []]
+    assert len(x) == 400 and set(y) == {0.5} and x[0] == 4.5 and thinned([]) == [[], []]
 
 
 def test_tensorboard_reads_what_was_written(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     to_tensorboard(History(ROWS), tmp_path)
-    with TensorBoard(tmp_path, purge_step=80) as board: board.row(ROWS[1] | dict(loss=.125))
-    events = EventAccumulator(str(tmp_path)); events.Reload()
+    with TensorBoard(tmp_path, purge_step=80) as board:
+        board.row(ROWS[1] | dict(loss=0.125))
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
     assert {"train/loss", "valid/accuracy", "attention/entropy", "train/lr"} <= set(events.Tags()["scalars"])
-    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(40, pytest.approx(1 / 3)), (80, .125)]
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [
+        (40, pytest.approx(1 / 3)),
+        (80, 0.125),
+    ]
 
 
 def test_missing_libraries_say_what_to_install(monkeypatch, tmp_path):
-    for name in ("matplotlib.pyplot", "torch.utils.tensorboard"): monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"intr_nb\[labs\]"): plot_history(History(ROWS))
-    with pytest.raises(ImportError, match="pip install tensorboard"): to_tensorboard(History(ROWS), tmp_path)
-    with pytest.raises(ImportError, match="labs"): LivePlot(enabled=True)
+    for name in ("matplotlib.pyplot", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"intr_nb\[labs\]"):
+        plot_history(History(ROWS))
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        to_tensorboard(History(ROWS), tmp_path)
+    with pytest.raises(ImportError, match="labs"):
+        LivePlot(enabled=True)
     assert LivePlot().enabled is False
 
 
 class Recorder(LivePlot):
-    def show(self, image): self.shown = getattr(self, "shown", 0) + 1
+    def show(self, image):
+        self.shown = getattr(self, "shown", 0) + 1
 
 
 def test_live_plot_is_not_shown_too_often():
@@ -107,9 +211,13 @@ def test_live_plot_is_not_shown_too_often():
     live, history = Recorder(every=1000, enabled=True), History()
     live.update(history)
     assert not hasattr(live, "shown")  # nothing to see yet
-    for n in range(50): live.update(history, [(i / 10, 1.) for i in range(n + 1)])
+    for n in range(50):
+        live.update(history, [(i / 10, 1.0) for i in range(n + 1)])
     assert live.shown == 1
-    history.rows.append(ROWS[0]); live.update(history, []); live.close(); live.close()
+    history.rows.append(ROWS[0])
+    live.update(history, [])
+    live.close()
+    live.close()
     assert live.shown == 2  # the last state, once
     quiet = Recorder()
     quiet.update(History(ROWS), force=True)
@@ -119,7 +227,8 @@ def test_live_plot_is_not_shown_too_often():
 def test_live_plot_draws_the_end_even_after_a_failure():
     pytest.importorskip("IPython")
     with pytest.raises(RuntimeError), Recorder(every=1000, enabled=True) as live:
-        for n in (1, 2): live.update(History(ROWS[:n]))
+        for n in (1, 2):
+            live.update(History(ROWS[:n]))
         raise RuntimeError
     assert live.shown == 2 and live.drawn == (2, 0)
 
