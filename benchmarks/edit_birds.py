@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from intr_nb.core.tools import progress_bar
 
 from intr_nb.core.images import to_tensor
-from intr_nb.data.birds import progress_bar
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.evaluation.statistics import bootstrap
 from intr_nb.experiments.counterfactuals import Unchanged, share_on, what_if
-from intr_nb.experiments.edits import Edit, edit, load_edits, region, save_edits, to_lab
+from intr_nb.experiments.edits import edit, region, save_edits, to_lab
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from intr_nb.core.tools import evaluating, progress_bar
 
-from intr_nb.data.birds import Aviary, draw, progress_bar
+from intr_nb.data.birds import Aviary, draw
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.bird_benchmark import examine
@@ -27,7 +28,7 @@ from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
 from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.training.accuracy import evaluate
-from intr_nb.training.attention_stats import attention_health, evaluating
+from intr_nb.training.attention_stats import attention_health
 from intr_nb.training.features import cache_features
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES, Recipe
@@ -70,8 +71,10 @@ def steadiness(study, control_of=("purity", "consistency")):
 
 def decoder_exam(model, birds, numbers):
     "What `examine` asks of a one-block model, for a full decoder: its margins are taken apart"
-    from intr_nb.data.birds import normalise, twins
-    from intr_nb.evaluation.bird_benchmark import points_at, spread
+    from intr_nb.core.images import normalise
+    from intr_nb.data.birds import twins
+    from intr_nb.evaluation.bird_benchmark import points_at
+    from intr_nb.explanations.methods import smooth_map
 
     pairs, found = twins(birds.species), dict(accuracy=[], points=[], alpha=[])
     for i in progress_bar(numbers, "examining", unit="bird"):
@@ -81,9 +84,9 @@ def decoder_exam(model, birds, numbers):
         for twin, attribute in pairs[c]:
             if not bird.masks[attribute].any():
                 continue
-            found["points"].append(points_at(spread(e.margin(c, twin).total), bird.masks[attribute]))
+            found["points"].append(points_at(smooth_map(e.margin(c, twin).total), bird.masks[attribute]))
             found["alpha"].append(
-                points_at(spread(e.layer(-1).attention[:, c].mean(0)), bird.masks[attribute])
+                points_at(smooth_map(e.layer(-1).attention[:, c].mean(0)), bird.masks[attribute])
             )
     return {k: float(np.mean(v)) for k, v in found.items()}
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from intr_nb.core.tools import progress_bar
 
-from intr_nb.data.birds import Aviary, draw, progress_bar
+from intr_nb.data.birds import Aviary, draw
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.benchmark import METRICS, PARTS, SANITY, area, evaluate_explanations

@@ -1,7 +1,6 @@
 """Small copies of the layouts in which the eight datasets lie on a disk, for the tests that read them."""
 
 import csv
-import pickle
 import warnings
 
 import numpy as np

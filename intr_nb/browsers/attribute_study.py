@@ -34,11 +34,11 @@ from intr_nb.browsers.browser import (
     twin,
 )
 from ..core.display import pixels, table
+from ..core.images import as_trained
+from ..core.tools import patch
 from ..evaluation.head_alignment import densities
 from ..explanations.explainer import explain
-from ..explanations.explanation import patch
 from ..explanations.plots import short
-from ..models.hub import as_trained
 
 # %% ../../nbs/browsers/08_attribute_study.ipynb #12attributes-009
 @dataclass

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 
 from .browser import T, W, kept
 from .edit_browser import ChangeBrowser, change_figure
-from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species, normalise
-from ..explanations.explainer import class_list
-from ..explanations.explanation import patch
+from ..core.images import normalise
+from ..core.tools import patch
+from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species
+from ..explanations.explanation import class_list
 from ..explanations.plots import short
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-009

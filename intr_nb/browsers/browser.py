@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..explanations.explanation import patch
+from ..core.files import write_files
+from ..core.tools import patch
 from ..explanations.plots import colours, short
-from ..models.checkpoints import write_files
 
 # %% ../../nbs/browsers/00_browser.ipynb #12widgets-004
 try:

@@ -27,9 +27,10 @@ from intr_nb.browsers.browser import (
     twin,
 )
 from .head_browser import HeadBrowser
+from ..core.tools import patch
 from ..experiments.candidates import Company, companies, cosine
-from ..explanations.explainer import class_list, explain
-from ..explanations.explanation import Explanation, patch
+from ..explanations.explainer import explain
+from ..explanations.explanation import Explanation, class_list
 from ..explanations.plots import short
 
 # %% ../../nbs/browsers/03_candidate_browser.ipynb #12companyexp-011

@@ -30,11 +30,11 @@ from intr_nb.browsers.browser import (
 )
 from .head_browser import HeadBrowser, Pictures
 from ..core.display import pixels
+from ..core.tools import evaluating, patch
 from ..experiments.candidates import read_once
 from ..experiments.counterfactuals import Change, share_on
-from ..explanations.decomposition import evaluating
-from ..explanations.explainer import class_list, explain
-from ..explanations.explanation import patch
+from ..explanations.explainer import explain
+from ..explanations.explanation import class_list
 from ..explanations.plots import short
 from ..models.intr import INTR
 

@@ -27,8 +27,9 @@ from intr_nb.browsers.browser import (
     twin,
 )
 from .head_browser import HeadBrowser
-from ..explanations.explainer import class_list, explain
-from ..explanations.explanation import ZEROS, patch
+from ..core.tools import patch
+from ..explanations.explainer import explain
+from ..explanations.explanation import ZEROS, class_list
 from ..explanations.plots import short
 from ..models.intr import INTR
 

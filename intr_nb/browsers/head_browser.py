@@ -28,14 +28,12 @@ from intr_nb.browsers.browser import (
     twin,
 )
 from ..core.display import pixels
-from ..core.images import Batch
-from ..data.birds import normalise
+from ..core.images import Batch, as_trained, normalise
+from ..core.tools import evaluating, patch
 from ..experiments.candidates import read_once
-from ..explanations.decomposition import evaluating
-from ..explanations.explainer import class_list, explain
-from ..explanations.explanation import patch
-from ..explanations.plots import alt_text, carry_note, common_order, digits, short, zero_note
-from ..models.hub import as_trained
+from ..explanations.explainer import explain
+from ..explanations.explanation import class_list
+from ..explanations.plots import alt_text, digits, short, zero_note
 from ..models.intr import INTR
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-009

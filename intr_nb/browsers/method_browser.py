@@ -33,10 +33,10 @@ from intr_nb.browsers.browser import (
 )
 from .head_browser import HeadBrowser, Pictures
 from ..core.display import pixels
+from ..core.tools import patch
 from ..evaluation.perturbation import BLANKS, UNITS, Curves, ask, first_pixels, hide, pixel_order
 from ..explanations.cam import grad_cam, question, running
-from ..explanations.explainer import class_list
-from ..explanations.explanation import Explanation, patch
+from ..explanations.explanation import Explanation, class_list
 from ..explanations.masking import rise
 from ..explanations.methods import CONTROLS, as_map, attention_map, contrast_map, evidence_map
 from ..explanations.plots import short

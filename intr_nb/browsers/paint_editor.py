@@ -15,10 +15,10 @@ import numpy as np
 from .browser import Browser, Scene, T, W, kept
 from .edit_browser import ChangeBrowser, change_figure, draw_lines
 from ..core.display import pixels
-from ..data.birds import normalise
+from ..core.files import write_files
+from ..core.images import normalise
+from ..core.tools import patch
 from ..experiments.edits import EDITS, Edit, edit, load_edits
-from ..explanations.explanation import patch
-from ..models.checkpoints import write_files
 
 # %% ../../nbs/browsers/06_paint_editor.ipynb #12paintbox-009
 def along(

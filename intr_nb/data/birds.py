@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ATTRIBUTES', 'COLOURS', 'GENERA', 'ADJECTIVE', 'BODY', 'BELLY', 'BREAST', 'WING', 'COVERTS', 'HEAD', 'CROWN',
            'THROAT', 'TAIL_BASE', 'TAIL_BAND', 'LEGS', 'FEATHERS', 'SCALLOPS', 'SHAPES', 'EYE', 'LEVELS', 'ANCHORS',
-           'SHOWS_IN', 'MEAN', 'STD', 'check_attribute', 'Species', 'genus', 'make_species', 'twins', 'dots', 'place',
-           'hides', 'make_scene', 'path', 'mix', 'frames', 'svg', 'draw_background', 'draw_bird', 'draw_leaf',
-           'draw_light', 'shading', 'raster', 'background', 'render', 'draw_areas', 'attribute_masks', 'gallery',
-           'Bird', 'Aviary', 'normalise', 'denormalise', 'progress_bar', 'draw', 'to_hf']
+           'SHOWS_IN', 'check_attribute', 'Species', 'genus', 'make_species', 'twins', 'dots', 'place', 'hides',
+           'make_scene', 'path', 'mix', 'frames', 'svg', 'draw_background', 'draw_bird', 'draw_leaf', 'draw_light',
+           'shading', 'raster', 'background', 'render', 'draw_areas', 'attribute_masks', 'gallery', 'Bird', 'Aviary',
+           'draw', 'to_hf']
 
 # %% ../../nbs/data/00_birds.ipynb #189f3b8c
 import base64
@@ -23,6 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+
+from ..core.images import normalise
+from ..core.tools import progress_bar
 
 # %% ../../nbs/data/00_birds.ipynb #1791b538
 ATTRIBUTES = {
@@ -565,9 +568,6 @@ class Bird:
         )
 
 # %% ../../nbs/data/00_birds.ipynb #27799fd5
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretrained backbones expect
-
-
 class Aviary(torch.utils.data.Dataset):
     "`n` drawn birds: `(image (3, size, size) float32 normalised, label)`; the same for the same seed on every machine."
 
@@ -599,30 +599,7 @@ class Aviary(torch.utils.data.Dataset):
     def __getitem__(self, i):
         return normalise(self.bird(i).image), self.label(i)
 
-
-def normalise(image):
-    "uint8 pixels, (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, with ImageNet's mean and standard deviation removed."
-    if not torch.is_tensor(image):
-        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
-    return (image.float() / 255 - mean) / std
-
-
-def denormalise(images):
-    "(..., 3, H, W) normalised -> (..., 3, H, W) float in 0 to 1, to be looked at."
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
-    return (images * std + mean).clamp(0, 1)
-
 # %% ../../nbs/data/00_birds.ipynb #f97ee442
-def progress_bar(*args, **kwargs):
-    "tqdm's progress bar, or an ImportError that says what to install."
-    try:
-        from tqdm import tqdm
-    except ImportError as e:
-        raise ImportError('the progress bar needs tqdm: pip install "intr_nb[labs]"') from e
-    return tqdm(*args, **kwargs)
-
-
 def draw(aviary, progress=True):
     "All birds of an `Aviary`, drawn once: a `TensorDataset` of images (n, 3, size, size) uint8 and labels (n,)."
     with ThreadPoolExecutor() as pool:

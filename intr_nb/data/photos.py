@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from ..core.images import to_rgb, to_tensor
-from .birds import progress_bar
+from ..core.tools import progress_bar
 from .readers import few, plain, read_csv, read_dataset, read_folders
 from .transforms import carry, pipeline, square_transforms
 

@@ -16,8 +16,7 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from ..core.images import Batch, pad_batch
-from .birds import MEAN, STD, denormalise
+from ..core.images import MEAN, STD, Batch, denormalise, pad_batch
 
 # %% ../../nbs/data/01_transforms.ipynb #01transforms-009
 def pipeline(

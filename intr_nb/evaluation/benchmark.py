@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..core.images import to_tensor
-from ..data.birds import Aviary, normalise, progress_bar, twins
-from .bird_benchmark import spread
+from ..core.images import normalise, to_tensor
+from ..core.tools import progress_bar
+from ..data.birds import Aviary, twins
 from .localisation import discs, mass_accuracy, pointing, rank_accuracy
 from intr_nb.evaluation.part_removal import (
     background_independence,
@@ -28,7 +28,7 @@ from intr_nb.evaluation.part_removal import (
 from .perturbation import ask, insertion_deletion
 from .sanity import cascade_similarity, stability
 from .statistics import Evaluation
-from ..explanations.methods import as_map
+from ..explanations.methods import as_map, smooth_map
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-006
 @dataclass(eq=False)
@@ -98,7 +98,9 @@ def twin_pointing(case):
         if not masks[attribute].any():
             continue  # a leaf hides it
         difference = case.map - case.map_of(twin)
-        hits.append(pointing(spread(difference if difference.any() else case.map), masks[attribute], 4 / 96))
+        hits.append(
+            pointing(smooth_map(difference if difference.any() else case.map), masks[attribute], 4 / 96)
+        )
     return float(np.mean(hits)) if hits else float("nan")
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-012

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core.display import table
-from ..data.birds import progress_bar
+from ..core.tools import progress_bar
 from ..explanations.explainer import explain
 
 # %% ../../nbs/evaluation/07_head_alignment.ipynb #10heads-006

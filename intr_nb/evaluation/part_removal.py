@@ -13,9 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..data.birds import ATTRIBUTES, Bird, Species, normalise
+from ..core.images import normalise
+from ..data.birds import ATTRIBUTES, Bird, Species
 from .perturbation import ask, fill_in
-from ..experiments.ablation import rank_correlation
+from .statistics import rank_correlation
 from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-009

@@ -9,7 +9,6 @@ __all__ = ['BLANKS', 'UNITS', 'pixel_order', 'first_pixels', 'fill_in', 'hide', 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-003
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2.functional import gaussian_blur

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .perturbation import ask
-from ..experiments.ablation import rank_correlation
+from .statistics import rank_correlation
 from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-006

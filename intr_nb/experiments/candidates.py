@@ -16,9 +16,12 @@ import torch.nn as nn
 
 from ..core.display import table
 from ..core.images import to_tensor
-from ..data.birds import progress_bar, twins
-from ..evaluation.bird_benchmark import points_at, spread
-from ..explanations.explainer import Explanation, class_list, explain
+from ..core.tools import progress_bar
+from ..data.birds import twins
+from ..evaluation.bird_benchmark import points_at
+from ..explanations.explainer import explain
+from ..explanations.explanation import Explanation, class_list
+from ..explanations.methods import smooth_map
 from ..models.intr import INTR, OneBlockINTR, candidates
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-008
@@ -255,7 +258,7 @@ def pair_pointing(
             for k, answers in found.items():
                 m = (among_all if k == "all" else company.explain([label, twin], k)).margin(label, twin)
                 for name, v in dict(
-                    points=points_at(spread(m.total), bird.masks[attribute]),
+                    points=points_at(smooth_map(m.total), bird.masks[attribute]),
                     right=m.value > 0,
                     margin=m.value,
                 ).items():

@@ -17,10 +17,13 @@ from PIL import Image
 
 from ..core.display import overlay, picture, pixels, table
 from ..core.images import to_rgb, to_tensor
-from ..data.birds import ATTRIBUTES, check_attribute, progress_bar
-from ..evaluation.bird_benchmark import points_at, spread
+from ..core.tools import progress_bar
+from ..data.birds import ATTRIBUTES, check_attribute
+from ..evaluation.bird_benchmark import points_at
 from .edits import Edit
-from ..explanations.explainer import Explanation, explain
+from ..explanations.explainer import explain
+from ..explanations.explanation import Explanation
+from ..explanations.methods import smooth_map
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-008
 def change_of_evidence(
@@ -290,7 +293,7 @@ def counterfactuals(
                 edited=share_on(c.total, c.edited),
                 near=share_on(c.total, c.edited, near),
                 area=share_on(torch.ones_like(c.total), c.edited, near),
-                points=points_at(spread(c.total), mask) if mask.any() else None,
+                points=points_at(smooth_map(c.total), mask) if mask.any() else None,
                 heads=sizes / sizes.sum(),
             )
         )

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from .decomposition import evaluating
-from .explainer import Explanation, class_list
+from ..core.images import as_trained
+from ..core.tools import evaluating
+from .explanation import Explanation, class_list
 from ..models.backbones import feature_mask
-from ..models.hub import as_trained
 from ..models.pooled import PooledClassifier
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-013

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..core.display import card, overlay
+from ..core.tools import patch
 from .decomposition import Decomposition, Share, share_of
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-026
@@ -215,14 +216,6 @@ class Explanation:
     @property
     def prediction(self):
         return self.candidates[int(self.candidate_logits.argmax())]
-
-# %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-049
-def patch(f):
-    "Make `f` a method of the class that its first parameter is annotated with"
-    cls = next(iter(f.__annotations__.values()))
-    f.__qualname__ = f"{cls.__name__}.{f.__name__}"
-    setattr(cls, f.__name__, f)
-    return f
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-050
 @patch

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..data.birds import progress_bar
+from ..core.tools import progress_bar
 from .cam import question, running
-from .explainer import Explanation
+from .explanation import Explanation
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-008
 def rise_masks(

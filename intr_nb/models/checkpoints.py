@@ -4,18 +4,15 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'official_name', 'official_state', 'resnet_name', 'official_config', 'unpack', 'unpack_official',
-           'load_official', 'keep', 'write_files', 'checkpoint_files', 'check_names', 'pack', 'save', 'is_plain',
-           'read_card', 'load', 'pretrained']
+           'load_official', 'checkpoint_files', 'check_names', 'pack', 'save', 'is_plain', 'read_card', 'load',
+           'pretrained']
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-003
 import argparse
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections import Counter
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -23,6 +20,7 @@ import safetensors.torch
 import torch
 import torch.nn as nn
 
+from ..core.files import write_files
 from .backbones import fit_state, read_state
 from .intr import INTR, OneBlockINTR
 from .pooled import PooledClassifier
@@ -153,48 +151,6 @@ def load_official(
         k: v.detach().cpu().float().clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()
     }
     return fit_state(model, tensors, source, official_name).eval()
-
-# %% ../../nbs/models/06_checkpoints.ipynb #05-029
-def keep(path, old):
-    "A second name for the same file; a copy where the disk knows no second names"
-    try:
-        os.link(path, old)
-    except OSError:
-        shutil.copy2(path, old)
-
-
-def write_files(
-    contents: dict,  # path: bytes
-):
-    "Write all of these files, or none"
-    parts, olds = (
-        {path: path.with_name(f".{path.name}.{os.getpid()}.{ending}") for path in contents}
-        for ending in ("part", "old")
-    )
-    moved = []
-    try:
-        for path, data in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-            parts[path].write_bytes(data)
-        for path in contents:
-            if path.exists():
-                keep(path, olds[path])
-        for path, part in parts.items():
-            os.replace(part, path)
-            moved.append(path)
-    except OSError as e:
-        for done in moved:
-            os.replace(olds[done], done) if olds[done].exists() else done.unlink()
-        raise OSError(
-            e.errno,
-            f"{str(path)!r} can't be written ({e.strerror}), nothing was changed. Choose a folder that you may write to, with room for {sum(map(len, contents.values()))} bytes",
-        ) from e
-    finally:
-        for part in (*parts.values(), *olds.values()):
-            with suppress(OSError):
-                part.unlink()
 
 # %% ../../nbs/models/06_checkpoints.ipynb #05-033
 def checkpoint_files(

@@ -16,9 +16,8 @@ import torch.nn as nn
 from PIL import Image
 
 from ..core.display import table
-from ..core.images import pad_batch
-from ..explanations.explainer import evaluating
-from .hub import as_trained, check_size
+from ..core.images import as_trained, check_size, pad_batch
+from ..core.tools import evaluating
 
 # %% ../../nbs/models/09_prediction.ipynb #08predict-008
 @dataclass(repr=False)

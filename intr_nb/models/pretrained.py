@@ -18,7 +18,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
 
-from ..data.birds import MEAN, STD
+from ..core.images import MEAN, STD
 from .backbones import ResNet, fit_part, stored_tensors, torchvision_weights
 
 # %% ../../nbs/models/02_pretrained.ipynb #03pretrained-011

@@ -11,7 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.birds import normalise
+from ..core.images import normalise
 from ..data.transforms import collate
 from .features import Features
 

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['LIMITS', 'ADVICE', 'map_entropy', 'map_peak', 'mean_cosine', 'shares', 'head_parts', 'Health', 'measure',
-           'evaluating', 'attention_health', 'Finding', 'Diagnosis', 'attention_findings', 'share_findings',
-           'training_findings', 'diagnose']
+           'attention_health', 'Finding', 'Diagnosis', 'attention_findings', 'share_findings', 'training_findings',
+           'diagnose']
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-004
 import html
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from ..core.tools import evaluating
 from ..models.intr import INTROutput
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-009
@@ -151,20 +151,6 @@ def measure(
         else (centred.square() / cells).sum((-2, -1)).sqrt()
     )
     return found | dict(spread=spread, parts=head_parts(s, layers[-1].float()), logits=output.logits.float())
-
-# %% ../../nbs/training/04_attention_stats.ipynb #06health-037
-@contextmanager
-def evaluating(
-    model,  # any module
-):
-    "Evaluation mode without gradients; every module gets its own mode back"
-    modes = {m: m.training for m in model.modules()}
-    try:
-        with torch.no_grad():
-            yield model.eval()
-    finally:
-        for m, training in modes.items():
-            m.training = training
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-040
 def attention_health(

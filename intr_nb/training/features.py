@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.birds import normalise, progress_bar
+from ..core.images import normalise
+from ..core.tools import progress_bar
 from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import Seeded

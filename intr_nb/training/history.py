@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..models.checkpoints import write_files
+from ..core.files import write_files
 
 # %% ../../nbs/training/05_history.ipynb #06history-006
 def plain(value):

@@ -19,7 +19,7 @@ import torch
 import torch.nn as nn
 from torch.utils.data import Dataset
 
-from ..data.birds import progress_bar
+from ..core.tools import progress_bar
 from ..models.checkpoints import MODELS, save
 from .accuracy import evaluate
 from .epoch import finish_epoch, run_epoch, start_run

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intr_nb.browsers.head_browser import HeadBrowser, Pictures
+from intr_nb.browsers.head_browser import HeadBrowser
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.data.photos import Photos

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from intr_nb.core.images import denormalise, normalise
 from intr_nb.data.birds import (
     ATTRIBUTES,
     LEVELS,
     Aviary,
     Bird,
     Species,
-    denormalise,
     draw,
     make_scene,
     make_species,
-    normalise,
     to_hf,
     twins,
 )

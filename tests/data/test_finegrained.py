@@ -39,9 +39,7 @@ from intr_nb.data.finegrained import (
     fetch,
     load_finegrained,
     read_bf,
-    read_bird,
     read_fish,
-    read_hub,
     select_classes,
     species_of,
 )

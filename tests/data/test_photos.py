@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from intr_nb.core.images import to_rgb
 from intr_nb.data.photos import ImageFolders, Photos, pick
-from intr_nb.data.readers import read_csv, read_folders
+from intr_nb.data.readers import read_csv
 from intr_nb.data.transforms import collate, square_transforms
 
 

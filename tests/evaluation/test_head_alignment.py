@@ -6,9 +6,7 @@ import torch
 
 from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.head_alignment import (
-    Control,
     HeadStudy,
-    assignment,
     densities,
     discs,
     measures,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from intr_nb.data.birds import ATTRIBUTES, Aviary, normalise
+from intr_nb.core.images import normalise
+from intr_nb.data.birds import ATTRIBUTES, Aviary
 from intr_nb.evaluation.part_removal import (
     NEUTRAL,
     background_independence,

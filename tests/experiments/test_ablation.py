@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from intr_nb.experiments.ablation import decide_again, effects, intervene, rank_correlation
+from intr_nb.evaluation.statistics import rank_correlation
+from intr_nb.experiments.ablation import decide_again, effects, intervene
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.intr import INTR, OneBlockINTR
 

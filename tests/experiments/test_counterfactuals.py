@@ -1,6 +1,5 @@
 """Edits replayed, faults in words, changes that add up, counterfactuals."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -9,9 +8,7 @@ import torch
 from PIL import Image
 
 from intr_nb.data.birds import ATTRIBUTES, Aviary, twins
-from intr_nb.experiments import counterfactuals as manipulate
 from intr_nb.experiments.counterfactuals import (
-    Unchanged,
     change_of_evidence,
     counterfactual,
     counterfactuals,
@@ -20,7 +17,6 @@ from intr_nb.experiments.counterfactuals import (
     what_if,
 )
 from intr_nb.experiments.edits import (
-    Edit,
     edit,
     inpaint,
     load_edits,

@@ -22,7 +22,7 @@ from intr_nb.explanations.cam import (
     transformer_in,
     watched,
 )
-from intr_nb.explanations.explainer import Explanation
+from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.masking import RiseSums, Sampled, rise, rise_masks
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.hub import from_pretrained, save_pretrained

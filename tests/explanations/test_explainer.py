@@ -15,7 +15,8 @@ from PIL import Image
 from intr_nb.core.display import AGAINST, FOR, overlay, pixels
 from intr_nb.core.images import to_tensor
 from intr_nb.data.birds import Aviary
-from intr_nb.explanations.explainer import ZEROS, Explanation, check_sum, explain, saliency_zero
+from intr_nb.explanations.explainer import explain
+from intr_nb.explanations.explanation import ZEROS, Explanation, check_sum, saliency_zero
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 NAMES = [f"bird {i}" for i in range(5)]

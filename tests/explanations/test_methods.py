@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from intr_nb.data.birds import Aviary
-from intr_nb.explanations.explainer import Explanation, explain
+from intr_nb.explanations.explainer import explain
+from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.methods import (
     as_map,
     attention_map,

@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from intr_nb.core.display import AGAINST, FOR
-from intr_nb.explanations.explainer import Explanation, explain
+from intr_nb.explanations.explainer import explain
+from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.plots import (
     alt_text,
     colours,

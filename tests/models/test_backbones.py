@@ -17,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.ops import FrozenBatchNorm2d
 
-from intr_nb.data.birds import MEAN, STD
+from intr_nb.core.images import MEAN, STD
 from intr_nb.models.backbones import (
     FoldedConv,
     FoldedNorm,

@@ -19,9 +19,9 @@ from torch import nn
 from torchvision.transforms import v2
 
 import intr_nb.models.hub
-from intr_nb.data.birds import MEAN, STD
-from intr_nb.models.checkpoints import load, official_state, save
-from intr_nb.models.hub import AUTHORS, as_trained, from_pretrained, model_card, push_to_hub, save_pretrained
+from intr_nb.core.images import MEAN, STD, as_trained
+from intr_nb.models.checkpoints import official_state, save
+from intr_nb.models.hub import AUTHORS, from_pretrained, push_to_hub, save_pretrained
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)

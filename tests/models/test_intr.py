@@ -13,7 +13,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import intr_nb.models.intr
 from intr_nb.models.attention import MultiheadAttention, attend
 from intr_nb.models.backbones import PatchNet, ResNet, build_backbone, sine_position
 from intr_nb.models.intr import INTR, OneBlockINTR

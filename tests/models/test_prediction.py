@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from intr_nb.core.images import as_trained
 from intr_nb.data.photos import Photos
-from intr_nb.models.hub import as_trained
 from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.models.prediction import Prediction, Predictions, predict
 from intr_nb.training.accuracy import evaluate

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from intr_nb.core.tools import evaluating
 
 from intr_nb.models.backbones import PatchNet
 from intr_nb.models.intr import INTR, INTROutput, OneBlockINTR
@@ -12,11 +13,9 @@ from intr_nb.training.attention_stats import (
     ADVICE,
     Diagnosis,
     Finding,
-    Health,
     attention_findings,
     attention_health,
     diagnose,
-    evaluating,
     map_entropy,
     map_peak,
     mean_cosine,

@@ -16,14 +16,13 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 import intr_nb.training.epoch as epoch
-import intr_nb.training.loop as training
 from intr_nb.data.birds import Aviary, draw
 from intr_nb.models.backbones import PatchNet
 from intr_nb.models.checkpoints import load
 from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.training.features import FeatureData, Features, cache_features, write_features
 from intr_nb.training.loop import evaluate, fit, fit_distributed
-from intr_nb.training.recipe import RECIPES, Recipe, Seeded, make_optimizer, rounds, steps_of
+from intr_nb.training.recipe import RECIPES, Recipe, rounds, steps_of
 from intr_nb.training.run_state import read_run
 
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
