@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from intr_nb.data.birds import Aviary, draw
-from intr_nb.evaluation.bird_benchmark import examine
+from intr_nb.data.birds import Aviary, draw_birds
+from intr_nb.evaluation.bird_benchmark import run_bird_benchmark
 from intr_nb.models.checkpoints import save
 from intr_nb.models.intr import OneBlockINTR
 from intr_nb.training.loop import fit
@@ -48,7 +48,11 @@ def main():
     parser.add_argument("--save", type=Path, help="keep the models in this folder")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    train, valid, test = draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1)), Aviary(480, seed=2)
+    train, valid, test = (
+        draw_birds(Aviary(6000, seed=0)),
+        draw_birds(Aviary(400, seed=1)),
+        Aviary(480, seed=2),
+    )
     rows = []
     for seed in args.seeds:
         torch.manual_seed(seed)
@@ -56,7 +60,7 @@ def main():
         history = fit(
             model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed)
         )
-        exam = examine(model.cpu(), test)
+        exam = run_bird_benchmark(model.cpu(), test)
         if args.save:
             save(model, args.save / f"seed{seed}", class_names=test.class_names)
         rows.append(

@@ -9,8 +9,8 @@ import resource
 import time
 
 import torch
-from intr_nb.core.tools import evaluating
 
+from intr_nb.core.tools import evaluating
 from intr_nb.explanations.decomposition import decompose
 from intr_nb.models.intr import INTR
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from intr_nb.core.tools import progress_bar
 
 from intr_nb.core.images import to_tensor
+from intr_nb.core.tools import progress_bar
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.evaluation.statistics import bootstrap
-from intr_nb.experiments.counterfactuals import Unchanged, share_on, what_if
-from intr_nb.experiments.edits import edit, region, save_edits, to_lab
+from intr_nb.experiments.counterfactuals import Unchanged, compare_edit, share_on
+from intr_nb.experiments.edits import edit_picture, edit_region, save_edits, to_lab
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load
 
@@ -61,7 +61,7 @@ def mark(photos, i, parts, radius, like):
     image, points = photos.image(i), [p for n, p in seen(photos, i).items() if n in parts]
     if not points:
         return None
-    found = region(dict(points=points, radius=radius), image.shape[:2]) & like(to_lab(image / 255))
+    found = edit_region(dict(points=points, radius=radius), image.shape[:2]) & like(to_lab(image / 255))
     return found if found.sum() >= FEWEST else None
 
 
@@ -93,17 +93,24 @@ def both(photos, i, species):
         return "the mark can't be seen"
     if (other := elsewhere(photos, i, mask, parts)) is None:
         return "no other part has room"
-    made = edit("recolour", mask=mask, soft=2, **settings)
+    made = edit_picture("recolour", mask=mask, soft=2, **settings)
     far, light = shift(image, made(image), mask), to_lab(image[other[0]] / 255)[:, 0].mean()
     return dict(
         edit=(" and ".join(n for n in seen(photos, i) if n in parts), made),
-        control=(other[1], edit("recolour", mask=other[0], soft=2, lightness=far if light < 50 else -far)),
+        control=(
+            other[1],
+            edit_picture("recolour", mask=other[0], soft=2, lightness=far if light < 50 else -far),
+        ),
     )
 
 
 def measure(model, photos, i, species, kind, part, made, size):
     "What an edit did: a dict for the CSV"
-    target, image, mask = EDITS[species][0], photos.image(i), region(made.where, photos.image(i).shape[:2])
+    target, image, mask = (
+        EDITS[species][0],
+        photos.image(i),
+        edit_region(made.where, photos.image(i).shape[:2]),
+    )
     base = dict(
         file=photos.files[i],
         species=species,
@@ -113,7 +120,7 @@ def measure(model, photos, i, species, kind, part, made, size):
         shift=round(shift(image, made(image), mask), 2),
     )
     try:
-        c = what_if(
+        c = compare_edit(
             model,
             image,
             made,

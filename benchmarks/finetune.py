@@ -19,7 +19,7 @@ from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import freeze_norms, unfreeze
 from intr_nb.models.intr import INTR
-from intr_nb.training.attention_stats import attention_health
+from intr_nb.training.attention_stats import attention_statistics
 from intr_nb.training.features import cache_features
 from intr_nb.training.loop import evaluate, fit
 from intr_nb.training.recipe import RECIPES
@@ -35,7 +35,7 @@ def health(model, photos):
     images = collate([photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]).images.to(
         next(model.parameters()).device
     )
-    row = attention_health(model, images).row() if hasattr(model, "num_heads") else {}
+    row = attention_statistics(model, images).row() if hasattr(model, "num_heads") else {}
     return {k: round(row[k], 4) if k in row else "" for k in ("entropy", "peak", "similarity", "share")}
 
 

@@ -15,20 +15,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from intr_nb.core.tools import evaluating, progress_bar
 
-from intr_nb.data.birds import Aviary, draw
+from intr_nb.core.tools import evaluating, progress_bar
+from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
-from intr_nb.evaluation.bird_benchmark import examine
-from intr_nb.evaluation.head_alignment import HeadStudy, densities, discs, shuffle_heads, study_heads
+from intr_nb.evaluation.bird_benchmark import run_bird_benchmark
+from intr_nb.evaluation.head_alignment import (
+    HeadAlignment,
+    _discs,
+    align_heads,
+    attention_densities,
+    shuffle_heads,
+)
 from intr_nb.evaluation.localisation import pointing
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
 from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.training.accuracy import evaluate
-from intr_nb.training.attention_stats import attention_health
+from intr_nb.training.attention_stats import attention_statistics
 from intr_nb.training.features import cache_features
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES, Recipe
@@ -70,7 +76,7 @@ def steadiness(study, control_of=("purity", "consistency")):
 
 
 def decoder_exam(model, birds, numbers):
-    "What `examine` asks of a one-block model, for a full decoder: its margins are taken apart"
+    "What `run_bird_benchmark` asks of a one-block model, for a full decoder: its margins are taken apart"
     from intr_nb.core.images import normalise
     from intr_nb.data.birds import twins
     from intr_nb.evaluation.bird_benchmark import points_at
@@ -96,13 +102,13 @@ def on_birds(model, test):
     if isinstance(model, INTR):
         row = decoder_exam(model, test, range(160))
     else:
-        exam = examine(model, test, progress=False)
+        exam = run_bird_benchmark(model, test, progress=False)
         row = {k: exam[k] for k in ("accuracy", "follows", "points", "alpha", "alpha_difference", "share")}
-    health = attention_health(model, torch.stack([test[i][0] for i in range(160)]), batch_size=32)
+    health = attention_statistics(model, torch.stack([test[i][0] for i in range(160)]), batch_size=32)
     return (
         row
         | {k: v for k, v in health.row().items() if k != "share"}
-        | steadiness(study_heads(model, examples, progress=False))
+        | steadiness(align_heads(model, examples, progress=False))
     )
 
 
@@ -117,7 +123,7 @@ def on_photos(model, features, photos):
         for i in progress_bar(range(len(features)), "looking", unit="photo"):
             x, c = features[i]
             out = model.from_features(x[None].float(), attention="last")
-            health = attention_health(model, out).row()
+            health = attention_statistics(model, out).row()
             for k in ("entropy", "peak", "similarity"):
                 found[k].append(health[k])
             alpha, s = out.attention[0], model.saliency(out.features)[0]
@@ -128,7 +134,7 @@ def on_photos(model, features, photos):
             logits[c] = -torch.inf
             sample = photos.sample(i)
             points, size = sample["points"], sample["image"].shape[1:]
-            near = np.logical_or.reduce(list(discs(points, photos.point_names, size, 0.1).values()))
+            near = np.logical_or.reduce(list(_discs(points, photos.point_names, size, 0.1).values()))
             if not near.any():
                 continue
             maps = dict(
@@ -138,9 +144,9 @@ def on_photos(model, features, photos):
             )
             for k, m in maps.items():
                 found[k].append(pointing(m, near))
-            shares.append(densities(alpha[:, c], discs(points, photos.point_names, size)))
+            shares.append(attention_densities(alpha[:, c], _discs(points, photos.point_names, size)))
             labels.append(c)
-    study = HeadStudy(
+    study = HeadAlignment(
         torch.stack(shares), photos.point_names, [f"head {r}" for r in range(model.num_heads)], labels
     )
     return {k: float(np.mean(v)) for k, v in found.items()} | steadiness(study)
@@ -170,7 +176,7 @@ def main():
     args = parser.parse_args()
     if args.data == "aviary":
         learn, test, on, recipe = (
-            draw(Aviary(args.birds, seed=0)),
+            draw_birds(Aviary(args.birds, seed=0)),
             Aviary(480, seed=2),
             "test",
             RECIPES["aviary"],

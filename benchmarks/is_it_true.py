@@ -17,23 +17,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from intr_nb.core.tools import progress_bar
 
-from intr_nb.data.birds import Aviary, draw
+from intr_nb.core.tools import progress_bar
+from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
-from intr_nb.evaluation.benchmark import METRICS, PARTS, SANITY, area, evaluate_explanations
+from intr_nb.evaluation.benchmark import METRICS, PART_METRICS, SANITY_METRICS, _area, evaluate_explanations
 from intr_nb.evaluation.statistics import Evaluation
 from intr_nb.explanations.cam import PooledClassifier, grad_cam
 from intr_nb.explanations.masking import rise
 from intr_nb.explanations.methods import (
-    CONTROLS,
+    BASELINES,
     METHODS,
     contrast_map,
     evidence_map,
     margin_map,
     other_class,
-    spread_out,
+    smoothed,
 )
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
@@ -58,7 +58,7 @@ class Rise:
 
 def all_methods(masks):
     spread = {
-        f"{name}, {k} x {k}": spread_out(m, k)
+        f"{name}, {k} x {k}": smoothed(m, k)
         for k in (3, 5)
         for name, m in (("evidence", evidence_map), ("margin", margin_map), ("contrast", contrast_map))
     }
@@ -66,7 +66,7 @@ def all_methods(masks):
         METHODS
         | spread
         | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)}
-        | CONTROLS
+        | BASELINES
         | {"other's evidence": other_class(evidence_map)}
     )
 
@@ -157,9 +157,13 @@ def make_judge(path):
     "A network with no attention, for drawn birds: trained as the shipped model was, with other weights to begin with"
     torch.manual_seed(1)
     model = PooledClassifier(16, dict(name="patchnet", width=32, dim=64, stride=4))
-    fit(model, (draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1))), replace(RECIPES["aviary"], seed=1))
+    fit(
+        model,
+        (draw_birds(Aviary(6000, seed=0)), draw_birds(Aviary(400, seed=1))),
+        replace(RECIPES["aviary"], seed=1),
+    )
     save(model, path, **model.metadata)
-    print(evaluate(model, draw(Aviary(480, seed=2))))
+    print(evaluate(model, draw_birds(Aviary(480, seed=2))))
 
 
 def main():
@@ -217,15 +221,15 @@ def main():
         get(args.judge) if args.judge else None,
     )
     curves = {
-        "insertion": area("insertion", steps=args.steps),
-        "deletion": area("deletion", steps=args.steps),
-        "deletion, inpaint": area("deletion", blank="inpaint", steps=args.steps),
+        "insertion": _area("insertion", steps=args.steps),
+        "deletion": _area("deletion", steps=args.steps),
+        "deletion, inpaint": _area("deletion", blank="inpaint", steps=args.steps),
     }
     metrics, methods = METRICS | curves, all_methods(args.masks)
     if args.sanity:
-        metrics, _ = metrics | SANITY, methods.pop("RISE")
+        metrics, _ = metrics | SANITY_METRICS, methods.pop("RISE")
     if args.data == "aviary":
-        data, metrics = Aviary(args.images, seed=5), metrics | PARTS
+        data, metrics = Aviary(args.images, seed=5), metrics | PART_METRICS
     else:
         data = load_finegrained("cub100", args.folder, square_transforms(args.size)).test
         metrics = {k: v for k, v in metrics.items() if k != "twin pointing"}

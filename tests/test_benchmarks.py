@@ -17,7 +17,7 @@ import finetune
 import is_it_true
 
 from intr_nb.data.photos import Photos
-from intr_nb.experiments.edits import region
+from intr_nb.experiments.edits import edit_region
 from intr_nb.models.checkpoints import load
 
 
@@ -128,7 +128,7 @@ def photos():
 def test_the_mark_is_what_has_its_colour_and_the_control_is_as_large_and_elsewhere(photos):
     made = edit_birds.both(photos, 0, "Red winged Blackbird")
     (part, e), (other, control) = made["edit"], made["control"]
-    mark, there = (region(x.where, (120, 160)) for x in (e, control))
+    mark, there = (edit_region(x.where, (120, 160)) for x in (e, control))
     assert part == "left wing" and mark.sum() == 16 * 16 and mark[42:58, 52:68].all()
     assert other == "tail" and there.sum() == mark.sum() and there[80, 120] and not (mark & there).any()
     image = photos.image(0)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from intr_nb.data.birds import Aviary, draw
-from intr_nb.evaluation.bird_benchmark import QUESTIONS, examine
+from intr_nb.data.birds import Aviary, draw_birds
+from intr_nb.evaluation.bird_benchmark import QUESTIONS, run_bird_benchmark
 from intr_nb.models.checkpoints import load, pretrained, save
 from intr_nb.models.intr import INTR, OneBlockINTR
 from intr_nb.training.accuracy import evaluate
-from intr_nb.training.attention_stats import attention_health
+from intr_nb.training.attention_stats import attention_statistics
 from intr_nb.training.features import cache_features
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES, Recipe
@@ -28,7 +28,9 @@ def one_block(seed):
     torch.manual_seed(seed)
     model = OneBlockINTR(16, saliency_bound=1.0)
     return model, fit(
-        model, (draw(Aviary(6000, seed=0)), draw(Aviary(400, seed=1))), replace(RECIPES["aviary"], seed=seed)
+        model,
+        (draw_birds(Aviary(6000, seed=0)), draw_birds(Aviary(400, seed=1))),
+        replace(RECIPES["aviary"], seed=seed),
     )
 
 
@@ -36,7 +38,7 @@ def full(seed):
     backbone = pretrained("aviary16").backbone
     with tempfile.TemporaryDirectory() as folder:
         data = cache_features(
-            backbone, (draw(Aviary(2000, seed=0)), draw(Aviary(400, seed=1))), folder, views=1
+            backbone, (draw_birds(Aviary(2000, seed=0)), draw_birds(Aviary(400, seed=1))), folder, views=1
         )
         torch.manual_seed(seed)
         model = INTR(16, backbone, dim=64, encoder_layers=1, decoder_layers=2, ffn_dim=256)
@@ -50,11 +52,11 @@ def exam(model, test):
     if isinstance(model, OneBlockINTR):
         return {
             words: (question, found[question])
-            for found in [examine(model, test)]
+            for found in [run_bird_benchmark(model, test)]
             for question, words in QUESTIONS.items()
         }
-    health = attention_health(model, torch.stack([test[i][0] for i in range(64)]), batch_size=16).row()
-    return {"accuracy": ("accuracy", evaluate(model, draw(test))["accuracy"])} | {
+    health = attention_statistics(model, torch.stack([test[i][0] for i in range(64)]), batch_size=16).row()
+    return {"accuracy": ("accuracy", evaluate(model, draw_birds(test))["accuracy"])} | {
         f"attention's {k}": (k, health[k]) for k in ("entropy", "peak", "similarity")
     }
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .browser import T, W, kept
-from .edit_browser import ChangeBrowser, change_figure
+from .browser import T, W, _cached
+from .edit_browser import EditBrowser, _edit_figure
 from ..core.images import normalise
 from ..core.tools import patch
 from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species
 from ..explanations.explanation import class_list
-from ..explanations.plots import short
+from ..explanations.plots import short_name
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-009
-class BirdState(ChangeBrowser):
+class BirdState(EditBrowser):
     "A value for every attribute; None: the bird's own"
 
     vars().update(
@@ -67,7 +67,7 @@ def edit_key(self: BirdEditor) -> tuple | str:  # what is exchanged
 
 
 @patch
-@kept(size=32)
+@_cached(size=32)
 def bird(self: BirdEditor, i: int, key) -> Bird:
     "Bird `i` with attributes exchanged"
     bird = self.aviary.bird(i)
@@ -96,7 +96,7 @@ def territories(self: BirdEditor) -> dict:  # attribute -> (h, w), with "elsewhe
 
 
 @patch
-@kept(size=16)
+@_cached(size=16)
 def cover(self: BirdEditor, i: int, shape: tuple) -> dict:
     masks = self.bird(i, "").masks
 
@@ -129,7 +129,7 @@ def turn(self: BirdEditor, attribute: str, step: int = 1):
 @patch
 def click(self: BirdEditor, name, row=None, column=None):
     if name not in ("original", "edited"):
-        ChangeBrowser.click(self, name)
+        EditBrowser.click(self, name)
     elif attribute := self.part_at(row, column):
         self.turn(attribute)
 
@@ -139,7 +139,7 @@ def key(self: BirdEditor, name):
     if name in ("ArrowUp", "ArrowDown"):
         self.turn(self.attribute, 1 if name == "ArrowDown" else -1)
     else:
-        ChangeBrowser.key(self, name)
+        EditBrowser.key(self, name)
 
 # %% ../../nbs/browsers/05_bird_editor.ipynb #12birdeditor-025
 @patch
@@ -197,7 +197,8 @@ def build(self: BirdEditor):
         for a in ATTRIBUTES
     ]
     species = W.Dropdown(
-        options=[("all that a species has …", "")] + [(short(n, 40), c) for c, n in enumerate(self.names)],
+        options=[("all that a species has …", "")]
+        + [(short_name(n, 40), c) for c, n in enumerate(self.names)],
         layout=W.Layout(width="19em"),
     )
     species.add_class("intr-nb-become")
@@ -242,4 +243,4 @@ def to_figure(self: BirdEditor):
             self.posed(**dict(key)),
         ):
             frames[", ".join(f"{a.replace('_', ' ')}: {v}" for a, v in key)] = self.frame()
-    return change_figure(frames, self.shown(self.index, ""), (self.aviary.size, self.aviary.size))
+    return _edit_figure(frames, self.shown(self.index, ""), (self.aviary.size, self.aviary.size))

@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from intr_nb.browsers.attribute_study import AttributeStudy, Example, append, bird_examples, read_answers
+from intr_nb.browsers.attribute_study import (
+    AttributeStudy,
+    StudyExample,
+    append_answer,
+    bird_examples,
+    read_answers,
+)
 from intr_nb.data.birds import Aviary
 from intr_nb.models.checkpoints import pretrained
 
@@ -96,7 +102,7 @@ def test_strange_lines(tmp_path, line, words):
 
 
 def test_without_masks_there_is_no_truth(tmp_path):
-    e = [Example(EXAMPLES[0].image, {'<img src=x onerror="alert(1)">': "yes"})]
+    e = [StudyExample(EXAMPLES[0].image, {'<img src=x onerror="alert(1)">': "yes"})]
     s = AttributeStudy(MODEL, e, "../../Ada <b>", tmp_path / "a.jsonl")
     view, s.pause = s.view(), 0
     for _ in range(len(s.order)):
@@ -149,4 +155,4 @@ def test_wrong_values():
         bird_examples(BIRDS, 2, 9)
     with pytest.raises(FileNotFoundError, match="no answers"):
         read_answers("nowhere.jsonl")
-    assert callable(append)
+    assert callable(append_answer)

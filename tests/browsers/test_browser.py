@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from intr_nb.browsers.browser import Browser, Scene, T, W, data_uri, element, kept, page, plain, tint
+from intr_nb.browsers.browser import Browser, Scene, T, W, _cached, _data_uri, _element, _page, _plain, _tint
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = '<img src=x onerror="alert(1)">&"\''
@@ -20,7 +20,7 @@ class Counter(Browser):
     unseen = T.Int(0)
     drawn = 0
 
-    @kept("number", size=2)
+    @_cached("number", size=2)
     def square(self, extra=0):
         return self.number**2 + extra
 
@@ -154,8 +154,8 @@ def test_text_is_escaped_everywhere():
     for text in scene.svg(), scene.file():
         assert "<img" not in text and 'onerror="' not in text
     assert scene.panels[0]["title"] == NASTY  # the page shows it as text
-    assert element("b", title=NASTY).count('"') == 2
-    assert "<" not in plain(NASTY) and "<title>&lt;img" in page(
+    assert _element("b", title=NASTY).count('"') == 2
+    assert "<" not in _plain(NASTY) and "<title>&lt;img" in _page(
         __import__("plotly.graph_objects").graph_objects.Figure(), NASTY
     )
 
@@ -168,17 +168,19 @@ def test_panels_tell_their_numbers(counter):
 
 def test_tint_is_clear_at_nothing_and_full_at_the_limit():
     signed, other = (
-        tint(np.array([[-2.0, -1.0, 0.0, 1.0]]), 1.0, True),
-        tint(np.array([[0.0, 1.0, 9.0]]), 1.0, False, 0.5),
+        _tint(np.array([[-2.0, -1.0, 0.0, 1.0]]), 1.0, True),
+        _tint(np.array([[0.0, 1.0, 9.0]]), 1.0, False, 0.5),
     )
     assert (signed[0, 0] == signed[0, 1]).all() and signed[0, 2, 3] < 12 and signed[0, 3, 3] == 255
     assert signed[0, 3, 0] > signed[0, 3, 2] and signed[0, 0, 0] < signed[0, 0, 2], "orange for, blue against"
     assert other[0, :, 3].tolist() == [0, 128, 128]
-    assert tint(np.zeros((2, 2)), 0.0, True)[..., 3].max() < 12, "a map of nothing has no scale and no colour"
+    assert _tint(np.zeros((2, 2)), 0.0, True)[..., 3].max() < 12, (
+        "a map of nothing has no scale and no colour"
+    )
 
 
 def test_maps_are_png_and_photographs_jpeg():
-    assert data_uri(np.zeros((4, 4, 4), np.uint8)).startswith("data:image/png") and data_uri(
+    assert _data_uri(np.zeros((4, 4, 4), np.uint8)).startswith("data:image/png") and _data_uri(
         np.zeros((4, 4, 3), np.uint8)
     ).startswith("data:image/jpeg")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from intr_nb.browsers.candidate_browser import CompanyExplorer
+from intr_nb.browsers.candidate_browser import CandidateBrowser
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
@@ -39,7 +39,7 @@ NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
 
 
 def explorer(name="full", **state):
-    return CompanyExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
+    return CandidateBrowser(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
 
 
 def tell(b, **message):
@@ -140,7 +140,7 @@ def test_other_models_are_refused():
             return self.inner(images, mask, attention, queries)
 
     with pytest.raises(TypeError, match="expected an INTR or a OneBlockINTR"):
-        CompanyExplorer(Looks(), IMAGES)
+        CandidateBrowser(Looks(), IMAGES)
 
 
 def test_nothing_is_asked_twice():
@@ -189,7 +189,7 @@ def test_the_twin_holds_the_answers():
 
 def test_many_classes():
     torch.manual_seed(0)
-    b = CompanyExplorer(INTR(525, **SIZES, **FULL).eval(), IMAGES.float())
+    b = CandidateBrowser(INTR(525, **SIZES, **FULL).eval(), IMAGES.float())
     b.view()
     assert len(b.rows()) == 20 and "505 weaker classes not listed" in b.main().svg()
     weakest = min(b.answers(0, None, "absent"), key=b.answers(0, None, "absent").get)
@@ -200,7 +200,7 @@ def test_many_classes():
 
 
 def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
-    b = CompanyExplorer(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, members=[0, 8])
+    b = CandidateBrowser(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, members=[0, 8])
     b.join("barbet")
     assert len(b.members) == 3 and "barbet" in b.class_name(next(c for c in b.members if c not in (0, 8)))
     for text in (b.class_name(0), b.class_name(8)):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from intr_nb.browsers.bird_editor import BirdEditor
-from intr_nb.browsers.paint_editor import PaintBox, along, stroke
+from intr_nb.browsers.paint_editor import PaintEditor, _along, _stroke
 from intr_nb.data.birds import ATTRIBUTES, Aviary, Species
-from intr_nb.experiments.edits import edit, load_edits
+from intr_nb.experiments.edits import edit_picture, load_edits
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR, OneBlockINTR
 
@@ -32,7 +32,7 @@ def test_an_exchanged_attribute_goes_along_and_the_menu_knows_it():
         assert next(c for c, t, *_ in b._bound if t == "throat").value in ("red", "")
 
 
-@pytest.mark.parametrize("kind", [BirdEditor, PaintBox])
+@pytest.mark.parametrize("kind", [BirdEditor, PaintEditor])
 def test_every_image_has_its_thumbnail(kind):
     drawn = kind(MODEL, BIRDS, index=8).strip().svg()
     assert drawn.count("<image") == 12 and "unreadable" not in drawn
@@ -94,17 +94,17 @@ def test_other_models(cls):
 
 
 def test_a_brush_leaves_no_gap():
-    points = np.array(along([(0, 0), (30, 0), (30, 40)], 2.5))
+    points = np.array(_along([(0, 0), (30, 0), (30, 40)], 2.5))
     assert (
         np.hypot(*np.diff(points, axis=0).T).max() <= 2.51
         and points[0].tolist() == [0, 0]
         and points[-1].tolist() == [30, 40]
     )
-    assert along([(3, 4)], 2) == [[3, 4]]
+    assert _along([(3, 4)], 2) == [[3, 4]]
 
 
 def test_strokes_undo_and_redo():
-    b = PaintBox(MODEL, BIRDS, index=8)
+    b = PaintEditor(MODEL, BIRDS, index=8)
     b.view()
     first = b.stage().svg
     send(b, type="drag", name="picture", path=[[0.3, 0.6], [0.5, 0.55]])
@@ -121,7 +121,7 @@ def test_strokes_undo_and_redo():
 
 
 def test_every_picture_keeps_its_edits():
-    b = PaintBox(MODEL, BIRDS, index=8)
+    b = PaintEditor(MODEL, BIRDS, index=8)
     b.drag("picture", [(0.3, 0.6), (0.5, 0.55)])
     done = b.edits
     b.index = 9
@@ -139,7 +139,7 @@ def test_every_picture_keeps_its_edits():
     ],
 )
 def test_a_stroke_that_fails_changes_nothing(do, words):
-    b = PaintBox(MODEL, BIRDS, index=8)
+    b = PaintEditor(MODEL, BIRDS, index=8)
     b.view()
     path = do.pop("path", [[0.1, 0.5], [0.5, 0.5], [0.9, 0.9]])
     for name, value in do.items():
@@ -150,9 +150,9 @@ def test_a_stroke_that_fails_changes_nothing(do, words):
 
 def test_the_record_replays(tmp_path):
     b = (
-        PaintBox(MODEL, [BIRDS.bird(8).image], soft=2)
-        if "soft" in PaintBox(MODEL, BIRDS).trait_names(view=True)
-        else PaintBox(MODEL, [BIRDS.bird(8).image])
+        PaintEditor(MODEL, [BIRDS.bird(8).image], soft=2)
+        if "soft" in PaintEditor(MODEL, BIRDS).trait_names(view=True)
+        else PaintEditor(MODEL, [BIRDS.bird(8).image])
     )
     for b.how, b.tool in ("recolour", "brush"), ("blur", "box"), ("inpaint", "brush"):
         b.drag("picture", [(0.3, 0.6), (0.5, 0.3)])
@@ -166,13 +166,13 @@ def test_the_record_replays(tmp_path):
 
 
 def test_wrong_edits_are_told():
-    b = PaintBox(MODEL, BIRDS)
+    b = PaintEditor(MODEL, BIRDS)
     with pytest.raises(ValueError, match="expected Edit records"):
         b.edits = ["red"]
     with pytest.raises(ValueError, match="index=32"):
-        PaintBox(MODEL, BIRDS, index=32)
+        PaintEditor(MODEL, BIRDS, index=32)
     with pytest.raises(ValueError, match="no pixel"):
-        b.load_edit = edit("blur", points=[(500, 500)], radius=2)(BIRDS.bird(0).image)
-    assert stroke("blur", [(0.1, 0.1), (0.2, 0.3)], (100, 50), "box", sigma=2.0).where == {
+        b.load_edit = edit_picture("blur", points=[(500, 500)], radius=2)(BIRDS.bird(0).image)
+    assert _stroke("blur", [(0.1, 0.1), (0.2, 0.3)], (100, 50), "box", sigma=2.0).where == {
         "box": [5.0, 10.0, 10.0, 30.0]
     }

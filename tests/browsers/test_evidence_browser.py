@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from intr_nb.browsers.evidence_browser import ORDERS, EvidenceExplorer, sequence
+from intr_nb.browsers.evidence_browser import _ORDERS, EvidenceBrowser, _sequence
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.models.checkpoints import pretrained
@@ -40,7 +40,7 @@ NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
 
 
 def explorer(name="one", **state):
-    return EvidenceExplorer(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
+    return EvidenceBrowser(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
 
 
 def tell(b, **message):
@@ -55,7 +55,7 @@ def test_the_sum_ends_at_the_logit(name, zero):
         with torch.no_grad():
             logits = MODELS[name](IMAGES[b.index][None], MASK[b.index][None]).logits[0]
         for b.target in (None, 3, NASTY):
-            for b.order in ORDERS:
+            for b.order in _ORDERS:
                 torch.testing.assert_close(b.running()[-1], logits[b.chosen()], atol=1e-9, rtol=0)
                 assert (
                     b.step
@@ -73,19 +73,19 @@ def test_orders_are_what_they_say():
     mask = torch.zeros(5, 6, dtype=torch.bool)
     mask[:, 5] = True
     total = e.sum(0).double()
-    for order in ORDERS[:3]:
-        at, gives = sequence(e, order, mask)
+    for order in _ORDERS[:3]:
+        at, gives = _sequence(e, order, mask)
         assert sorted(at.tolist()) == (~mask.flatten()).nonzero()[:, 0].tolist()
         torch.testing.assert_close(gives, total.flatten()[at])
-    assert (sequence(e, ORDERS[0])[1].abs().diff() <= 0).all() and (
-        sequence(e, ORDERS[1])[1].diff() <= 0
+    assert (_sequence(e, _ORDERS[0])[1].abs().diff() <= 0).all() and (
+        _sequence(e, _ORDERS[1])[1].diff() <= 0
     ).all()
-    assert sequence(e, ORDERS[2], mask)[0].diff().min() > 0
+    assert _sequence(e, _ORDERS[2], mask)[0].diff().min() > 0
 
 
 def test_what_is_added_is_what_is_shown():
     b = explorer(index=1)
-    for b.order in ORDERS:
+    for b.order in _ORDERS:
         for b.step in (0, 2, len(b.terms()[0])):
             now, waiting = b.added()
             torch.testing.assert_close(now.sum() + b.running()[0], b.running()[b.step])
@@ -109,7 +109,7 @@ def test_nothing_is_asked_twice():
     b = explorer()
     b.view()
     count.clear()
-    for b.order in ORDERS:
+    for b.order in _ORDERS:
         pass
     for b.step in (3, 1, 2):
         pass
@@ -160,7 +160,7 @@ def test_a_model_without_evidence():
             return self.inner(images, mask, attention, queries)
 
     with pytest.raises(TypeError, match="nothing to add up"):
-        EvidenceExplorer(Looks(), IMAGES)
+        EvidenceBrowser(Looks(), IMAGES)
 
 
 def test_names_stay_text(tmp_path):
@@ -172,7 +172,7 @@ def test_names_stay_text(tmp_path):
     assert NASTY not in (tmp_path / "view.html").read_text().replace("\\u003c", "<").replace("\\u003e", ">")
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", _ORDERS)
 def test_the_twin_holds_the_same_sums(order):
     b = explorer(index=1, order=order, step=2)
     figure = b.to_figure()
@@ -186,14 +186,14 @@ def test_the_twin_holds_the_same_sums(order):
 
 def test_many_classes():
     torch.manual_seed(0)
-    b = EvidenceExplorer(OneBlockINTR(525, **SIZES), IMAGES.float(), target=524)
+    b = EvidenceBrowser(OneBlockINTR(525, **SIZES), IMAGES.float(), target=524)
     assert len(b.shown()) in (16, 17) and 524 in b.shown()
     b.view()
     assert len(b.main().svg()) < 300_000
 
 
 def test_the_player_takes_steps_that_fit():
-    b = EvidenceExplorer(pretrained("aviary16"), Aviary(16, seed=2), index=8)
+    b = EvidenceBrowser(pretrained("aviary16"), Aviary(16, seed=2), index=8)
     b.view()
     player = next(c for c, t, *_ in b._bound if t == "step" and hasattr(c, "interval"))
     assert (player.step, player.max) == (9, 576)

@@ -132,7 +132,7 @@ def test_what_stays_when_the_kernel_is_gone(lab):
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
+def _standalone_figure(tmp_path_factory):
     from intr_nb.browsers.head_browser import HeadBrowser
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
@@ -177,7 +177,7 @@ def test_twin_without_kernel_and_network(lab, twin):
 
 EVIDENCE = """
 from intr_nb.data.birds import Aviary
-from intr_nb.browsers.evidence_browser import EvidenceExplorer
+from intr_nb.browsers.evidence_browser import EvidenceBrowser
 from intr_nb.models.checkpoints import pretrained
 b = EvidenceExplorer(pretrained("aviary16"), Aviary(64, seed=2), index=8)
 b
@@ -228,11 +228,11 @@ def test_evidence_explorer_in_the_dark(lab):
 
 
 def test_the_twin_of_evidence_explorer(lab, tmp_path):
-    from intr_nb.browsers.evidence_browser import EvidenceExplorer
+    from intr_nb.browsers.evidence_browser import EvidenceBrowser
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
-    b = EvidenceExplorer(pretrained("aviary16"), Aviary(64, seed=2), index=8, step=40)
+    b = EvidenceBrowser(pretrained("aviary16"), Aviary(64, seed=2), index=8, step=40)
     page = lab.open_file(b.save(tmp_path / "evidence.html"))
     page.tab.locator(".slider-container").wait_for()
     page.shot("evidence_explorer_twin_0")
@@ -252,7 +252,7 @@ def test_the_twin_of_evidence_explorer(lab, tmp_path):
 
 COMPANY = """
 from intr_nb.data.birds import Aviary
-from intr_nb.browsers.candidate_browser import CompanyExplorer
+from intr_nb.browsers.candidate_browser import CandidateBrowser
 from intr_nb.models.checkpoints import pretrained
 b = CompanyExplorer(pretrained("aviary16-full"), Aviary(64, seed=2), index=8)
 b
@@ -392,7 +392,7 @@ def test_bird_editor_without_a_kernel(lab, tmp_path):
 
 PAINT = """
 from intr_nb.data.birds import Aviary
-from intr_nb.browsers.paint_editor import PaintBox
+from intr_nb.browsers.paint_editor import PaintEditor
 from intr_nb.models.checkpoints import pretrained
 b = PaintBox(pretrained("aviary16"), Aviary(64, seed=2), index=8)
 b
@@ -443,14 +443,14 @@ def test_paint_box(lab):
 
 
 def test_paint_box_without_a_kernel(lab, tmp_path):
-    from intr_nb.browsers.paint_editor import PaintBox, stroke
+    from intr_nb.browsers.paint_editor import PaintEditor, _stroke
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
-    b = PaintBox(pretrained("aviary16"), Aviary(16, seed=2), index=8)
+    b = PaintEditor(pretrained("aviary16"), Aviary(16, seed=2), index=8)
     b.edits = [
-        stroke("recolour", [(0.3, 0.6), (0.5, 0.55)], (96, 96), colour="red"),
-        stroke("inpaint", [(0.7, 0.2), (0.8, 0.3)], (96, 96), "box"),
+        _stroke("recolour", [(0.3, 0.6), (0.5, 0.55)], (96, 96), colour="red"),
+        _stroke("inpaint", [(0.7, 0.2), (0.8, 0.3)], (96, 96), "box"),
     ]
     page = lab.open_file(b.save(tmp_path / "painted.html"))
     page.tab.locator(".updatemenu-header").first.click()
@@ -522,12 +522,12 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
     from plotly.graph_objects import Figure, Heatmap
     from plotly.offline import get_plotlyjs
 
-    from intr_nb.browsers.browser import embed, menu, twin
+    from intr_nb.browsers.browser import _menu, _standalone_figure, embed
 
     name = "it's <b>\"bold\"</b> & &lt;escaped&gt;"
-    both = twin(
+    both = _standalone_figure(
         Figure([Heatmap(z=[[k, 1]], visible=k == 0) for k in (0, 1)]),
-        [menu({n: (dict(visible=v), {}) for n, v in ((name, [True, False]), ("two", [False, True]))}, 0)],
+        [_menu({n: (dict(visible=v), {}) for n, v in ((name, [True, False]), ("two", [False, True]))}, 0)],
         300,
         "a title",
     )
@@ -559,7 +559,7 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
 
 COMPARER = """
 from intr_nb.data.birds import Aviary
-from intr_nb.browsers.method_browser import COMPARED, ExplanationComparer, rise_map
+from intr_nb.browsers.method_browser import _COMPARED, MethodBrowser, _rise_map
 from intr_nb.models.checkpoints import pretrained
 names = ["<img src=x onerror=alert(1)>" if "yellow-bellied" in n and "Blue" in n else n for n in Aviary(1).class_names]
 b = ExplanationComparer(pretrained("aviary16"), Aviary(64, seed=2), COMPARED | {"RISE": rise_map(32)}, class_names=names, index=8)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from intr_nb.browsers.browser import data_uri
-from intr_nb.browsers.method_browser import COMPARED, ExplanationComparer, coarse, rise_map
-from intr_nb.core.display import pixels
+from intr_nb.browsers.browser import _data_uri
+from intr_nb.browsers.method_browser import _COMPARED, MethodBrowser, _coarse, _rise_map
+from intr_nb.core.display import to_pixels
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
-from intr_nb.evaluation.perturbation import BLANKS, UNITS, hide, insertion_deletion
+from intr_nb.evaluation.perturbation import BLANKS, UNITS, hide_pixels, insertion_deletion
 from intr_nb.explanations.cam import grad_cam
 from intr_nb.explanations.masking import rise
-from intr_nb.explanations.methods import CONTROLS, attention_map, evidence_map
+from intr_nb.explanations.methods import BASELINES, attention_map, evidence_map
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
@@ -39,11 +39,11 @@ IMAGES = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 MASK = torch.zeros(3, 64, 96, dtype=torch.bool)
 MASK[1, 48:] = True
 NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
-METHODS = COMPARED | {"RISE": rise_map(40)}
+METHODS = _COMPARED | {"RISE": _rise_map(40)}
 
 
 def comparer(name="one", methods=METHODS, **state):
-    return ExplanationComparer(
+    return MethodBrowser(
         MODELS[name], Batch(IMAGES, MASK, torch.tensor([5, 1, 2])), methods, NAMES, steps=6, **state
     )
 
@@ -79,7 +79,7 @@ def test_maps_are_those_of_the_methods(name):
         torch.testing.assert_close(
             b.map_of("RISE", c), rise(MODELS[name], IMAGES[0], masks=40, classes=[c]).evidence[0, 0]
         )
-        torch.testing.assert_close(b.map_of("random", c), CONTROLS["random"](None, IMAGES[0], c))
+        torch.testing.assert_close(b.map_of("random", c), BASELINES["random"](None, IMAGES[0], c))
 
 
 @pytest.mark.parametrize("judge", [None, "other"])
@@ -163,7 +163,7 @@ def test_rows_by_themselves():
     assert b.rows() == [0, 2] and b.focused() == 0
     b.add("bird 12")
     assert b.rows() == [0, 2, 12] and b.focused() == 12
-    assert ExplanationComparer(MODELS["one"], IMAGES, METHODS).names is None
+    assert MethodBrowser(MODELS["one"], IMAGES, METHODS).names is None
 
 
 def test_padding_is_cut_off():
@@ -180,8 +180,8 @@ def test_what_the_judge_saw():
         b.map_of("edges", 3)
         shown = b.first("edges", 3)[step if which == "insertion" else 7 + step]
         assert shown.sum() == 64 * 96 * (step if which == "insertion" else 6 - step) // 6
-        assert b.seen_by_judge(0, "edges", 3, 0, "zero", which, step) == data_uri(
-            pixels(hide(IMAGES[0], shown[None], "zero")[0])
+        assert b.seen_by_judge(0, "edges", 3, 0, "zero", which, step) == _data_uri(
+            to_pixels(hide_pixels(IMAGES[0], shown[None], "zero")[0])
         )
     b.view()
     tell(b, type="click", name="deletion", row=0, column=3)
@@ -277,7 +277,7 @@ def test_wrong_states_are_told(wrong, words):
 
 def test_wrong_names_are_told():
     with pytest.raises(ValueError, match="class_names has 2 names"):
-        ExplanationComparer(MODELS["one"], IMAGES, class_names=["a", "b"])
+        MethodBrowser(MODELS["one"], IMAGES, class_names=["a", "b"])
 
 
 def test_clicks_keys_and_controls():
@@ -344,7 +344,7 @@ def test_the_twin_holds_what_was_computed():
         for j, name in enumerate(METHODS):
             np.testing.assert_allclose(
                 np.array(change["z"][j]),
-                coarse(b.map_of(name, c)).numpy(),
+                _coarse(b.map_of(name, c)).numpy(),
                 atol=2e-3 * b.map_of(name, 1).abs().max().item()
                 + 2e-3 * b.map_of(name, 2).abs().max().item(),
             )
@@ -382,7 +382,7 @@ def test_progress_is_told():
 def test_steps_are_checked():
     for steps in (0, -1, 2.5, "many"):
         with pytest.raises(ValueError, match="steps="):
-            ExplanationComparer(MODELS["one"], IMAGES, METHODS, steps=steps)
+            MethodBrowser(MODELS["one"], IMAGES, METHODS, steps=steps)
 
 
 def test_any_network_and_many_classes():
@@ -393,7 +393,7 @@ def test_any_network_and_many_classes():
         torch.nn.Flatten(),
         torch.nn.Linear(8, 525),
     ).eval()
-    b = ExplanationComparer(net, IMAGES, {"RISE": rise_map(8), **CONTROLS}, steps=4)
+    b = MethodBrowser(net, IMAGES, {"RISE": _rise_map(8), **BASELINES}, steps=4)
     b.view()
     b._button.click()
     assert not b.error and b.waiting() == ([], []) and len(b.rows()) == 3 and len(b.main().svg()) < 300_000
@@ -419,7 +419,7 @@ def test_an_interruption_keeps_what_was_found():
 
 
 def test_an_image_that_cannot_be_read():
-    b = ExplanationComparer(MODELS["one"], [IMAGES[0], "lost.jpg", IMAGES[2]], METHODS, NAMES)
+    b = MethodBrowser(MODELS["one"], [IMAGES[0], "lost.jpg", IMAGES[2]], METHODS, NAMES)
     b.view()
     tell(b, type="key", name="ArrowRight")
     assert "lost.jpg" in b.error and "nothing to show" in b.stage().svg
@@ -430,5 +430,5 @@ def test_an_image_that_cannot_be_read():
 def test_drawn_birds_as_they_are():
     from intr_nb.models.checkpoints import pretrained
 
-    b = ExplanationComparer(pretrained("aviary16"), Aviary(8, seed=2))
+    b = MethodBrowser(pretrained("aviary16"), Aviary(8, seed=2))
     assert b.names[0] == Aviary(8, seed=2).class_names[0] and b.class_name(b.rows()[0]) in b.main().alt

@@ -11,7 +11,7 @@ from intr_nb.data.birds import (
     Aviary,
     Bird,
     Species,
-    draw,
+    draw_birds,
     make_scene,
     make_species,
     to_hf,
@@ -93,7 +93,7 @@ def test_seeds_and_indices_give_other_birds():
 
 def test_drawing_at_once_is_drawing_one_by_one():
     aviary = Aviary(20)
-    images, labels = draw(aviary, progress=False).tensors
+    images, labels = draw_birds(aviary, progress=False).tensors
     assert labels.tolist() == [i % 16 for i in range(20)]
     assert all(torch.equal(normalise(images[i]), aviary[i][0]) for i in range(20))
     assert torch.allclose(denormalise(aviary[3][0]) * 255, images[3].float(), atol=1e-3)

@@ -30,25 +30,25 @@ from layouts import (
 from PIL import Image
 
 import intr_nb.data.finegrained
-from intr_nb.data.cub import id_table, id_values, read_cub, read_cub100
-from intr_nb.data.dataset_cards import CARDS, Counts, count, dataset_card, gather, present
+from intr_nb.data.cub import _id_table, _id_values, read_cub, read_cub100
+from intr_nb.data.dataset_cards import CARDS, Counts, _count, _gather, _present, dataset_card
 from intr_nb.data.finegrained import (
-    HUB,
-    READERS,
+    _HUB,
+    _READERS,
     FineGrained,
-    fetch,
+    _fetch,
+    _read_bf,
+    _read_fish,
+    _species_of,
     load_finegrained,
-    read_bf,
-    read_fish,
     select_classes,
-    species_of,
 )
 
 # -- every set --
 
 
 def test_there_is_a_card_a_reader_and_a_test_for_every_key():
-    assert set(CARDS) == set(READERS) == set(MAKERS) and all(k == c.key for k, c in CARDS.items())
+    assert set(CARDS) == set(_READERS) == set(MAKERS) and all(k == c.key for k, c in CARDS.items())
 
 
 def test_cards_are_table_3():
@@ -149,12 +149,12 @@ def test_a_photograph_that_is_listed_but_not_there_is_named(key, tmp_path):
 def test_the_whole_set_is_complete_and_one_photograph_less_is_not(key):
     def parts(train, test, classes):
         return {
-            "train": gather(
+            "train": _gather(
                 Path("x"),
                 {"t": ([f"x/{i}" for i in range(train)], [i % classes for i in range(train)])},
                 list("c" * CARDS[key].classes),
             )["t"],
-            "test": gather(
+            "test": _gather(
                 Path("x"),
                 {"t": ([f"x/{i}" for i in range(test)], [0] * test)},
                 list("c" * CARDS[key].classes),
@@ -165,7 +165,7 @@ def test_the_whole_set_is_complete_and_one_photograph_less_is_not(key):
         photos = parts(*n)
         for p in photos.values():
             p.opener = len  # no files to look for
-        return count(key, photos)[1]
+        return _count(key, photos)[1]
 
     card = CARDS[key]
     assert counted(card.train, card.test, card.classes).complete
@@ -383,12 +383,12 @@ def test_broken_cub_files_are_named(tmp_path, file, text, said):
 
 def test_id_values_ignore_what_is_not_asked_for(tmp_path):
     lines(tmp_path / "t.txt", "1 1 5 0.5", "3 1 6 0.5", "1 9 7 0.5", "900 1 8 0.5 3 3")
-    assert id_values(tmp_path / "t.txt", {1: 0, 3: 1, 2000: 2}, {1: 0}, 1).tolist() == [[[5]], [[6]], [[0]]]
+    assert _id_values(tmp_path / "t.txt", {1: 0, 3: 1, 2000: 2}, {1: 0}, 1).tolist() == [[[5]], [[6]], [[0]]]
 
 
 def test_id_table_keeps_blanks_in_the_text(tmp_path):
     lines(tmp_path / "t.txt", "7 left eye ", "", "8 wing")
-    assert id_table(tmp_path / "t.txt") == {7: "left eye", 8: "wing"}
+    assert _id_table(tmp_path / "t.txt") == {7: "left eye", 8: "wing"}
 
 
 # -- CUB-100 crops --
@@ -502,14 +502,14 @@ def test_fish_agree_with_torchvision_where_it_reads_the_folder(tmp_path):
         if whole.category_name("class", whole.categories_map[c]["class"]) == "Actinopterygii"
     }
     assert sorted(f"2021_train/{whole.all_categories[c]}/{f}" for c, f in whole.index if c in fish) == sorted(
-        read_fish(tmp_path)[0]["train"].files
+        _read_fish(tmp_path)[0]["train"].files
     )
     for t in taxa[:1]:
         (tmp_path / "2021_train" / t / "0.jpg").unlink()
         (tmp_path / "2021_train" / t).rmdir()
     with pytest.raises(RuntimeError):
         tv.INaturalist(tmp_path, "2021_train")  # why we don't use it
-    assert len(read_fish(tmp_path)[0]["train"]) == 2
+    assert len(_read_fish(tmp_path)[0]["train"]) == 2
 
 
 # -- birds --
@@ -598,7 +598,7 @@ def test_butterflies_with_one_name_in_two_folders(tmp_path):
             save(tmp_path / f"{species}/{i}.jpg")
     rows = [(f"{s}/{i}.jpg", f"Heliconius {s}") for s in ("erato", "sara") for i in range(20)]
     make_records(tmp_path, rows, ("filepath", "species"))
-    photos, _ = read_bf(tmp_path)
+    photos, _ = _read_bf(tmp_path)
     assert len(photos["train"]) == 34 and all(
         photos["train"].class_names[l].split()[1] == f.split("/")[0]
         for f, l in zip(photos["train"].files, photos["train"].labels)
@@ -643,7 +643,7 @@ def test_selection_of_appendix_d():
     ],
 )
 def test_species_of(taxon, species):
-    assert species_of(taxon) == species
+    assert _species_of(taxon) == species
 
 
 # -- the hub --
@@ -696,7 +696,7 @@ def test_fetch_calls_torchvision_or_the_hub(tmp_path, monkeypatch):
         lambda url, root, md5=None: asked.append(url.rsplit("/", 1)[1]),
     )
     for key in ("pet", "craft", "fish", "cub", "dog"):
-        assert fetch(key, tmp_path) == tmp_path
+        assert _fetch(key, tmp_path) == tmp_path
     assert asked == [
         "OxfordIIITPet",
         "FGVCAircraft",
@@ -708,9 +708,12 @@ def test_fetch_calls_torchvision_or_the_hub(tmp_path, monkeypatch):
     ]
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: (name, cache_dir))
-    assert fetch("bird", tmp_path) == (HUB["bird"], str(tmp_path)) and fetch("car", tmp_path)[0] == HUB["car"]
+    assert (
+        _fetch("bird", tmp_path) == (_HUB["bird"], str(tmp_path))
+        and _fetch("car", tmp_path)[0] == _HUB["car"]
+    )
     with pytest.raises(ValueError, match="can't be downloaded"):
-        fetch("cub100", tmp_path)
+        _fetch("cub100", tmp_path)
 
 
 def test_the_hubs_archive_of_butterflies_is_unpacked(tmp_path, monkeypatch):
@@ -724,9 +727,9 @@ def test_the_hubs_archive_of_butterflies_is_unpacked(tmp_path, monkeypatch):
 
 
 def test_present_looks_at_each_folder_once(tmp_path):
-    photos = gather(
+    photos = _gather(
         tmp_path,
         {"train": ([save(tmp_path / "a/1.jpg"), tmp_path / "a/2.jpg", tmp_path / "b/1.jpg"], [0, 0, 0])},
         ["c"],
     )["train"]
-    assert present(photos) == [True, False, False]
+    assert _present(photos) == [True, False, False]

@@ -15,8 +15,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from intr_nb.core.images import to_rgb
-from intr_nb.data.photos import ImageFolders, Photos, pick
-from intr_nb.data.readers import read_csv
+from intr_nb.data.photos import ImageFolders, Photos, _pick
+from intr_nb.data.readers import read_table
 from intr_nb.data.transforms import collate, square_transforms
 
 
@@ -94,12 +94,12 @@ def test_the_split_is_the_same_everywhere(tree, tmp_path, monkeypatch):
 
 def test_known_split():
     "The same on every machine and in every version: changing it silently would leak training photographs into validation"
-    assert sorted(pick([f"a/{i}.jpg" for i in range(10)], [0] * 10, 0.3)) == [0, 5, 7]
+    assert sorted(_pick([f"a/{i}.jpg" for i in range(10)], [0] * 10, 0.3)) == [0, 5, 7]
 
 
 def test_one_more_photograph_moves_at_most_one():
     files = [f"{i}.jpg" for i in range(50)]
-    before, after = ({files[i] for i in pick(files[:n], [0] * n, 0.2)} for n in (49, 50))
+    before, after = ({files[i] for i in _pick(files[:n], [0] * n, 0.2)} for n in (49, 50))
     assert len(before ^ after) <= 2
 
 
@@ -107,13 +107,13 @@ def test_one_more_photograph_moves_at_most_one():
     "n, share, expected", [(1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (3, 0.01, 1), (10, 0.2, 2), (10, 0, 0)]
 )
 def test_every_class_keeps_and_gives(n, share, expected):
-    assert len(pick(list("abcdefghij")[:n], [0] * n, share)) == expected
+    assert len(_pick(list("abcdefghij")[:n], [0] * n, share)) == expected
 
 
 @pytest.mark.parametrize("share", [1, -0.1, 20])
 def test_a_share_is_a_share(share):
     with pytest.raises(ValueError, match="less than 1"):
-        pick(["a"], [0], share)
+        _pick(["a"], [0], share)
 
 
 @pytest.mark.parametrize(
@@ -563,7 +563,7 @@ def test_a_table_that_is_none(tree):
 
 def test_a_table_in_another_encoding(tree):
     with pytest.raises(ValueError, match="CSV UTF-8"):
-        read_csv(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))
+        read_table(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))
 
 
 datasets = pytest.importorskip("datasets")

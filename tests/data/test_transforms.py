@@ -13,10 +13,10 @@ from torchvision.transforms import v2
 from intr_nb.core.images import to_tensor
 from intr_nb.data.transforms import (
     RandomSizeCrop,
-    carry,
+    _carry,
+    _point_boxes,
     collate,
     detr_transforms,
-    point_boxes,
     square_transforms,
 )
 
@@ -43,7 +43,7 @@ def test_points_masks_and_boxes_stay_on_the_picture(transform):
     picture, mask, point = spot(200, 140)
     for seed in range(12):
         torch.manual_seed(seed)
-        out = carry(transform, picture, point, [[188, 128, 212, 152]], [mask])
+        out = _carry(transform, picture, point, [[188, 128, 212, 152]], [mask])
         light = out["image"][0] > 0
         assert (
             out["masks"].shape[1:] == out["image"].shape[1:]
@@ -60,7 +60,7 @@ def test_points_masks_and_boxes_stay_on_the_picture(transform):
 
 def test_a_point_that_leaves_is_invisible_and_keeps_its_row():
     crop = v2.Compose([v2.ToImage(), v2.CenterCrop((100, 100))])
-    out = carry(
+    out = _carry(
         crop,
         PICTURE,
         [[225, 150, 1], [10, 10, 1], [225, 150, 0], [float("nan"), 3, 1]],
@@ -84,12 +84,12 @@ def test_points_need_a_torchvision_that_does_not_move_them(monkeypatch):
 
     monkeypatch.setattr(tv_tensors, "BoundingBoxes", Old)
     with pytest.raises(ImportError, match="newer torchvision"):
-        point_boxes(torch.zeros(1, 2), (8, 8))
+        _point_boxes(torch.zeros(1, 2), (8, 8))
 
 
 def test_points_are_mirrored_and_enlarged_exactly():
     enlarge = v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(1), v2.Resize((3000, 4500))])
-    assert carry(enlarge, PICTURE, [[0, 0, 1], [225, 150, 1], [449.9, 299, 1]])["points"].tolist() == [
+    assert _carry(enlarge, PICTURE, [[0, 0, 1], [225, 150, 1], [449.9, 299, 1]])["points"].tolist() == [
         [4500, 0, 0],
         [2250, 1500, 1],
         [pytest.approx(1, abs=0.01), 2990, 1],
@@ -102,7 +102,7 @@ def test_points_are_mirrored_and_enlarged_exactly():
 def test_points_follow_torchvisions_other_transforms(transform):
     picture, _, point = spot(200, 140)
     torch.manual_seed(0)
-    out = carry(v2.Compose([v2.ToImage(), transform]), picture, point)
+    out = _carry(v2.Compose([v2.ToImage(), transform]), picture, point)
     assert (spot_of(out["image"] > 128) - out["points"][0, :2]).abs().max() < 1
 
 

@@ -6,7 +6,7 @@ import torch
 
 from intr_nb.data.birds import Aviary
 from intr_nb.data.photos import Photos
-from intr_nb.evaluation.benchmark import METRICS, PARTS, area, evaluate_explanations, item
+from intr_nb.evaluation.benchmark import METRICS, PART_METRICS, _area, _item, evaluate_explanations
 from intr_nb.explanations.methods import attention_map, centre_map, evidence_map
 from intr_nb.models.checkpoints import pretrained
 
@@ -18,7 +18,7 @@ def test_evidence_beats_attention_at_twin_pointing_and_blind_maps_get_half():
         MODEL,
         dict(evidence=evidence_map, attention=attention_map, centre=centre_map),
         BIRDS,
-        {k: (METRICS | PARTS)[k] for k in ("twin pointing", "parts", "contrastivity")},
+        {k: (METRICS | PART_METRICS)[k] for k in ("twin pointing", "parts", "contrastivity")},
         images=[0, 5, 8],
         progress=False,
     )
@@ -36,7 +36,7 @@ def test_a_shared_judge_scores_and_wrong_images_are_left_out():
         MODEL,
         dict(e=evidence_map),
         BIRDS,
-        dict(deletion=area("deletion", steps=4)),
+        dict(deletion=_area("deletion", steps=4)),
         judge=Judge(),
         images=[3, 4, 19],
         progress=False,
@@ -50,7 +50,7 @@ def test_a_shared_judge_scores_and_wrong_images_are_left_out():
 
 def test_pairs_of_image_and_label_do_and_questions_without_an_answer_are_left_out():
     r = evaluate_explanations(
-        MODEL, dict(e=evidence_map), [BIRDS[0], BIRDS[1]], METRICS | PARTS, progress=False
+        MODEL, dict(e=evidence_map), [BIRDS[0], BIRDS[1]], METRICS | PART_METRICS, progress=False
     )
     assert (
         set(r.metrics) == {"insertion", "deletion", "deletion, inpaint"} and "pointing" not in r._repr_html_()
@@ -66,7 +66,7 @@ def test_photographs_bring_their_visible_points():
         point_names=["beak", "tail"],
         opener=lambda i: BIRDS.bird(0).image,
     )
-    image, label, parts = item(p, 0)
+    image, label, parts = _item(p, 0)
     assert (
         image.shape == (3, 96, 96)
         and label == 1

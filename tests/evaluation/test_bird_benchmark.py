@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from intr_nb.data.birds import Aviary
-from intr_nb.evaluation.bird_benchmark import examine, peak_pixel, points_at, share_inside
+from intr_nb.evaluation.bird_benchmark import peak_pixel, points_at, run_bird_benchmark, share_inside
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import OneBlockINTR
 
@@ -42,7 +42,7 @@ def test_share_counts_positive_evidence_only():
 
 def test_the_shipped_model_passes_and_an_untrained_one_fails():
     birds = Aviary(48, seed=2)
-    good = examine(pretrained("aviary16"), birds, progress=False)
+    good = run_bird_benchmark(pretrained("aviary16"), birds, progress=False)
     assert (
         good["accuracy"] >= 0.95
         and good["follows"] >= 0.95
@@ -52,11 +52,11 @@ def test_the_shipped_model_passes_and_an_untrained_one_fails():
     )
     assert good["points"] > good["alpha"] + 0.2
     torch.manual_seed(0)
-    bad = examine(OneBlockINTR(16), birds, progress=False)
+    bad = run_bird_benchmark(OneBlockINTR(16), birds, progress=False)
     assert bad["accuracy"] < 0.3 and bad["points"] < 0.6 and bad.gap < 1e-4
     assert len(good.by_attribute()) == 16 and "accuracy" in good._repr_html_()
 
 
 def test_other_species_are_an_error():
     with pytest.raises(ValueError, match="16 classes and the aviary 4 species"):
-        examine(pretrained("aviary16"), Aviary(8, species=4), progress=False)
+        run_bird_benchmark(pretrained("aviary16"), Aviary(8, species=4), progress=False)

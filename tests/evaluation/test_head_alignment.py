@@ -6,13 +6,13 @@ import torch
 
 from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.head_alignment import (
-    HeadStudy,
-    densities,
-    discs,
-    measures,
+    HeadAlignment,
+    _discs,
+    _measures,
+    align_heads,
+    attention_densities,
     part_examples,
     shuffle_heads,
-    study_heads,
 )
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.checkpoints import pretrained
@@ -27,7 +27,7 @@ def steady(n=20, R=3, A=4, seed=0):
     "Heads that keep an attribute each, with noise"
     noise = torch.rand(n, R, A, generator=torch.Generator().manual_seed(seed))
     noise[:, range(R), range(R)] += 2
-    return HeadStudy(
+    return HeadAlignment(
         noise / noise.sum(2, keepdim=True),
         [f"a{k}" for k in range(A)],
         [f"h{k}" for k in range(R)],
@@ -36,15 +36,15 @@ def steady(n=20, R=3, A=4, seed=0):
 
 
 def test_density_does_not_favour_large_parts():
-    even = densities(torch.ones(2, 4, 4), MASKS)
+    even = attention_densities(torch.ones(2, 4, 4), MASKS)
     torch.testing.assert_close(even, torch.full((2, 2), 0.5).double())
     spot = torch.zeros(1, 4, 4)
     spot[0, 0, 3] = 1
-    assert densities(spot, MASKS)[0].tolist() == [0, 1]
+    assert attention_densities(spot, MASKS)[0].tolist() == [0, 1]
 
 
 def test_what_is_hidden_is_nan_and_the_rest_still_sums_to_one():
-    d = densities(torch.rand(3, 4, 4), MASKS | dict(gone=np.zeros((16, 16), bool)))
+    d = attention_densities(torch.rand(3, 4, 4), MASKS | dict(gone=np.zeros((16, 16), bool)))
     assert d[:, 2].isnan().all()
     torch.testing.assert_close(d[:, :2].sum(1), torch.ones(3).double())
 
@@ -56,14 +56,14 @@ def test_measures_by_hand():
     assert m["consistency"] == 1 and m["favourite"] == 1
     assert m["purity"] == pytest.approx(s.matrix.diagonal().mean().item())
     half = torch.cat([s.shares[:10], s.shares[:10].flip(1)])  # h0 and h2 change places in half of the images
-    assert measures(half)["consistency"] == pytest.approx(2 / 3)
-    assert measures(half, [0] * 10 + [1] * 10) == pytest.approx(measures(s.shares[:10]))
+    assert _measures(half)["consistency"] == pytest.approx(2 / 3)
+    assert _measures(half, [0] * 10 + [1] * 10) == pytest.approx(_measures(s.shares[:10]))
 
 
 def test_missing_parts_count_neither_way():
     s = steady().shares.clone()
     s[:7, 1, 1] = torch.nan
-    assert measures(s)["consistency"] == 1
+    assert _measures(s)["consistency"] == 1
 
 
 def test_shuffles_are_seeded_and_tell_steady_from_fickle():
@@ -76,7 +76,7 @@ def test_shuffles_are_seeded_and_tell_steady_from_fickle():
     for k, v, mean, low, high, p in c.rows():
         assert low <= mean <= high < v and p == pytest.approx(1 / 41)
     g = torch.Generator().manual_seed(0)
-    fickle = HeadStudy(torch.rand(60, 3, 4, generator=g).softmax(2), list("abcd"), list("xyz"))
+    fickle = HeadAlignment(torch.rand(60, 3, 4, generator=g).softmax(2), list("abcd"), list("xyz"))
     assert all(p > 0.05 for *_, p in shuffle_heads(fickle, 40).rows())
 
 
@@ -89,14 +89,16 @@ def test_shuffles_keep_what_is_in_an_image():
 def test_a_study_is_of_the_class_asked_for():
     bird = BIRDS.bird(3)
     for c in 3, None, 5:
-        s = study_heads(MODEL, [(bird.image, bird.masks, c)], progress=False)
+        s = align_heads(MODEL, [(bird.image, bird.masks, c)], progress=False)
         e = explain(MODEL, bird.image)
         at = e.prediction if c is None else c
-        torch.testing.assert_close(s.shares[0], densities(e.attention[:, at], bird.masks), equal_nan=True)
+        torch.testing.assert_close(
+            s.shares[0], attention_densities(e.attention[:, at], bird.masks), equal_nan=True
+        )
         assert s.classes == [at]
-    ev = study_heads(MODEL, [(bird.image, bird.masks, 3)], "evidence", progress=False)
+    ev = align_heads(MODEL, [(bird.image, bird.masks, 3)], "evidence", progress=False)
     torch.testing.assert_close(
-        ev.shares[0], densities(e.evidence[:, 3].clamp(min=0), bird.masks), equal_nan=True
+        ev.shares[0], attention_densities(e.evidence[:, 3].clamp(min=0), bird.masks), equal_nan=True
     )
 
 
@@ -111,7 +113,7 @@ def test_layers_of_a_full_decoder():
         decoder_layers=2,
         ffn_dim=32,
     ).eval()
-    s = study_heads(deep, [(BIRDS.bird(0).image, BIRDS.bird(0).masks, 0)], progress=False)
+    s = align_heads(deep, [(BIRDS.bird(0).image, BIRDS.bird(0).masks, 0)], progress=False)
     assert s.heads == [
         "layer 0 head 0",
         "layer 0 head 1",
@@ -120,12 +122,12 @@ def test_layers_of_a_full_decoder():
     ] and s.shares.shape == (1, 4, 11)
     alpha = deep(BIRDS[0][0][None], attention="all").attention.detach()[1, 0, :, 0]
     torch.testing.assert_close(
-        s.shares[0, 2:], densities(alpha, BIRDS.bird(0).masks), atol=1e-5, rtol=1e-4, equal_nan=True
+        s.shares[0, 2:], attention_densities(alpha, BIRDS.bird(0).masks), atol=1e-5, rtol=1e-4, equal_nan=True
     )
 
 
 def test_discs():
-    d = discs([[30, 20, 1], [5, 5, 0]], ["a", "b"], (64, 96), 1 / 12)
+    d = _discs([[30, 20, 1], [5, 5, 0]], ["a", "b"], (64, 96), 1 / 12)
     ys, xs = np.nonzero(d["a"])
     assert (ys.mean(), xs.mean()) == (20, 30) and (xs.max() - xs.min()) == 16 and not d["b"].any()
 
@@ -155,25 +157,25 @@ def test_names_are_escaped():
 @pytest.mark.parametrize(
     "go, words",
     [
-        (lambda b: study_heads(MODEL, [(b.image, b.masks, 16)], progress=False), "no class 16"),
-        (lambda b: study_heads(MODEL, [(b.image, b.masks, 0)], "looks", progress=False), "what='looks'"),
-        (lambda b: study_heads(MODEL, [], progress=False), "no examples"),
-        (lambda b: study_heads(MODEL, [(b.image, {}, 0)], progress=False), "at least one"),
+        (lambda b: align_heads(MODEL, [(b.image, b.masks, 16)], progress=False), "no class 16"),
+        (lambda b: align_heads(MODEL, [(b.image, b.masks, 0)], "looks", progress=False), "what='looks'"),
+        (lambda b: align_heads(MODEL, [], progress=False), "no examples"),
+        (lambda b: align_heads(MODEL, [(b.image, {}, 0)], progress=False), "at least one"),
         (
-            lambda b: study_heads(
+            lambda b: align_heads(
                 MODEL, [(b.image, b.masks, 0), (b.image, {"wing": b.masks["wing"]}, 0)], progress=False
             ),
             "image 1 has masks of",
         ),
         (
-            lambda b: study_heads(MODEL, [(b.image, {"wing": np.zeros((96, 96), bool)}, 0)], progress=False),
+            lambda b: align_heads(MODEL, [(b.image, {"wing": np.zeros((96, 96), bool)}, 0)], progress=False),
             "shows none of wing",
         ),
         (
-            lambda b: study_heads(MODEL, [(b.image, {"wing": b.masks["wing"][:9, :9]}, 0)], progress=False),
+            lambda b: align_heads(MODEL, [(b.image, {"wing": b.masks["wing"][:9, :9]}, 0)], progress=False),
             "mask of 'wing'.*own size",
         ),
-        (lambda b: densities(torch.ones(1, 2, 2), {"wing": np.ones((4, 4))}), "bool"),
+        (lambda b: attention_densities(torch.ones(1, 2, 2), {"wing": np.ones((4, 4))}), "bool"),
         (lambda b: shuffle_heads(steady(), 3), "at least 20"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from intr_nb.evaluation.localisation import discs, mass_accuracy, pointing, rank_accuracy
+from intr_nb.evaluation.localisation import mass_accuracy, point_mask, pointing, rank_accuracy
 
 QUARTER = torch.zeros(40, 40, dtype=torch.bool)
 QUARTER[:20, :20] = True
@@ -33,11 +33,11 @@ def test_pointing_with_tolerance_on_an_oblong_image():
 
 
 def test_discs_count_visible_points_only_and_in_x_y():
-    d = discs([[7, 1, 1], [0, 0, 0]], (6, 10), 0.05)
+    d = point_mask([[7, 1, 1], [0, 0, 0]], (6, 10), 0.05)
     assert d.nonzero().tolist() == [[1, 7]]
-    assert not discs([[7, 1, 0]], (6, 10)).any()
+    assert not point_mask([[7, 1, 0]], (6, 10)).any()
     with pytest.raises(ValueError, match="x, y"):
-        discs([1, 2, 3], (6, 10))
+        point_mask([1, 2, 3], (6, 10))
 
 
 def test_bad_masks_are_errors():

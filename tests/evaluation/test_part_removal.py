@@ -7,18 +7,18 @@ import torch
 from intr_nb.core.images import normalise
 from intr_nb.data.birds import ATTRIBUTES, Aviary
 from intr_nb.evaluation.part_removal import (
-    NEUTRAL,
+    _NEUTRAL,
+    _chimera,
+    _exchanged,
+    _important,
+    _sceneries,
+    _without,
     background_independence,
-    chimera,
     completeness,
     contrastivity,
-    exchanged,
-    important,
     part_correlation,
     part_effects,
     part_importance,
-    sceneries,
-    without,
 )
 
 BIRDS = Aviary(20, seed=2)
@@ -48,12 +48,12 @@ def test_only_the_part_that_counts_has_an_effect():
 
 
 def test_exchange_draws_every_other_value_and_without_draws_the_neutral_one():
-    assert all(len(exchanged(BIRD, a)) == len(v) - 1 for a, v in ATTRIBUTES.items())
-    assert set(NEUTRAL) == {"eye_ring", "wing_pattern", "breast", "tail_band"}
-    assert torch.equal(without(BIRD, ["wing_pattern"]), normalise(BIRD.swap("wing_pattern", "plain").image))
-    changed = (without(BIRD, ["throat"]) != normalise(BIRD.image)).any(0)
+    assert all(len(_exchanged(BIRD, a)) == len(v) - 1 for a, v in ATTRIBUTES.items())
+    assert set(_NEUTRAL) == {"eye_ring", "wing_pattern", "breast", "tail_band"}
+    assert torch.equal(_without(BIRD, ["wing_pattern"]), normalise(BIRD.swap("wing_pattern", "plain").image))
+    changed = (_without(BIRD, ["throat"]) != normalise(BIRD.image)).any(0)
     assert changed.any() and not changed[~THROAT].any()
-    assert torch.equal(without(BIRD, []), normalise(BIRD.image))
+    assert torch.equal(_without(BIRD, []), normalise(BIRD.image))
 
 
 def test_importance_sums_the_map_on_the_part():
@@ -84,15 +84,15 @@ def test_correlation_is_one_for_the_truth_and_minus_one_for_its_opposite():
 
 def test_important_is_the_smallest_set():
     assert (
-        important(dict(a=8, b=1, c=1, d=-5)) == ["a"]
-        and important(dict(a=7, b=2, c=1)) == ["a", "b"]
-        and important(dict(a=-1)) == []
+        _important(dict(a=8, b=1, c=1, d=-5)) == ["a"]
+        and _important(dict(a=7, b=2, c=1)) == ["a", "b"]
+        and _important(dict(a=-1)) == []
     )
 
 
 def test_completeness_of_a_true_and_a_false_map():
     whole = throat_only(normalise(BIRD.image)[None])[0, 0]
-    gone = throat_only(without(BIRD, ["throat"])[None])[0, 0]
+    gone = throat_only(_without(BIRD, ["throat"])[None])[0, 0]
 
     def model(images):
         return torch.stack(
@@ -115,7 +115,7 @@ def test_completeness_of_a_true_and_a_false_map():
 
 def test_contrastivity_of_a_map_that_knows_and_of_one_that_does_not():
     other, d, c = BIRDS.species[0], 0, BIRDS.label(8)
-    mixture, own, taken = chimera(BIRD, other, 0)
+    mixture, own, taken = _chimera(BIRD, other, 0)
     assert (
         own
         and taken
@@ -130,12 +130,12 @@ def test_contrastivity_of_a_map_that_knows_and_of_one_that_does_not():
     assert contrastivity(None, lambda m, i, k: torch.ones(4, 4), BIRD, c, other, d) == 0.5
     assert contrastivity(None, knows, BIRD, c, other, d) > 0.7
     with pytest.raises(ValueError, match="2 at least"):
-        chimera(BIRD, BIRDS.species[9])
+        _chimera(BIRD, BIRDS.species[9])
 
 
 def test_sceneries_leave_the_bird_alone():
-    assert len(sceneries(BIRD)) == 7 and all(
-        s.species is BIRD.species and not np.array_equal(s.image, BIRD.image) for s in sceneries(BIRD)[:4]
+    assert len(_sceneries(BIRD)) == 7 and all(
+        s.species is BIRD.species and not np.array_equal(s.image, BIRD.image) for s in _sceneries(BIRD)[:4]
     )
     assert (
         background_independence(throat_only, BIRD, 0, dict(throat=100.0)) == 1

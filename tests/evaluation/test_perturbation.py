@@ -5,10 +5,10 @@ import torch
 
 from intr_nb.evaluation.perturbation import (
     BLANKS,
-    ask,
-    fill_in,
+    _fill_in,
+    evaluator_logits,
     first_pixels,
-    hide,
+    hide_pixels,
     insertion_deletion,
     pixel_order,
 )
@@ -58,20 +58,20 @@ def test_shown_pixels_are_never_changed_and_hidden_ones_never_leak():
     g = torch.Generator().manual_seed(0)
     image, seen = torch.randn(3, 20, 30, generator=g), torch.rand(2, 1, 20, 30, generator=g) < 0.5
     for blank in BLANKS:
-        out = hide(image, seen, blank)
+        out = hide_pixels(image, seen, blank)
         assert out.shape == (2, 3, 20, 30) and torch.equal(
             out[seen.expand_as(out)], image.expand_as(out)[seen.expand_as(out)]
         )
     for blank in ("zero", "inpaint"):  # the others average over all pixels
         other = torch.where(seen[:1, 0], image, torch.full_like(image, 99.0))
-        assert torch.allclose(hide(image, seen[:1], blank), hide(other, seen[:1], blank))
+        assert torch.allclose(hide_pixels(image, seen[:1], blank), hide_pixels(other, seen[:1], blank))
 
 
 def test_fill_in_is_exact_on_a_constant_and_zero_on_nothing():
     seen = torch.zeros(1, 1, 17, 9, dtype=torch.bool)
-    assert not fill_in(torch.ones(1, 3, 17, 9), seen).any()
+    assert not _fill_in(torch.ones(1, 3, 17, 9), seen).any()
     seen[..., 3, 4] = True
-    assert torch.allclose(fill_in(torch.full((1, 3, 17, 9), 2.0), seen), torch.tensor(2.0))
+    assert torch.allclose(_fill_in(torch.full((1, 3, 17, 9), 2.0), seen), torch.tensor(2.0))
 
 
 def test_errors_name_what_was_expected():
@@ -80,7 +80,7 @@ def test_errors_name_what_was_expected():
     with pytest.raises(ValueError, match="NaN"):
         pixel_order(torch.full((4, 4), torch.nan), (8, 8))
     with pytest.raises(ValueError, match="'inpaint'"):
-        hide(ONES, REGION[None, None], "black")
+        hide_pixels(ONES, REGION[None, None], "black")
     with pytest.raises(ValueError, match="1 to 4"):
         first_pixels(torch.arange(4), (2, 2), 5)
     with pytest.raises(ValueError, match="2 classes"):
@@ -94,4 +94,4 @@ def test_a_judge_may_return_an_output_or_logits():
         def __init__(self, x):
             self.logits = judge(x)
 
-    assert torch.equal(ask(Out, ONES[None]), ask(judge, ONES[None]))
+    assert torch.equal(evaluator_logits(Out, ONES[None]), evaluator_logits(judge, ONES[None]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from intr_nb.evaluation.sanity import cascade, cascade_similarity, similarity, stability, variants
+from intr_nb.evaluation.sanity import _variants, cascade, cascade_similarity, map_similarity, stability
 
 torch.manual_seed(0)
 NET = nn.Sequential(
@@ -47,18 +47,18 @@ def test_a_blind_map_stays_and_one_of_the_model_does_not():
 
 def test_similarity_ignores_scale_and_checks_sizes():
     m = torch.rand(8, 8)
-    assert similarity(m, 3 * m + 1) == pytest.approx(1) and similarity(m, -m) == pytest.approx(-1)
+    assert map_similarity(m, 3 * m + 1) == pytest.approx(1) and map_similarity(m, -m) == pytest.approx(-1)
     with pytest.raises(ValueError, match="same size"):
-        similarity(m, torch.rand(4, 4))
+        map_similarity(m, torch.rand(4, 4))
     with pytest.raises(ValueError, match="'ssim'"):
-        similarity(m, m, "cosine")
+        map_similarity(m, m, "cosine")
     pytest.importorskip("torchmetrics")
-    assert similarity(m, m, "ssim") == pytest.approx(1) and similarity(m, -m, "ssim") < 0
+    assert map_similarity(m, m, "ssim") == pytest.approx(1) and map_similarity(m, -m, "ssim") < 0
 
 
 def test_stability_counts_only_variants_with_the_same_prediction():
     assert stability(NET, blind, IMAGE, 0, noise=1e-6) == pytest.approx(1, abs=1e-3)
-    assert variants(IMAGE).shape == (6, 3, 12, 12)
+    assert _variants(IMAGE).shape == (6, 3, 12, 12)
 
     def fickle(images):
         return torch.tensor([[1.0, 0.0]] + [[0.0, 1.0]] * (len(images) - 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from intr_nb.evaluation.statistics import rank_correlation
-from intr_nb.experiments.ablation import decide_again, effects, intervene
+from intr_nb.experiments.ablation import ablation_effects, intervene, logits_from_features
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.intr import INTR, OneBlockINTR
 
@@ -265,9 +265,9 @@ def test_decide_again(name):
     mask[..., 40:] = True
     for kw in dict(), dict(mask=mask), dict(mask=mask, queries=[3, 1]):
         out = run(model, **kw)
-        close(decide_again(model, out, kw.get("queries")), out.logits)
+        close(logits_from_features(model, out, kw.get("queries")), out.logits)
         with intervene(model, heads=[(0, 1)], region=HALF.T):
-            close(decide_again(model, out, kw.get("queries")), run(model, **kw).logits)
+            close(logits_from_features(model, out, kw.get("queries")), run(model, **kw).logits)
 
 
 def test_explanations_under_an_intervention_add_up():
@@ -303,10 +303,10 @@ def test_rank_correlation(x, y, r):
 
 def test_effects():
     one, full = MODELS["one"], MODELS["full"]
-    f = effects(one, picture(), 2, 4)
+    f = ablation_effects(one, picture(), 2, 4)
     assert f.correlation == pytest.approx(1) and f.parts == [(0, r) for r in range(4)]
     close(f.accounted, f.caused)
-    g = effects(full, picture(), 2, 4, class_names=list("abcde"))
+    g = ablation_effects(full, picture(), 2, 4, class_names=list("abcde"))
     assert (
         len(g.parts) == 8
         and g.parts[5] == (1, 1)
@@ -319,9 +319,9 @@ def test_effects():
     close(g.caused[5], (run(full).logits[0, 2] - run(full).logits[0, 4]) - (logits[2] - logits[4]))
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[:, 32:] = True
-    p = effects(full, picture(), 2, parts="places", block=4, mask=mask, queries=[1, 2])
+    p = ablation_effects(full, picture(), 2, parts="places", block=4, mask=mask, queries=[1, 2])
     assert p.parts == [(0, 0), (1, 0)] and p.of == "class 2"
     e = explain(full, picture(), mask=mask, queries=[1, 2])
     close(p.accounted.sum(), e.evidence[:, e.at(2)].sum())
     with pytest.raises(ValueError, match="parts='pixels'"):
-        effects(one, picture(), parts="pixels")
+        ablation_effects(one, picture(), parts="pixels")

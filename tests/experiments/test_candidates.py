@@ -8,13 +8,13 @@ import torch
 from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
 from intr_nb.experiments.candidates import (
-    Company,
-    companies,
+    CandidateSet,
+    cache_features_once,
+    candidate_sets,
     pair_pointing,
-    paired,
-    read_once,
-    shrink,
-    silence,
+    paired_difference,
+    shrink_candidates,
+    zero_queries,
 )
 from intr_nb.models.intr import INTR, OneBlockINTR
 
@@ -55,7 +55,7 @@ def close(a, b):
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "padded"])
 def test_reading_once_changes_no_answer(name, mask):
     model, picked = MODELS[name], [4, 1, 9]
-    before, company = copy.deepcopy(model.state_dict()), Company(model, IMAGE, mask)
+    before, company = copy.deepcopy(model.state_dict()), CandidateSet(model, IMAGE, mask)
     batch = None if mask is None else mask[None]
     with torch.no_grad():
         out = model(IMAGE[None], batch, "last", picked)
@@ -78,7 +78,7 @@ def test_the_backbone_and_encoder_run_once():
         model.backbone.register_forward_hook(lambda *a: count.append("backbone")),
         model.encoder.register_forward_hook(lambda *a: count.append("encoder")),
     )
-    company = Company(model, IMAGE)
+    company = CandidateSet(model, IMAGE)
     ran = len(count)
     for c in [1, 2], [3, 4, 5]:
         company.ask(c), company.ask(c, "zero"), company.explain(c)
@@ -87,14 +87,14 @@ def test_the_backbone_and_encoder_run_once():
 
 def test_training_mode_is_left_as_it_was():
     model = copy.deepcopy(MODELS["full"]).train()
-    logits = Company(model, IMAGE).ask([1, 2])[0]
-    close(logits, Company(MODELS["full"], IMAGE).ask([1, 2])[0])
+    logits = CandidateSet(model, IMAGE).ask([1, 2])[0]
+    close(logits, CandidateSet(MODELS["full"], IMAGE).ask([1, 2])[0])
     assert all(m.training for m in model.modules())
 
 
 @pytest.mark.parametrize("name", ["one", "fc"])
 def test_in_one_block_company_changes_nothing(name):
-    company = Company(MODELS[name], IMAGE)
+    company = CandidateSet(MODELS[name], IMAGE)
     everybody = company.explain()
     for form in "absent", "zero":
         e = company.explain([2, 7], form)
@@ -104,34 +104,34 @@ def test_in_one_block_company_changes_nothing(name):
 
 @pytest.mark.parametrize("name", FULL)
 def test_in_a_full_decoder_it_does_and_the_forms_differ(name):
-    company = Company(MODELS[name], IMAGE)
+    company = CandidateSet(MODELS[name], IMAGE)
     everybody, absent, zero = company.ask()[0][[2, 7]], company.ask([2, 7])[0], company.ask([2, 7], "zero")[0]
     for a, b in (everybody, absent), (everybody, zero), (absent, zero):
         assert (a - b).abs().max() > 1e-4
 
 
 def test_companies_shrink_to_the_pair():
-    e = Company(MODELS["full"], IMAGE).explain()
-    sets = companies(e, 3, 5)
+    e = CandidateSet(MODELS["full"], IMAGE).explain()
+    sets = candidate_sets(e, 3, 5)
     assert [len(s) for s in sets] == [16, 8, 4, 2] and sets[-1] == [3, 5]
     assert all(set(b) < set(a) for a, b in zip(sets, sets[1:]))
     rest = [c for c in range(16) if c not in (3, 5)]
     assert sets[2][2:] == sorted(rest, key=lambda c: -e.logits[c])[:2]
-    assert [len(s) for s in companies(e, 3, 5, [9, 2])] == [9, 2]
+    assert [len(s) for s in candidate_sets(e, 3, 5, [9, 2])] == [9, 2]
 
 
 def test_shrink_reports_what_explanations_say():
-    s = shrink(MODELS["full"], IMAGE, 3, 5)
+    s = shrink_candidates(MODELS["full"], IMAGE, 3, 5)
     rows = s.rows()
     assert [r["candidates"] for r in rows] == [16, 8, 4, 2]
     assert rows[0]["alpha_kept"] == pytest.approx(1) and rows[0]["map_kept"] == pytest.approx(1)
-    pair = Company(MODELS["full"], IMAGE).ask([3, 5])[0]
+    pair = CandidateSet(MODELS["full"], IMAGE).ask([3, 5])[0]
     assert rows[-1]["margin"] == pytest.approx((pair[0] - pair[1]).item(), abs=1e-9)
-    still = shrink(MODELS["one"], IMAGE, 3, 5).rows()
+    still = shrink_candidates(MODELS["one"], IMAGE, 3, 5).rows()
     assert len({round(r["margin"], 9) for r in still}) == 1 and all(
         r["map_kept"] == pytest.approx(1) for r in still
     )
-    named = shrink(MODELS["one"], IMAGE, class_names=[f"<i>{k}" for k in range(16)])
+    named = shrink_candidates(MODELS["one"], IMAGE, class_names=[f"<i>{k}" for k in range(16)])
     assert "<i>" not in named._repr_html_()
 
 
@@ -144,23 +144,23 @@ def test_shrink_reports_what_explanations_say():
         (lambda c: c.ask(["heron"]), "no class 'heron'"),
         (lambda c: c.ask([1, 2], "gone"), "form='gone'"),
         (lambda c: c.explain([1, 2], "gone"), "form='gone'"),
-        (lambda c: shrink(c, a=3, b=3), "own rival"),
-        (lambda c: shrink(c, a=3, b=5, sizes=[1]), "from 2 to 16"),
-        (lambda c: shrink(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
-        (lambda c: silence(MODELS["one"], []), "at least one"),
+        (lambda c: shrink_candidates(c, a=3, b=3), "own rival"),
+        (lambda c: shrink_candidates(c, a=3, b=5, sizes=[1]), "from 2 to 16"),
+        (lambda c: shrink_candidates(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
+        (lambda c: zero_queries(MODELS["one"], []), "at least one"),
         (lambda c: pair_pointing(MODELS["one"], Aviary(4, species=4)), "16 classes and the aviary 4"),
     ],
 )
 def test_bad_input(go, words):
     with pytest.raises(ValueError, match=words):
-        go(Company(MODELS["full"], IMAGE))
+        go(CandidateSet(MODELS["full"], IMAGE))
 
 
 def test_a_model_without_queries():
     with pytest.raises(TypeError, match="Conv2d"):
-        read_once(torch.nn.Conv2d(3, 3, 1), IMAGE)
+        cache_features_once(torch.nn.Conv2d(3, 3, 1), IMAGE)
 
 
 def test_paired():
-    mean, two = paired([1, 2, 3], [0, 0, 0])
+    mean, two = paired_difference([1, 2, 3], [0, 0, 0])
     assert mean == 2 and two == pytest.approx(2 / 3**0.5)

@@ -10,21 +10,21 @@ from PIL import Image
 from intr_nb.data.birds import ATTRIBUTES, Aviary, twins
 from intr_nb.experiments.counterfactuals import (
     change_of_evidence,
+    compare_edit,
     counterfactual,
-    counterfactuals,
-    seen_or_looked,
+    run_counterfactuals,
     share_on,
-    what_if,
+    value_or_attention,
 )
 from intr_nb.experiments.edits import (
-    edit,
+    _soft_edge,
+    edit_picture,
+    edit_region,
     inpaint,
     load_edits,
     part_points,
     recolour,
-    region,
     save_edits,
-    soft_edge,
 )
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.checkpoints import pretrained
@@ -48,11 +48,11 @@ def all_edits():
     mask = np.zeros((40, 60), bool)
     mask[5:20, 30:50] = True
     return [
-        edit("recolour", box=BOX, colour="red"),
-        edit("recolour", points=[(30, 20)], radius=6, hue=120.0, chroma=0.5, lightness=-10.0, soft=3),
-        edit("blur", mask=mask, sigma=3.0),
-        edit("copy", box=BOX, shift=(15, 5), soft=0),
-        edit("inpaint", mask=mask, soft=2),
+        edit_picture("recolour", box=BOX, colour="red"),
+        edit_picture("recolour", points=[(30, 20)], radius=6, hue=120.0, chroma=0.5, lightness=-10.0, soft=3),
+        edit_picture("blur", mask=mask, sigma=3.0),
+        edit_picture("copy", box=BOX, shift=(15, 5), soft=0),
+        edit_picture("inpaint", mask=mask, soft=2),
     ]
 
 
@@ -71,20 +71,20 @@ def test_an_edit_replays_to_the_same_pixels_from_its_file(tmp_path):
 @pytest.mark.parametrize("how", ["recolour", "blur", "inpaint"])
 def test_an_edit_is_whole_inside_and_nothing_far_outside(how, soft):
     after = (
-        edit(how, box=BOX, soft=soft)(PICTURE)
+        edit_picture(how, box=BOX, soft=soft)(PICTURE)
         if how != "recolour"
-        else edit(how, box=BOX, soft=soft, lightness=20.0)(PICTURE)
+        else edit_picture(how, box=BOX, soft=soft, lightness=20.0)(PICTURE)
     )
     x0, y0, x1, y1 = BOX
     outside = np.ones(PICTURE.shape[:2], bool)
     outside[max(0, y0 - 2 * soft) : y1 + 2 * soft, max(0, x0 - 2 * soft) : x1 + 2 * soft] = False
     assert (after[outside] == PICTURE[outside]).all()
-    w = soft_edge(region({"box": list(BOX)}, (40, 60)), soft)
+    w = _soft_edge(edit_region({"box": list(BOX)}, (40, 60)), soft)
     assert (w[y0:y1, x0:x1] == 1).all() and w.max() <= 1 and w.min() >= 0
 
 
 def test_copy_brings_what_lies_there():
-    after = edit("copy", box=BOX, shift=(15, 5), soft=0)(PICTURE)
+    after = edit_picture("copy", box=BOX, shift=(15, 5), soft=0)(PICTURE)
     assert (after[12:25, 10:30] == PICTURE[17:30, 25:45]).all()
 
 
@@ -116,26 +116,26 @@ def test_mask_files(tmp_path):
     mask = np.zeros((40, 60), bool)
     mask[3:9, 4:8] = True
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "m.png")
-    assert (region(edit("blur", mask=tmp_path / "m.png").where, (40, 60)) == mask).all()
+    assert (edit_region(edit_picture("blur", mask=tmp_path / "m.png").where, (40, 60)) == mask).all()
 
 
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: edit("smear", box=BOX), "smear.*recolour, blur"),
-        (lambda: edit("recolour", box=BOX, color="red"), "no color.*colour"),
-        (lambda: edit("blur"), "box, a mask, or points"),
-        (lambda: edit("blur", box=BOX, points=[(1, 2)], radius=3), "box, a mask, or points"),
-        (lambda: edit("blur", points=[(1, 2)]), "radius"),
-        (lambda: edit("blur", box=BOX, soft=0.5), "soft=0.5"),
-        (lambda: edit("blur", mask=np.ones((40, 60))), "bool"),
+        (lambda: edit_picture("smear", box=BOX), "smear.*recolour, blur"),
+        (lambda: edit_picture("recolour", box=BOX, color="red"), "no color.*colour"),
+        (lambda: edit_picture("blur"), "box, a mask, or points"),
+        (lambda: edit_picture("blur", box=BOX, points=[(1, 2)], radius=3), "box, a mask, or points"),
+        (lambda: edit_picture("blur", points=[(1, 2)]), "radius"),
+        (lambda: edit_picture("blur", box=BOX, soft=0.5), "soft=0.5"),
+        (lambda: edit_picture("blur", mask=np.ones((40, 60))), "bool"),
         (
-            lambda: edit("blur", mask=np.ones((20, 60), bool))(PICTURE),
+            lambda: edit_picture("blur", mask=np.ones((20, 60), bool))(PICTURE),
             "60 x 20 pixels for a picture of 60 x 40",
         ),
-        (lambda: edit("blur", box=(70, 0, 90, 9))(PICTURE), "no pixel"),
-        (lambda: edit("blur", mask=np.zeros((40, 60), bool))(PICTURE), "no pixel"),
-        (lambda: edit("copy", box=BOX, shift=(40, 0))(PICTURE), "outside the picture"),
+        (lambda: edit_picture("blur", box=(70, 0, 90, 9))(PICTURE), "no pixel"),
+        (lambda: edit_picture("blur", mask=np.zeros((40, 60), bool))(PICTURE), "no pixel"),
+        (lambda: edit_picture("copy", box=BOX, shift=(40, 0))(PICTURE), "outside the picture"),
     ],
 )
 def test_wrong_edits(make, words):
@@ -173,7 +173,9 @@ def test_part_points():
     ids=["birds", "full", "fc", "one"],
 )
 def test_a_change_adds_up(model):
-    change = what_if(model, BIRD.image, edit("recolour", mask=BIRD.masks["wing"], colour="black"))
+    change = compare_edit(
+        model, BIRD.image, edit_picture("recolour", mask=BIRD.masks["wing"], colour="black")
+    )
     value = (
         change.after.logits[change.a]
         - change.before.logits[change.a]
@@ -184,7 +186,7 @@ def test_a_change_adds_up(model):
     assert change.total.sum().item() + change.rest == pytest.approx(change.value, abs=1e-4)
     if not isinstance(model, INTR) and not model.fc:
         assert abs(change.rest) < 1e-4
-        why = seen_or_looked(change)
+        why = value_or_attention(change)
         torch.testing.assert_close(why["seen"] + why["looked"], change.total, atol=1e-4, rtol=1e-4)
         if model is MODEL:
             assert (
@@ -192,11 +194,11 @@ def test_a_change_adds_up(model):
             )  # no edit there, but attention moves
     else:
         with pytest.raises(ValueError, match="differs from class to class"):
-            seen_or_looked(change)
+            value_or_attention(change)
 
 
 def test_from_one_zero_the_change_of_a_logit_adds_up():
-    other = edit("recolour", mask=BIRD.masks["belly"], hue=150.0)(BIRD.image)
+    other = edit_picture("recolour", mask=BIRD.masks["belly"], hue=150.0)(BIRD.image)
     logits = explain(MODEL, other).logits[3] - explain(MODEL, BIRD.image).logits[3]
     for z in "mean", "median", "raw":
         e, f = explain(MODEL, BIRD.image, zero=z), explain(MODEL, other, zero=z)
@@ -208,21 +210,21 @@ def test_from_one_zero_the_change_of_a_logit_adds_up():
 
 
 def test_classes_of_a_change():
-    paint = edit("recolour", mask=BIRD.masks["wing"], colour="#25211f")
-    change = what_if(MODEL, BIRD.image, paint)
+    paint = edit_picture("recolour", mask=BIRD.masks["wing"], colour="#25211f")
+    change = compare_edit(MODEL, BIRD.image, paint)
     assert change.flipped and (change.a, change.b) == (change.after.prediction, change.before.prediction)
-    weak = what_if(MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["tail"], lightness=1.0))
+    weak = compare_edit(MODEL, BIRD.image, edit_picture("recolour", mask=BIRD.masks["tail"], lightness=1.0))
     gain = weak.after.logits - weak.before.logits
     gain[weak.b] = -torch.inf
     assert not weak.flipped and weak.a == int(gain.argmax()) != weak.b
-    named = what_if(MODEL, BIRD.image, paint, "Black-winged orange-bellied shrike", 8)
+    named = compare_edit(MODEL, BIRD.image, paint, "Black-winged orange-bellied shrike", 8)
     assert (named.a, named.b) == (9, 8)
 
 
 def test_a_change_shows_text_safely():
     names = [f"<b>{i}" for i in range(16)]
-    change = what_if(
-        MODEL, BIRD.image, edit("recolour", mask=BIRD.masks["wing"], colour="red"), class_names=names
+    change = compare_edit(
+        MODEL, BIRD.image, edit_picture("recolour", mask=BIRD.masks["wing"], colour="red"), class_names=names
     )
     assert "<b>" not in change._repr_html_() and "&lt;b&gt;" in change._repr_html_()
 
@@ -230,16 +232,16 @@ def test_a_change_shows_text_safely():
 @pytest.mark.parametrize(
     "go, words",
     [
-        (lambda: what_if(MODEL, BIRD.image, BIRD.image), "changes no pixel"),
-        (lambda: what_if(MODEL, BIRD.image, []), "changes no pixel|picture of shape"),
-        (lambda: what_if(MODEL, BIRD.image, BIRD.image[:64]), "expected the same"),
-        (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=16), "no class 16"),
-        (lambda: what_if(MODEL, BIRD.image, 255 - BIRD.image, a=2, b=2), "over itself"),
+        (lambda: compare_edit(MODEL, BIRD.image, BIRD.image), "changes no pixel"),
+        (lambda: compare_edit(MODEL, BIRD.image, []), "changes no pixel|picture of shape"),
+        (lambda: compare_edit(MODEL, BIRD.image, BIRD.image[:64]), "expected the same"),
+        (lambda: compare_edit(MODEL, BIRD.image, 255 - BIRD.image, a=16), "no class 16"),
+        (lambda: compare_edit(MODEL, BIRD.image, 255 - BIRD.image, a=2, b=2), "over itself"),
         (lambda: counterfactual(MODEL, BIRDS, BIRD, "knee", "red"), "unknown attribute"),
         (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "pink"), "can't be 'pink'"),
         (lambda: counterfactual(MODEL, BIRDS, BIRD, "wing", "blue"), "has wing blue already"),
-        (lambda: counterfactuals(MODEL, BIRDS, attributes=["knee"]), "unknown attribute"),
-        (lambda: counterfactuals(MODEL, Aviary(4, species=4)), "16 classes and the aviary 4"),
+        (lambda: run_counterfactuals(MODEL, BIRDS, attributes=["knee"]), "unknown attribute"),
+        (lambda: run_counterfactuals(MODEL, Aviary(4, species=4)), "16 classes and the aviary 4"),
     ],
 )
 def test_wrong_questions(go, words):
@@ -256,7 +258,7 @@ def test_share_on():
 
 
 def test_every_attribute():
-    result = counterfactuals(MODEL, BIRDS, [8], progress=False)
+    result = run_counterfactuals(MODEL, BIRDS, [8], progress=False)
     assert len(result.rows) == sum(len(v) - 1 for v in ATTRIBUTES.values())
     assert sum(r["followed"] is not None for r in result.rows) == len(twins(BIRDS.species)[8])
     assert result.by()["wing"]["n"] == 4 and result.by()["beak"]["followed"] is None

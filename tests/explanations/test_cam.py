@@ -13,17 +13,17 @@ from torch.utils.data import TensorDataset
 
 import intr_nb.explanations.masking as rise_module
 from intr_nb.explanations.cam import (
-    ask,
+    _rollout_of,
+    _transformer_in,
+    _watched,
     cam,
+    forward_logits,
     grad_cam,
-    question,
+    pose,
     rollout,
-    rollout_of,
-    transformer_in,
-    watched,
 )
 from intr_nb.explanations.explanation import Explanation
-from intr_nb.explanations.masking import RiseSums, Sampled, rise, rise_masks
+from intr_nb.explanations.masking import _RiseSums, _Sampled, rise, rise_masks
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.hub import from_pretrained, save_pretrained
 from intr_nb.models.intr import INTR, OneBlockINTR
@@ -300,31 +300,31 @@ def test_captum_is_missing(monkeypatch):
 
 def test_rollout_by_hand():
     eye, even = torch.eye(4)[None], torch.full((3, 4, 4), 0.25)
-    assert torch.equal(rollout_of([eye, eye]), eye[0])
-    assert torch.allclose(rollout_of([even, even]), eye[0] / 4 + 0.75 / 4)
+    assert torch.equal(_rollout_of([eye, eye]), eye[0])
+    assert torch.allclose(_rollout_of([even, even]), eye[0] / 4 + 0.75 / 4)
     first, second = torch.rand(2, 2, 4, 4).softmax(-1)
     one = torch.eye(4)
     assert torch.allclose(
-        rollout_of([first, second]), (second.mean(0) + one) / 2 @ ((first.mean(0) + one) / 2), atol=1e-6
+        _rollout_of([first, second]), (second.mean(0) + one) / 2 @ ((first.mean(0) + one) / 2), atol=1e-6
     )
 
 
 def test_the_attention_seen_is_that_of_the_fused_kernel():
     model, x = pooled(vit()), picture(64, 64)[None]
-    fused = [b.attn.fused_attn for b in transformer_in(model).blocks]
+    fused = [b.attn.fused_attn for b in _transformer_in(model).blocks]
     plain = model(x).logits
-    with torch.no_grad(), watched(transformer_in(model)) as seen:
+    with torch.no_grad(), _watched(_transformer_in(model)) as seen:
         assert torch.allclose(model(x).logits, plain, atol=1e-5)
     assert len(seen) == 2 and all(torch.allclose(a.sum(-1), torch.ones(1, 2, 17), atol=1e-5) for a in seen)
-    assert [b.attn.fused_attn for b in transformer_in(model).blocks] == fused
+    assert [b.attn.fused_attn for b in _transformer_in(model).blocks] == fused
 
 
 def test_rollout_of_a_token_and_of_a_mean():
     net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=5).eval()
     x = picture(64, 64)
-    with torch.no_grad(), watched(net) as seen:
+    with torch.no_grad(), _watched(net) as seen:
         net(x[None])
-    row = rollout_of([a[0] for a in seen])[0, 1:]
+    row = _rollout_of([a[0] for a in seen])[0, 1:]
     e = rollout(net, x, classes=[1, 4])
     assert torch.allclose(e.attention, (row / row.sum()).view(1, 1, 4, 4).expand(1, 2, 4, 4), atol=1e-7)
     with pytest.raises(AttributeError, match="one map for all classes"):
@@ -364,7 +364,7 @@ def corner(images):
 
 def test_rise_finds_what_matters():
     e = rise(corner, torch.ones(3, 64, 64), masks=600, score="logit", size=(8, 8))
-    assert isinstance(e, Sampled) and e.unit == "logit units" and not e.adds_up
+    assert isinstance(e, _Sampled) and e.unit == "logit units" and not e.adds_up
     assert (
         e.evidence[0, 0, :2, :2].min() > 4 * e.evidence[0, 0, 5:].abs().max() and not e.evidence[0, 1].any()
     )
@@ -376,7 +376,7 @@ def test_rise_sums_are_means_over_masks():
         torch.rand(40, 6, generator=torch.Generator().manual_seed(0)),
         torch.rand(40, 2, generator=torch.Generator().manual_seed(1)),
     )
-    a, b = RiseSums(), RiseSums()
+    a, b = _RiseSums(), _RiseSums()
     a.add(m[:13], f[:13])
     b.add(m[13:], f[13:])
     expected = (f[:, :, None] * m[:, None]).sum(0) / m.sum(0) - f.mean(0)[:, None]
@@ -455,10 +455,10 @@ def test_rise_arguments(kw, match):
 
 
 def test_question_and_ask():
-    q = question(one_block(), picture(), queries=[4, 1])
+    q = pose(one_block(), picture(), queries=[4, 1])
     assert (
         q.cells == (4, 6)
         and q.candidates == [4, 1]
         and torch.allclose(q.logits, one_block()(picture()[None], queries=[4, 1]).logits[0])
     )
-    assert ask(corner, picture(16, 16)[None], queries=[1])[0].shape == (1, 1)
+    assert forward_logits(corner, picture(16, 16)[None], queries=[1])[0].shape == (1, 1)

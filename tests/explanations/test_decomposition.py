@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from intr_nb.explanations import decomposition as module
-from intr_nb.explanations.decomposition import Decomposition, decompose, share_of
+from intr_nb.explanations.decomposition import Decomposition, _share_of, decompose
 from intr_nb.models.attention import MultiheadAttention, join_heads, split_heads
 from intr_nb.models.intr import INTR, OneBlockINTR
 
@@ -337,16 +337,16 @@ def test_margins_and_changes_decompose():
 
 
 def test_shares_show_cancellation():
-    s = share_of(torch.tensor([6.0, 4.0]), torch.tensor([-9.0]))
+    s = _share_of(torch.tensor([6.0, 4.0]), torch.tensor([-9.0]))
     assert (
         s.of_sum == pytest.approx(10)
         and s.of_size == pytest.approx(10 / 19)
         and str(s) == "1000% of the sum, 53% of the absolute size"
     )
-    cancelled = share_of(torch.tensor([1.0, -1.0]), torch.tensor([0.5]))
+    cancelled = _share_of(torch.tensor([1.0, -1.0]), torch.tensor([0.5]))
     assert cancelled.of_sum == 0 and cancelled.of_size == pytest.approx(0.8)
-    assert "no share of a sum near zero" in str(share_of(torch.tensor([1.0]), torch.tensor([-1.0001])))
-    assert share_of(torch.zeros(1), torch.zeros(1)).of_size == 0
+    assert "no share of a sum near zero" in str(_share_of(torch.tensor([1.0]), torch.tensor([-1.0001])))
+    assert _share_of(torch.zeros(1), torch.zeros(1)).of_size == 0
 
 
 def test_shares_of_a_decomposition_sum_to_one():

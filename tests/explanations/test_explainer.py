@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from intr_nb.core.display import AGAINST, FOR, overlay, pixels
+from intr_nb.core.display import AGAINST, FOR, overlay, to_pixels
 from intr_nb.core.images import to_tensor
 from intr_nb.data.birds import Aviary
 from intr_nb.explanations.explainer import explain
-from intr_nb.explanations.explanation import ZEROS, Explanation, check_sum, saliency_zero
+from intr_nb.explanations.explanation import REFERENCES, Explanation, check_sum, reference_score
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 NAMES = [f"bird {i}" for i in range(5)]
@@ -92,7 +92,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("zero", ZEROS)
+@pytest.mark.parametrize("zero", REFERENCES)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 def test_parts_add_up_to_the_models_logits(name, zero, dtype, tolerance):
     model, x = copy.deepcopy(MODELS[name]).to(dtype), picture(h=64, w=96).to(dtype)
@@ -162,7 +162,7 @@ def test_a_stated_zero_fixes_the_gauge(zero, fixed):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_zero_moves_into_rest(name):
-    es = {zero: explain(MODELS[name], picture(), zero=zero) for zero in ZEROS}
+    es = {zero: explain(MODELS[name], picture(), zero=zero) for zero in REFERENCES}
     for zero, e in es.items():
         assert e.prediction == es["raw"].prediction and e.zero == zero
         m, raw = e.margin(), es["raw"].margin()
@@ -185,8 +185,8 @@ def test_padding_does_not_count_for_the_zero():
     mask = torch.zeros(4, 6, dtype=torch.bool)
     mask[:, 4:] = True
     garbage = s.masked_fill(mask, 1e6)
-    for zero in ZEROS:
-        torch.testing.assert_close(saliency_zero(garbage, zero, mask), saliency_zero(s[..., :4], zero))
+    for zero in REFERENCES:
+        torch.testing.assert_close(reference_score(garbage, zero, mask), reference_score(s[..., :4], zero))
 
 
 # padding
@@ -416,7 +416,7 @@ def test_pictures_are_converted_as_the_data_sets_do():
     by_tensor = explain(MODELS["one block"], to_tensor(image))
     for given in (image, Image.fromarray(image)):
         assert torch.equal(explain(MODELS["one block"], given).evidence, by_tensor.evidence)
-    assert np.array_equal(pixels(by_tensor.image), image)
+    assert np.array_equal(to_pixels(by_tensor.image), image)
 
 
 def test_files_are_read(tmp_path):

@@ -17,7 +17,7 @@ from intr_nb.explanations.methods import (
     margin_map,
     other_class,
     random_map,
-    spread_out,
+    smoothed,
 )
 from intr_nb.models.checkpoints import pretrained
 
@@ -80,5 +80,5 @@ def test_spreading_averages_over_neighbours():
         return torch.eye(5)[2].expand(5, 5) * torch.eye(5)[2][:, None]
 
     assert torch.allclose(
-        spread_out(one, 3)(None, None, 0), torch.nn.functional.pad(torch.full((3, 3), 1 / 9), [1] * 4)
+        smoothed(one, 3)(None, None, 0), torch.nn.functional.pad(torch.full((3, 3), 1 / 9), [1] * 4)
     )

@@ -16,16 +16,16 @@ from intr_nb.core.display import AGAINST, FOR
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.plots import (
+    _strongest,
     alt_text,
-    colours,
     common_order,
     digits,
     plot_evidence,
     plot_heads,
     plot_layers,
     plot_margin,
-    short,
-    strongest,
+    short_name,
+    value_colours,
 )
 from intr_nb.models.intr import INTR, OneBlockINTR
 
@@ -236,13 +236,13 @@ def test_names_are_text(hostile):
             if hostile and hostile in t.get_text()
         )
         figure.canvas.draw()  # mathematics out of balance would raise here
-    assert short(hostile) in plot_margin(e, 0, 1).get_suptitle() and "\n" not in short(hostile)
+    assert short_name(hostile) in plot_margin(e, 0, 1).get_suptitle() and "\n" not in short_name(hostile)
 
 
 def test_long_names_are_cut():
-    assert len(short("x" * 500, 30)) <= 30 and short("abc") == "abc"
-    assert short("a\n  b") == short("a\x00b") == "a b"
-    assert short("begin " + "x" * 50 + " end", 21).startswith("begin") and short(
+    assert len(short_name("x" * 500, 30)) <= 30 and short_name("abc") == "abc"
+    assert short_name("a\n  b") == short_name("a\x00b") == "a b"
+    assert short_name("begin " + "x" * 50 + " end", 21).startswith("begin") and short_name(
         "begin " + "x" * 50 + " end", 21
     ).endswith("end")
     e = explain(one_block(), picture(), class_names=["long " * 200 + str(i) for i in range(5)])
@@ -269,7 +269,7 @@ def test_images_are_grey_under_a_map():
 
 
 def test_colours_are_clear_at_zero():
-    signed, plain = colours(True), colours(False)
+    signed, plain = value_colours(True), value_colours(False)
     assert signed(0.5)[3] == 0 and plain(0.0)[3] == 0
     np.testing.assert_allclose(
         np.array(signed([0.0, 1.0])), np.array([[*AGAINST, 255], [*FOR, 255]]) / 255, atol=0.01
@@ -389,13 +389,13 @@ def test_heads_of_a_full_decoder_have_layers():
 def test_strongest_whatever_their_sign():
     heads = torch.tensor([0.1, -3.0, 2.0, 0.2, 2.0])[:, None, None] * torch.eye(2)
     assert (
-        strongest(heads, 3) == ([2, 4, 1], [0, 3])
-        and strongest(heads, None) == ([2, 4, 3, 0, 1], [])
-        and strongest(heads, 9)[1] == []
+        _strongest(heads, 3) == ([2, 4, 1], [0, 3])
+        and _strongest(heads, None) == ([2, 4, 3, 0, 1], [])
+        and _strongest(heads, 9)[1] == []
     )
     for top in (0, -1):
         with pytest.raises(ValueError, match=f"top={top}: expected how many heads"):
-            strongest(heads, top)
+            _strongest(heads, top)
 
 
 def test_left_out_heads_are_counted_and_added():

@@ -22,24 +22,24 @@ from intr_nb.models.backbones import (
     FoldedConv,
     FoldedNorm,
     ResNet,
+    _fit_part,
     build_backbone,
-    fit_part,
     fold_norms,
     stored_tensors,
 )
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import (
-    folded,
+    _folded,
+    _untrained,
     freeze,
     freeze_norms,
     param_groups,
     unfreeze,
-    untrained,
     warn_folded,
     warn_untrained,
 )
 from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.models.pretrained import TimmBackbone, TorchvisionBackbone, library_backbone, renormalise
+from intr_nb.models.pretrained import TimmBackbone, TorchvisionBackbone, _renormalise, library_backbone
 
 SPECS = {
     "resnet18": "resnet18",
@@ -242,7 +242,7 @@ def test_patch_tokens_are_timms_own_without_their_prefix():
     tokens = timm.create_model("deit_tiny_distilled_patch16_224").eval()
     tokens.load_state_dict(net.body.state_dict(), strict=False)
     expected = tokens.forward_features(
-        renormalise(images(1, (224, 224)), net.config["mean"], net.config["std"])
+        _renormalise(images(1, (224, 224)), net.config["mean"], net.config["std"])
     )
     assert expected.shape == (1, 2 + 196, 192)
     assert_close(given, expected[:, 2:].transpose(1, 2).reshape(1, 192, 14, 14))
@@ -270,12 +270,12 @@ def test_renormalise():
 
     house = normal(MEAN, STD)
     assert_close(
-        renormalise(house, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7)),
+        _renormalise(house, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7)),
         normal((0.5, 0.4, 0.3), (0.5, 0.6, 0.7)),
         rtol=0,
         atol=1e-12,
     )
-    assert renormalise(house, list(MEAN), list(STD)) is house
+    assert _renormalise(house, list(MEAN), list(STD)) is house
 
 
 def test_networks_get_their_own_normalisation():
@@ -284,7 +284,7 @@ def test_networks_get_their_own_normalisation():
     plain = TimmBackbone("vit_tiny_patch16_224", mean=MEAN, std=STD).eval()
     plain.load_state_dict(vit.state_dict())
     with torch.no_grad():
-        assert_close(vit(images(1)), plain(renormalise(images(1), (0.5,) * 3, (0.5,) * 3)))
+        assert_close(vit(images(1)), plain(_renormalise(images(1), (0.5,) * 3, (0.5,) * 3)))
         assert not torch.allclose(vit(images(1)), plain(images(1)), atol=1e-2)
 
 
@@ -623,7 +623,7 @@ def test_stem_of_a_resnet():
 def test_a_frozen_backbone_that_never_learned_is_noticed():
     for name in ("resnet18", "mobilenetv3_small_050", dict(name="vit_tiny_patch16_224", img_size=32)):
         net = build_backbone(name)
-        assert untrained(net)
+        assert _untrained(net)
         with pytest.warns(UserWarning, match="random weights.*weights=True"):
             warn_untrained(net)
         norm = next(
@@ -632,14 +632,14 @@ def test_a_frozen_backbone_that_never_learned_is_noticed():
             if "norm" in type(m).__name__.lower() and getattr(m, "bias", None) is not None
         )
         norm.bias.data[0] = 0.1
-        assert not untrained(net)
-    assert not untrained(nn.Linear(2, 2))  # nothing to tell by
+        assert not _untrained(net)
+    assert not _untrained(nn.Linear(2, 2))  # nothing to tell by
 
 
 def test_norms_that_were_folded_are_noticed_before_they_forget():
     net = build_backbone("mobilenetv3_small_050")
     assert (
-        not folded(net) and not folded(build_backbone("resnet18")) and not folded(nn.Linear(2, 2))
+        not _folded(net) and not _folded(build_backbone("resnet18")) and not _folded(nn.Linear(2, 2))
     )  # new, frozen from the start, none
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
@@ -657,7 +657,7 @@ def test_norms_that_were_folded_are_noticed_before_they_forget():
     } and net.training
     norm = next(m for m in unfreeze(net).modules() if isinstance(m, nn.BatchNorm2d))
     norm.running_mean[0] = 0.1
-    assert not folded(net)
+    assert not _folded(net)
 
 
 def test_copies_of_frozen_modules_are_frozen_themselves():
@@ -715,13 +715,13 @@ def test_fit_part_forgives_only_what_it_is_told():
     part = nn.Sequential(nn.BatchNorm2d(2))
     state = {f"0.{k}": torch.full((2,), 3.0) for k in ("weight", "bias", "running_mean", "running_var")}
     assert (
-        fit_part(part, state | {"fc": tensor_of(9)}, "f", {"fc"})[0].running_mean.tolist() == [3, 3]
+        _fit_part(part, state | {"fc": tensor_of(9)}, "f", {"fc"})[0].running_mean.tolist() == [3, 3]
         and part[0].num_batches_tracked == 0
     )
     with pytest.raises(ValueError, match=r"f does not fit this Sequential: 1 unknown \(fc\)"):
-        fit_part(part, state | {"fc": tensor_of(9)}, "f")
+        _fit_part(part, state | {"fc": tensor_of(9)}, "f")
     with pytest.raises(ValueError, match=r"1 missing \(0.bias\)"):
-        fit_part(part, {k: v for k, v in state.items() if k != "0.bias"}, "f")
+        _fit_part(part, {k: v for k, v in state.items() if k != "0.bias"}, "f")
 
 
 def tensor_of(n):

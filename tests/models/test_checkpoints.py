@@ -118,7 +118,7 @@ def test_sizes_are_read_off_the_tensors(options):
     "On the meta device: shapes alone."
     with torch.device("meta"):
         model = INTR(**dict(num_classes=7, backbone="resnet18", **SIZES) | options)
-    config = intr_nb.models.checkpoints.official_config(official_state(model), dict(nheads=model.num_heads))
+    config = intr_nb.models.checkpoints._official_config(official_state(model), dict(nheads=model.num_heads))
     assert config | {"backbone": {"name": config["backbone"]}} == model.config
 
 
@@ -596,7 +596,7 @@ def test_a_config_that_names_a_network(kept, backbone):
         ),
     )
     assert (
-        intr_nb.models.checkpoints.read_card(kept.with_name("birds.json"))["config"]["backbone"]["name"]
+        intr_nb.models.checkpoints._read_card(kept.with_name("birds.json"))["config"]["backbone"]["name"]
         == backbone
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import intr_nb.models.detr
 from intr_nb.models.checkpoints import official_state
-from intr_nb.models.detr import DETR, DETR_URL, load_detr
+from intr_nb.models.detr import _DETR, _DETR_URL, load_detr
 from intr_nb.models.intr import INTR
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
@@ -218,18 +218,18 @@ def offline(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("name", DETR)
+@pytest.mark.parametrize("name", _DETR)
 def test_offline(offline, tmp_path, name):
     with pytest.raises(
         FileNotFoundError,
-        match=rf"{DETR[name]} is not in .*new.*no route to host.*download {DETR_URL}{DETR[name]} .*put it into that folder.*folder=",
+        match=rf"{_DETR[name]} is not in .*new.*no route to host.*download {_DETR_URL}{_DETR[name]} .*put it into that folder.*folder=",
     ):
         load_detr(200, name, folder=tmp_path / "new")
     assert offline == [
         (
-            DETR_URL + DETR[name],
-            str(tmp_path / "new" / DETR[name]),
-            DETR[name].split("-")[-1].removesuffix(".pth"),
+            _DETR_URL + _DETR[name],
+            str(tmp_path / "new" / _DETR[name]),
+            _DETR[name].split("-")[-1].removesuffix(".pth"),
         )
     ]
 
@@ -238,7 +238,7 @@ def test_a_folder_and_the_cache_of_torch_hub(offline, monkeypatch, detr, tmp_pat
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for folder in (tmp_path / "checkpoints", tmp_path / "mine"):
         folder.mkdir()
-        torch.save({"model": detr}, folder / DETR["detr_resnet50"])
+        torch.save({"model": detr}, folder / _DETR["detr_resnet50"])
     assert load_detr(5).num_classes == load_detr(5, folder=tmp_path / "mine").num_classes == 5
     assert not offline
 
@@ -249,13 +249,13 @@ def test_a_download(monkeypatch, detr, tmp_path):
     )
     assert (
         load_detr(5, folder=tmp_path / "a" / "b").num_classes == 5
-        and (tmp_path / "a" / "b" / DETR["detr_resnet50"]).is_file()
+        and (tmp_path / "a" / "b" / _DETR["detr_resnet50"]).is_file()
     )
 
 
 def test_a_wrong_checksum(monkeypatch, tmp_path):
     "torch.hub's own check, on a file:// address, so no network."
-    (tmp_path / DETR["detr_resnet50"]).write_bytes(b"not DETR")
+    (tmp_path / _DETR["detr_resnet50"]).write_bytes(b"not DETR")
     monkeypatch.setattr(intr_nb.models.detr, "DETR_URL", f"{tmp_path.as_uri()}/")
     with pytest.raises(FileNotFoundError, match="invalid hash value"):
         load_detr(5, folder=tmp_path / "new")

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 import intr_nb.models.hub
 from intr_nb.core.images import MEAN, STD, as_trained
 from intr_nb.models.checkpoints import official_state, save
-from intr_nb.models.hub import AUTHORS, from_pretrained, push_to_hub, save_pretrained
+from intr_nb.models.hub import _AUTHORS, from_pretrained, push_to_hub, save_pretrained
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
@@ -409,7 +409,7 @@ def offline(monkeypatch):
 @pytest.mark.parametrize(
     "source, name, file",
     [
-        ("imageomics/INTR", "cub", AUTHORS["imageomics/INTR"]["cub"]),
+        ("imageomics/INTR", "cub", _AUTHORS["imageomics/INTR"]["cub"]),
         ("someone/birds", None, "config.json and model.safetensors"),
     ],
 )
@@ -425,7 +425,7 @@ def test_a_folder_serves_without_a_network(offline, tmp_path, folder):
     full = INTR(4, "resnet18", **SIZES)
     torch.save(
         {"model": official_state(full), "args": argparse.Namespace(nheads=8)},
-        tmp_path / AUTHORS["imageomics/INTR"]["butterfly"],
+        tmp_path / _AUTHORS["imageomics/INTR"]["butterfly"],
     )
     assert same(from_pretrained("imageomics/INTR", "butterfly", folder=tmp_path), full)
     assert same(from_pretrained("someone/birds", folder=folder), make())
@@ -439,7 +439,7 @@ def test_the_hubs_cache_serves_without_a_network(offline, tmp_path, monkeypatch,
     (repo / "refs" / "main").write_text(commit), folder.rename(repo / "snapshots" / commit)
     assert same(
         intr_nb.models.hub.load(
-            intr_nb.models.hub.hub_folder("someone/birds", ["config.json"]) / "config.json"
+            intr_nb.models.hub._hub_folder("someone/birds", ["config.json"]) / "config.json"
         ),
         make(),
     )

@@ -5,23 +5,23 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from intr_nb.core.tools import evaluating
 
+from intr_nb.core.tools import evaluating
 from intr_nb.models.backbones import PatchNet
 from intr_nb.models.intr import INTR, INTROutput, OneBlockINTR
 from intr_nb.training.attention_stats import (
-    ADVICE,
+    _ADVICE,
     Diagnosis,
     Finding,
-    attention_findings,
-    attention_health,
+    _attention_findings,
+    _measure,
+    _shares,
+    _training_findings,
+    attention_statistics,
     diagnose,
     map_entropy,
     map_peak,
     mean_cosine,
-    measure,
-    shares,
-    training_findings,
 )
 from intr_nb.training.history import History
 
@@ -78,7 +78,7 @@ def test_a_padded_image_has_the_health_of_the_image(images):
         F.pad(images, (0, 24, 0, 16)),
         F.pad(torch.zeros(6, 40, 56, dtype=torch.bool), (0, 24, 0, 16), value=True),
     )
-    alone, within = attention_health(m, images), attention_health(m, padded, mask)
+    alone, within = attention_statistics(m, images), attention_statistics(m, padded, mask)
     assert alone.cells == within.cells == 35
     for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
         assert torch.allclose(getattr(alone, key), getattr(within, key), atol=1e-5), key
@@ -86,10 +86,10 @@ def test_a_padded_image_has_the_health_of_the_image(images):
 
 def test_portions_and_outputs_give_the_same(images):
     m = model()
-    whole = attention_health(m, images, batch_size=6)
+    whole = attention_statistics(m, images, batch_size=6)
     with torch.no_grad():
-        given = attention_health(m, m.eval()(images, attention="last"))
-    for other in (attention_health(m, images, batch_size=4), given):
+        given = attention_statistics(m, m.eval()(images, attention="last"))
+    for other in (attention_statistics(m, images, batch_size=4), given):
         for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
             assert torch.allclose(getattr(whole, key), getattr(other, key), atol=1e-5), key
     assert set(whole.row()) == {"entropy", "peak", "similarity", "share"} and all(
@@ -99,20 +99,20 @@ def test_portions_and_outputs_give_the_same(images):
 
 def test_shares_add_up():
     parts = torch.randn(4, 3, 6, dtype=torch.float64)
-    s = shares(parts, parts.sum(1))
-    assert s.sum().item() == pytest.approx(1) and torch.allclose(s, shares(parts, parts.sum(1) + 5))
-    assert shares(torch.cat([parts, torch.ones(4, 1, 6)], 1), parts.sum(1))[-1] == 0
-    assert shares(torch.ones(1, 2, 3), torch.full((1, 3), 7.0)).isnan().all()
+    s = _shares(parts, parts.sum(1))
+    assert s.sum().item() == pytest.approx(1) and torch.allclose(s, _shares(parts, parts.sum(1) + 5))
+    assert _shares(torch.cat([parts, torch.ones(4, 1, 6)], 1), parts.sum(1))[-1] == 0
+    assert _shares(torch.ones(1, 2, 3), torch.full((1, 3), 7.0)).isnan().all()
 
 
 def test_one_block_is_all_evidence_and_fc_is_not(images):
-    assert attention_health(model(saliency_bound=1.0), images).share.sum().item() == pytest.approx(
+    assert attention_statistics(model(saliency_bound=1.0), images).share.sum().item() == pytest.approx(
         1, abs=1e-4
     )
     fc = model(fc=True)
     with torch.no_grad():
         fc.block.queries.zero_()  # all classes look everywhere: only the presence vectors differ
-    health = attention_health(fc, images)
+    health = attention_statistics(fc, images)
     assert health.share.sum().abs() < 1e-4 and health.spread.shape == (4,)
     assert {"uniform", "attention bypassed"} <= set(diagnose(health).names)
 
@@ -121,7 +121,7 @@ def test_spread_is_the_deviation_of_s(images):
     m = model()
     with torch.no_grad():
         s = m.saliency(m.eval()(images).features).flatten(2)
-    assert torch.allclose(attention_health(m, images).spread, s.std(2, correction=0).mean(0), atol=1e-6)
+    assert torch.allclose(attention_statistics(m, images).spread, s.std(2, correction=0).mean(0), atol=1e-6)
 
 
 def test_layers_of_the_full_model(images):
@@ -135,7 +135,7 @@ def test_layers_of_the_full_model(images):
         decoder_layers=3,
         ffn_dim=32,
     )
-    health = attention_health(full, images)
+    health = attention_statistics(full, images)
     assert health.entropy.shape == health.peak.shape == health.similarity.shape == (
         3,
         4,
@@ -150,9 +150,9 @@ def test_the_patient_is_left_as_it_was(images):
     m.backbone.eval()
     before, rng = {k: v.clone() for k, v in m.state_dict().items()}, torch.get_rng_state()
     modes = [x.training for x in m.modules()]
-    attention_health(m, images)
+    attention_statistics(m, images)
     with pytest.raises(ValueError):
-        attention_health(m, images[:, :2])
+        attention_statistics(m, images[:, :2])
     assert [x.training for x in m.modules()] == modes and torch.equal(rng, torch.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items()) and all(
         p.grad is None for p in m.parameters()
@@ -163,9 +163,9 @@ def test_the_patient_is_left_as_it_was(images):
 
 
 def test_numbers_are_float32_under_autocast(images):
-    exact = attention_health(model(), images)
+    exact = attention_statistics(model(), images)
     with torch.autocast("cpu", torch.bfloat16):
-        health = attention_health(model(), images)
+        health = attention_statistics(model(), images)
     for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
         assert getattr(health, key).dtype == torch.float32 and torch.allclose(
             getattr(health, key), getattr(exact, key), atol=0.05
@@ -174,7 +174,7 @@ def test_numbers_are_float32_under_autocast(images):
     with torch.no_grad():
         m.block.queries.zero_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.allclose(attention_health(m, images).entropy, torch.ones(1, 4), atol=1e-6)
+        assert torch.allclose(attention_statistics(m, images).entropy, torch.ones(1, 4), atol=1e-6)
 
 
 def test_no_pairs_of_classes_are_formed():
@@ -192,7 +192,7 @@ def test_no_pairs_of_classes_are_formed():
 
     alpha = torch.rand(2, 3, 525, 12, 13)
     with Largest() as largest:
-        measure(
+        _measure(
             INTROutput(
                 torch.rand(2, 525), alpha, torch.rand(2, 16, 12, 13), torch.zeros(2, 12, 13, dtype=torch.bool)
             )
@@ -204,9 +204,9 @@ def test_outputs_without_what_is_needed(images):
     m = model().eval()
     with torch.no_grad():
         with pytest.raises(ValueError, match="attention='last'"):
-            attention_health(m, m(images))
-        some = attention_health(m, m(images, attention="last", queries=[1, 3]))
-        one = attention_health(m, m(images, attention="last", queries=[2]))
+            attention_statistics(m, m(images))
+        some = attention_statistics(m, m(images, attention="last", queries=[1, 3]))
+        one = attention_statistics(m, m(images, attention="last", queries=[2]))
     assert some.share is None and not some.similarity.isnan().any() and one.similarity.isnan().all()
     assert "classes alike" not in diagnose(one).names
     with pytest.raises(ValueError, match="at least one epoch"):
@@ -214,7 +214,7 @@ def test_outputs_without_what_is_needed(images):
 
 
 def names(**kw):
-    return [f.name for f in attention_findings(**kw)]
+    return [f.name for f in _attention_findings(**kw)]
 
 
 def test_each_disorder_has_its_name():
@@ -249,7 +249,7 @@ def test_each_disorder_has_its_name():
 def course(losses, **columns):
     return [
         f.name
-        for f in training_findings(
+        for f in _training_findings(
             [dict(epoch=i, loss=x) | {k: v[i] for k, v in columns.items()} for i, x in enumerate(losses)], 16
         )
     ]
@@ -276,7 +276,9 @@ def test_each_course_has_its_name():
 
 def test_advice_for_everything_that_is_said():
     d = diagnose(History([dict(epoch=1, loss=2.0, entropy=0.999, peak=None, valid_accuracy=0.5)]))
-    assert d.names == ["uniform"] and ADVICE["uniform"] in repr(d) and "<li><b>uniform</b>" in d._repr_html_()
+    assert (
+        d.names == ["uniform"] and _ADVICE["uniform"] in repr(d) and "<li><b>uniform</b>" in d._repr_html_()
+    )
     assert "&lt;b&gt;" in Diagnosis([Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(
         Diagnosis()
     )

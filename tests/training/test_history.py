@@ -12,12 +12,12 @@ from intr_nb.training.history import (
     History,
     LivePlot,
     TensorBoard,
-    in_notebook,
+    _in_notebook,
+    _resumptions,
+    _shown,
+    _thinned,
+    _to_tensorboard,
     plot_history,
-    resumptions,
-    shown,
-    thinned,
-    to_tensorboard,
 )
 
 ROWS = [
@@ -78,7 +78,7 @@ def test_html_escapes_and_shows_small_numbers():
     assert page.count("font-weight:bold") == 1 and page.index("font-weight:bold") > page.index("0.500")
     assert "no epoch" in History()._repr_html_() and repr(History()) == "History of 0 epochs"
     assert repr(History(ROWS)) == "History of 2 epochs: best 2, validation accuracy 0.750"
-    assert shown(math.nan) == "nan" and shown(torch.tensor(0.25)) == "0.250"
+    assert _shown(math.nan) == "nan" and _shown(torch.tensor(0.25)) == "0.250"
 
 
 def test_csv_gives_back_every_bit(tmp_path):
@@ -163,21 +163,21 @@ def test_plot_has_panels_for_what_is_there():
 
 
 def test_resumption_is_marked_where_it_was():
-    assert resumptions(ROWS) == [1.5] and resumptions([dict(epoch=3, resumed=7)]) == [2]
+    assert _resumptions(ROWS) == [1.5] and _resumptions([dict(epoch=3, resumed=7)]) == [2]
     labelled = [line for line in plot_history(History(ROWS)).axes[0].lines if line.get_label() == "resumed"]
     assert [line.get_xdata()[0] for line in labelled] == [1.5]
 
 
 def test_many_steps_are_thinned_to_means():
-    x, y = thinned([(i, i % 2) for i in range(4000)])
-    assert len(x) == 400 and set(y) == {0.5} and x[0] == 4.5 and thinned([]) == [[], []]
+    x, y = _thinned([(i, i % 2) for i in range(4000)])
+    assert len(x) == 400 and set(y) == {0.5} and x[0] == 4.5 and _thinned([]) == [[], []]
 
 
 def test_tensorboard_reads_what_was_written(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    to_tensorboard(History(ROWS), tmp_path)
+    _to_tensorboard(History(ROWS), tmp_path)
     with TensorBoard(tmp_path, purge_step=80) as board:
         board.row(ROWS[1] | dict(loss=0.125))
     events = EventAccumulator(str(tmp_path))
@@ -195,7 +195,7 @@ def test_missing_libraries_say_what_to_install(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match=r"intr_nb\[labs\]"):
         plot_history(History(ROWS))
     with pytest.raises(ImportError, match="pip install tensorboard"):
-        to_tensorboard(History(ROWS), tmp_path)
+        _to_tensorboard(History(ROWS), tmp_path)
     with pytest.raises(ImportError, match="labs"):
         LivePlot(enabled=True)
     assert LivePlot().enabled is False
@@ -221,7 +221,7 @@ def test_live_plot_is_not_shown_too_often():
     assert live.shown == 2  # the last state, once
     quiet = Recorder()
     quiet.update(History(ROWS), force=True)
-    assert not in_notebook() and not hasattr(quiet, "shown")
+    assert not _in_notebook() and not hasattr(quiet, "shown")
 
 
 def test_live_plot_draws_the_end_even_after_a_failure():

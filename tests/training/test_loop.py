@@ -16,13 +16,13 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 import intr_nb.training.epoch as epoch
-from intr_nb.data.birds import Aviary, draw
+from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.models.backbones import PatchNet
 from intr_nb.models.checkpoints import load
 from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.training.features import FeatureData, Features, cache_features, write_features
+from intr_nb.training.features import Features, _FeatureData, _write_features, cache_features
 from intr_nb.training.loop import evaluate, fit, fit_distributed
-from intr_nb.training.recipe import RECIPES, Recipe, rounds, steps_of
+from intr_nb.training.recipe import RECIPES, Recipe, _micro_batches, _steps_of
 from intr_nb.training.run_state import read_run
 
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
@@ -31,7 +31,9 @@ MIXED = replace(RECIPE, mixup=0.3)
 
 @pytest.fixture(scope="module")
 def birds():
-    return draw(Aviary(48, species=4), progress=False), draw(Aviary(16, species=4, seed=1), progress=False)
+    return draw_birds(Aviary(48, species=4), progress=False), draw_birds(
+        Aviary(16, species=4, seed=1), progress=False
+    )
 
 
 def small(seed=0, bound=1.0):
@@ -151,10 +153,10 @@ def test_rounds_give_the_same_step(birds):
 def test_every_image_is_in_one_hand():
     for size, world, micro in ((12, 1, None), (12, 3, 2), (7, 2, 3), (5, 5, 1)):
         assert sorted(
-            i for r in range(world) for hand in rounds(size, r, world, micro) for i in hand
+            i for r in range(world) for hand in _micro_batches(size, r, world, micro) for i in hand
         ) == list(range(size))
-    seen = [i for step in steps_of(50, 8, 0, 3) for i in step]
-    assert len(seen) == len(set(seen)) == 48 and len(steps_of(5, 8, 0, 0)[0]) == 5
+    seen = [i for step in _steps_of(50, 8, 0, 3) for i in step]
+    assert len(seen) == len(set(seen)) == 48 and len(_steps_of(5, 8, 0, 0)[0]) == 5
 
 
 def test_photographs_of_several_sizes(birds):
@@ -427,7 +429,7 @@ def test_a_model_with_other_classes_is_refused_at_once(birds):
 
     with pytest.raises(ValueError, match="has 4 classes, the data 17"):
         learn(small(), (Labelled(birds[0], [16] * len(birds[0])), None))
-    data = FeatureData(birds[0], birds[1], class_names=["a", "b"])
+    data = _FeatureData(birds[0], birds[1], class_names=["a", "b"])
     with pytest.raises(ValueError, match="has 4 classes, the data 2"):
         learn(small(), data)
     with pytest.raises(TypeError, match="RECIPES"):
@@ -569,7 +571,7 @@ def test_too_little_memory_says_what_fits_next(birds, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(run, batches, hidden, size)
 
-    monkeypatch.setattr(epoch, "take_step", short)
+    monkeypatch.setattr(epoch, "_take_step", short)
     with pytest.raises(MemoryError, match="16 images at once .*micro_batch=8"):
         learn(small(), birds)
     with pytest.raises(MemoryError, match="8 images at once .*micro_batch=4"):
@@ -579,7 +581,7 @@ def test_too_little_memory_says_what_fits_next(birds, monkeypatch):
     def never(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(epoch, "take_step", never)
+    monkeypatch.setattr(epoch, "_take_step", never)
     with pytest.raises(MemoryError, match="Even one image"):
         learn(small(), birds, replace(RECIPE, micro_batch=1))
 
@@ -588,7 +590,7 @@ def test_other_errors_stay_what_they_are(birds, monkeypatch):
     def broken(*args):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(epoch, "take_step", broken)
+    monkeypatch.setattr(epoch, "_take_step", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         learn(small(), birds)
 
@@ -729,16 +731,17 @@ def test_training_on_features_is_training_on_images(birds, tmp_path):
 def test_views_are_different_draws_and_repeat(birds, tmp_path):
     backbone = small().backbone.eval()
     kept = [
-        write_features(backbone, Jittered(birds[0]), tmp_path / n, views=2, progress=False).maps for n in "ab"
+        _write_features(backbone, Jittered(birds[0]), tmp_path / n, views=2, progress=False).maps
+        for n in "ab"
     ]
     assert (kept[0] == kept[1]).all() and not (kept[0][0] == kept[0][1]).all()
 
 
 def test_an_interrupted_cache_goes_on(birds, tmp_path):
     backbone = small().backbone.eval()
-    whole = write_features(backbone, Named(birds[0]), tmp_path / "whole", batch_size=2, progress=False).maps
+    whole = _write_features(backbone, Named(birds[0]), tmp_path / "whole", batch_size=2, progress=False).maps
     with pytest.raises(KeyboardInterrupt):
-        write_features(backbone, Breaks(birds[0], 45), tmp_path / "cut", batch_size=2, progress=False)
+        _write_features(backbone, Breaks(birds[0], 45), tmp_path / "cut", batch_size=2, progress=False)
     assert not (tmp_path / "cut.npy").exists()
 
     class Counts(Named):
@@ -748,7 +751,7 @@ def test_an_interrupted_cache_goes_on(birds, tmp_path):
             Counts.asked += 1
             return self.birds[i]
 
-    cut = write_features(backbone, Counts(birds[0]), tmp_path / "cut", batch_size=2, progress=False)
+    cut = _write_features(backbone, Counts(birds[0]), tmp_path / "cut", batch_size=2, progress=False)
     assert (
         (cut.maps == whole * 0 + cut.maps).all()
         and Counts.asked < 48
@@ -757,11 +760,11 @@ def test_an_interrupted_cache_goes_on(birds, tmp_path):
 
 
 def test_features_of_something_else_are_refused(birds, tmp_path):
-    write_features(small().backbone.eval(), birds[0], tmp_path / "f", progress=False)
+    _write_features(small().backbone.eval(), birds[0], tmp_path / "f", progress=False)
     before = (tmp_path / "f.npy").read_bytes()
     for backbone, data in ((small(seed=4).backbone.eval(), birds[0]), (small().backbone.eval(), birds[1])):
         with pytest.raises(ValueError, match="holds the features of another backbone"):
-            write_features(backbone, data, tmp_path / "f", progress=False)
+            _write_features(backbone, data, tmp_path / "f", progress=False)
     assert (tmp_path / "f.npy").read_bytes() == before
 
 
@@ -771,11 +774,11 @@ def test_features_need_one_size_and_finite_numbers(birds, tmp_path):
             return super().__getitem__(i)[0][:, : 96 - 16 * (i % 2)], 0
 
     with pytest.raises(ValueError, match="different sizes"):
-        write_features(small().backbone.eval(), Sizes(birds[0]), tmp_path / "s", progress=False)
+        _write_features(small().backbone.eval(), Sizes(birds[0]), tmp_path / "s", progress=False)
 
     class Bright(Named):
         def __getitem__(self, i):
             return self.birds[i][0].float() * 1e6, 0
 
     with pytest.raises(ValueError, match="dtype=np.float32"):
-        write_features(Mean(), Bright(birds[0]), tmp_path / "b", progress=False)
+        _write_features(Mean(), Bright(birds[0]), tmp_path / "b", progress=False)
