@@ -56,7 +56,7 @@ def main():
     rows = []
     for seed in args.seeds:
         torch.manual_seed(seed)
-        model = OneBlockINTR(16, saliency_bound=args.bound, fc=args.fc)
+        model = OneBlockINTR(16, score_bound=args.bound, fc=args.fc)
         history = fit(
             model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed)
         )

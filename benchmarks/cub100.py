@@ -27,8 +27,8 @@ PHOTOS = dict(dim=256, dropout=0.3, query_std=0.1)
 MODELS = {
     "pooled": lambda n, b: PooledClassifier(n, b),
     "intr": lambda n, b: OneBlockINTR(n, b, **PHOTOS),
-    "intr bound 3": lambda n, b: OneBlockINTR(n, b, saliency_bound=3.0, **PHOTOS | dict(dropout=0.1)),
-    "intr bound 1": lambda n, b: OneBlockINTR(n, b, saliency_bound=1.0, **PHOTOS | dict(dropout=0.1)),
+    "intr bound 3": lambda n, b: OneBlockINTR(n, b, score_bound=3.0, **PHOTOS | dict(dropout=0.1)),
+    "intr bound 1": lambda n, b: OneBlockINTR(n, b, score_bound=1.0, **PHOTOS | dict(dropout=0.1)),
     "intr plain start": lambda n, b: OneBlockINTR(n, b, dim=256),
     "intr-fc": lambda n, b: OneBlockINTR(n, b, fc=True, **PHOTOS),
 }

@@ -41,7 +41,7 @@ memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began, cpu = time.perf_counter(), time.process_time()
 d = decompose(model, image, classes=None if a.targets is None else range(a.targets))
 both, both_cpu = time.perf_counter() - began, time.process_time() - cpu
-gap = (d.maps.double().sum((0, 1, 3, 4)) + d.rest.double() - d.logits.double()).abs().max()
+gap = (d.maps.double().sum((0, 1, 3, 4)) + d.residual.double() - d.logits.double()).abs().max()
 print(
     f"{d}\n{torch.get_num_threads()} threads of {os.cpu_count()} cores, {a.on:.0%} of hidden units on. Forward pass: {forward:.1f} s ({forward_cpu:.1f} s of CPU time). "
     f"Decomposition: {both - forward:.1f} s ({both_cpu - forward_cpu:.1f}) on top, {(both_cpu - forward_cpu) / forward_cpu:.1f} forward passes. "

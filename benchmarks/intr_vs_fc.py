@@ -45,7 +45,7 @@ def block(num_classes, backbone, kind, **sizes):
     return OneBlockINTR(
         num_classes,
         backbone,
-        saliency_bound=float(bound) if bound not in ("", "none") else None,
+        score_bound=float(bound) if bound not in ("", "none") else None,
         fc=bool(fc),
         **sizes,
     )
@@ -126,7 +126,7 @@ def on_photos(model, features, photos):
             health = attention_statistics(model, out).row()
             for k in ("entropy", "peak", "similarity"):
                 found[k].append(health[k])
-            alpha, s = out.attention[0], model.saliency(out.features)[0]
+            alpha, s = out.attention[0], model.value_scores(out.features)[0]
             if s.dim() == 3:
                 s = s[:, None]
             evidence = ((s - s.mean((-2, -1), keepdim=True)) * alpha).sum(0)

@@ -26,7 +26,7 @@ SHELF = Path(__file__).resolve().parents[1] / "intr_nb" / "checkpoints"
 
 def one_block(seed):
     torch.manual_seed(seed)
-    model = OneBlockINTR(16, saliency_bound=1.0)
+    model = OneBlockINTR(16, score_bound=1.0)
     return model, fit(
         model,
         (draw_birds(Aviary(6000, seed=0)), draw_birds(Aviary(400, seed=1))),

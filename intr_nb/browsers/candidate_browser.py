@@ -43,7 +43,7 @@ class CandidateState(Browser):
     target = T.Any(None, allow_none=True).tag(
         view=True
     )  # class whose maps are shown; None: the company's prediction
-    rival = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other member
+    runner_up = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other member
     what = T.Enum(("margin", "evidence", "attention"), "margin").tag(view=True)
     layer = T.Int(-1, allow_none=True).tag(view=True)  # of a full decoder; None: all of them
 
@@ -58,7 +58,7 @@ class CandidateState(Browser):
             )
         return None if len(picked) == self.count else tuple(picked)
 
-    @T.validate("target", "rival")
+    @T.validate("target", "runner_up")
     def _class(self, proposal):
         value = proposal["value"]
         return (
@@ -139,7 +139,7 @@ def explained(self: CandidateBrowser, i: int, members, form: str, classes: tuple
         company.image,
         classes=classes,
         class_names=self.names,
-        queries=None if form == "zero" else picked,
+        candidates=None if form == "zero" else picked,
         mask=company.mask,
     )
     return Explanation(
@@ -157,7 +157,9 @@ def pair(self: CandidateBrowser) -> tuple:  # two class indices
     said = self.answers(self.index, self.members, self.form)
     ranked = sorted(said, key=said.get, reverse=True)
     c = self.target if self.target in said else ranked[0]
-    return c, self.rival if self.rival in said and self.rival != c else next(k for k in ranked if k != c)
+    return c, self.runner_up if self.runner_up in said and self.runner_up != c else next(
+        k for k in ranked if k != c
+    )
 
 
 @patch
@@ -353,7 +355,7 @@ def words(self: CandidateBrowser) -> list:  # of lines
     )
     a, b = (self.maps(e, c, r) for e in (before, now))
     lines.append(f"maps alike (cosine): {map_cosine(a, b):.3f}")
-    if not self.layers > 1 and before.has("saliency"):
+    if not self.layers > 1 and before.has("value_scores"):
         lines.append("A one-block model: no query hears another, so only probabilities can change.")
     return lines
 
@@ -571,9 +573,9 @@ def build(self: CandidateBrowser):
                 lambda: self.choices("the prediction", self.target),
             ),
             b(
-                W.Dropdown(description="rival", **wide()),
-                "rival",
-                lambda: self.choices("the strongest", self.rival, self.pair()[0]),
+                W.Dropdown(description="runner_up", **wide()),
+                "runner_up",
+                lambda: self.choices("the strongest", self.runner_up, self.pair()[0]),
             ),
         ],
     ]

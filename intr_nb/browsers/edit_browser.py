@@ -46,14 +46,14 @@ class EditState(Browser):
     target = T.Any(None, allow_none=True).tag(
         view=True
     )  # class by index or name; None: the one that the edit favours
-    rival = T.Any(None, allow_none=True).tag(
+    runner_up = T.Any(None, allow_none=True).tag(
         view=True
     )  # class it is compared with; None: the prediction before
     what = T.Enum(("change", "before", "after"), "change").tag(view=True)  # of the margin's evidence
     head = T.Int(None, allow_none=True).tag(view=True)  # in the large map; None: the sum of all
     opacity = T.Float(1.0, min=0, max=1).tag(view=True)
 
-    @T.validate("target", "rival")
+    @T.validate("target", "runner_up")
     def _class(self, proposal):
         value = proposal["value"]
         return (
@@ -78,7 +78,7 @@ class EditBrowser(EditState):
         images,  # as in `Pictures`
         class_names=None,  # by default the model's own, else the images'
         labels=None,  # a class index for each image
-        zero: str = "mean",  # what counts as no saliency, as in `explain`
+        reference: str = "mean",  # what counts as no value score, as in `explain`
         **state,  # traits to begin with
     ):
         super().__init__()
@@ -86,7 +86,7 @@ class EditBrowser(EditState):
             raise TypeError(
                 f"{type(self).__name__} has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
             )
-        self.models, self.pictures, self.zero = [model], Pictures(images, labels), zero
+        self.models, self.pictures, self.reference = [model], Pictures(images, labels), reference
         names = class_names or getattr(model, "class_names", None)
         if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1):
             names = images.class_names
@@ -138,7 +138,7 @@ def reader(self: EditBrowser, i: int, key) -> tuple:
 def explained(self: EditBrowser, i: int, key, classes):
     "The explanation of image `i` with an edit; classes None: all"
     x, mask, model = self.reader(i, key)
-    return explain(model, x, classes=classes, zero=self.zero, class_names=self.names, mask=mask)
+    return explain(model, x, classes=classes, reference=self.reference, class_names=self.names, mask=mask)
 
 
 @patch
@@ -165,8 +165,10 @@ def pair(self: EditBrowser) -> tuple:  # two class indices
         return next((c for c in values.argsort(descending=True).tolist() if c != but), but)
 
     if self.target is not None:
-        return self.target, self.rival if self.rival not in (None, self.target) else best(before, self.target)
-    b = int(before.argmax()) if self.rival is None else self.rival
+        return self.target, self.runner_up if self.runner_up not in (None, self.target) else best(
+            before, self.target
+        )
+    b = int(before.argmax()) if self.runner_up is None else self.runner_up
     for a in (self.expected(), int(after.argmax())):
         if a not in (None, b):
             return a, b
@@ -419,7 +421,7 @@ def draw_scale(self: EditBrowser, scene, y, limit) -> float:  # how far down it 
     scene.text(
         170,
         y + 24,
-        f"full colour at ±{limit:.2g} logits per place in the large map, at ±{small:.2g} in the heads'; zero of s: {self.zero}",
+        f"full colour at ±{limit:.2g} logits per place in the large map, at ±{small:.2g} in the heads'; zero of s: {self.reference}",
         11,
     )
     return y + 32
@@ -473,8 +475,8 @@ def pair_controls(self: EditBrowser) -> list:
         ),
         self.bind(
             W.Dropdown(description="over", **wide()),
-            "rival",
-            lambda: self.class_menu("the prediction before", self.rival),
+            "runner_up",
+            lambda: self.class_menu("the prediction before", self.runner_up),
         ),
         self.bind(
             W.ToggleButtons(options=["change", "before", "after"], style=dict(button_width="6em")), "what"

@@ -61,7 +61,7 @@ class EvidenceState(Browser):
     place = T.Any(None, allow_none=True).tag(view=True)  # (row, column); None: the strongest
     order = T.Enum(_ORDERS, _ORDERS[0]).tag(view=True)
     step = T.Int(0).tag(view=True)  # terms added
-    zero = T.Enum(tuple(REFERENCES), "raw").tag(view=True)
+    reference = T.Enum(tuple(REFERENCES), "raw").tag(view=True)
 
     @T.validate("target")
     def _class(self, proposal):
@@ -158,7 +158,7 @@ def shown(self: EvidenceBrowser, many: int = 16) -> list:
 def explained(self: EvidenceBrowser, m: int, i: int, classes):
     "The explanation of image `i`; classes None: all"
     x, mask, model = self.reader(m, i)
-    return explain(model, x, classes=classes, zero=self.zero, class_names=self.names, mask=mask)
+    return explain(model, x, classes=classes, reference=self.reference, class_names=self.names, mask=mask)
 
 
 @patch
@@ -184,7 +184,7 @@ def terms(self: EvidenceBrowser):
 def running(self: EvidenceBrowser) -> torch.Tensor:  # (n + 1,) float64
     "Sum after each step; the last is the logit"
     e = self.explanation()
-    return torch.cat([e.rest[e.at(self.chosen())].double()[None], self.terms()[1]]).cumsum(0)
+    return torch.cat([e.residual[e.at(self.chosen())].double()[None], self.terms()[1]]).cumsum(0)
 
 # %% ../../nbs/browsers/02_evidence_browser.ipynb #12evidenceex-026
 @patch
@@ -204,10 +204,10 @@ def factors(self: EvidenceBrowser) -> tuple:  # s (R,) or None, alpha (R, K), ev
     at = [e.at(c) for c in self.shown()]
     s = (
         None
-        if not e.has("saliency")
-        else e.saliency[:, y, x]
-        if e.saliency.dim() == 3
-        else e.saliency[:, e.at(self.chosen()), y, x]
+        if not e.has("value_scores")
+        else e.value_scores[:, y, x]
+        if e.value_scores.dim() == 3
+        else e.value_scores[:, e.at(self.chosen()), y, x]
     )
     return s, e.attention[:, at, y, x], e.evidence[:, at, y, x]
 
@@ -316,9 +316,9 @@ def draw_place(self: EvidenceBrowser, scene, x, y, width, many: int = 8):
         scene.text(x, y, e.head_name(r), 12)
         line(["" if s is None else f"{s[r]:+.3f}", f"{alpha[r]:.4f}", _signed(evidence[r])])
         self.draw_bar(scene, columns[-1], y - 8, x + width - columns[-1], evidence[r].item() / largest)
-    if rest := len(evidence) - len(heads):
+    if residual := len(evidence) - len(heads):
         y += 18
-        scene.text(x, y, f"{rest} other heads", 12)
+        scene.text(x, y, f"{residual} other heads", 12)
         line(["", "", _signed(evidence.sum() - evidence[heads].sum())])
     y += 20
     scene.text(x, y, "sum: all that this place gives", 12, font_weight="bold")
@@ -455,15 +455,15 @@ def words(self: EvidenceBrowser) -> list:  # of lines
         self.running(),
         "heads" if self.order == "head by head" else "places",
     )
-    rest, now = sums[0].item(), sums[self.step].item()
+    residual, now = sums[0].item(), sums[self.step].item()
     R, N = (
         len(e.evidence),
         len(self.terms()[0])
         if what == "places"
         else e.attention[0, 0].numel() - (0 if e.mask is None else int(e.mask.sum())),
     )
-    start = "" if abs(rest) < 5e-5 else f"{rest:+.3f} rest "
-    term = "s·α" if e.has("saliency") else "evidence"
+    start = "" if abs(residual) < 5e-5 else f"{residual:+.3f} rest "
+    term = "s·α" if e.has("value_scores") else "evidence"
     first = f"{short_name(self.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}+ Σ {term} over {R} heads and {N} places".replace(
         "= + ", "= "
     )
@@ -473,11 +473,11 @@ def words(self: EvidenceBrowser) -> list:  # of lines
         second = f"{self.step} of {len(sums) - 1} {what} are added: {now:+.4f}. Still missing to the logit: {sums[-1] - now:+.4f}."
     third = (
         "No s here: between a head of a full decoder and the logit lie other layers. What its places give was followed through them; the rest is what no place can claim."
-        if not e.has("saliency")
+        if not e.has("value_scores")
         else ""
     )
-    if e.has("saliency") and e.zero != "raw":
-        third = f"s is measured from each head's {e.zero}; the rest is what that took off: every class with the same s gets it, wherever it looks."
+    if e.has("value_scores") and e.reference != "raw":
+        third = f"s is measured from each head's {e.reference}; the rest is what that took off: every class with the same s gets it, wherever it looks."
     return [first, second] + [third] * bool(third)
 
 
@@ -625,7 +625,11 @@ def tips(self: EvidenceBrowser, c: int) -> list:  # (h, w) texts
     "What stands under the mouse, for class `c`"
     e = self.explanation()
     evidence, alpha = e.evidence[:, e.at(c)], e.attention[:, e.at(c)]
-    s = (e.saliency if e.saliency.dim() == 3 else e.saliency[:, e.at(c)]) if e.has("saliency") else None
+    s = (
+        (e.value_scores if e.value_scores.dim() == 3 else e.value_scores[:, e.at(c)])
+        if e.has("value_scores")
+        else None
+    )
 
     def tip(y, x):
         best = evidence[:, y, x].abs().argsort(descending=True)[:3].tolist()

@@ -101,7 +101,7 @@ def name(self: Pictures, i) -> str:
     return os.path.basename(item) if isinstance(item, (str, os.PathLike)) else f"image {i}"
 
 # %% ../../nbs/browsers/01_head_browser.ipynb #12headbrowse-013
-_WHAT = ("attention", "evidence", "margin", "saliency")
+_WHAT = ("attention", "evidence", "margin", "value_scores")
 
 
 class HeadState(Browser):
@@ -109,7 +109,7 @@ class HeadState(Browser):
 
     index = T.Int(0).tag(view=True)  # of the image
     target = T.Any(None, allow_none=True).tag(view=True)  # class by index or name; None: the prediction
-    rival = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other
+    runner_up = T.Any(None, allow_none=True).tag(view=True)  # None: the strongest other
     layer = T.Int(-1, allow_none=True).tag(view=True)  # of a full decoder; None: all of them
     head = T.Int(None, allow_none=True).tag(view=True)  # shown large; None: a grid of all
     what = T.Enum(_WHAT, "evidence").tag(view=True)
@@ -120,7 +120,7 @@ class HeadState(Browser):
     compare = T.Enum(("nothing", "image", "model"), "nothing").tag(view=True)
     second = T.Int(0).tag(view=True)  # index of the image beside the first
 
-    @T.validate("target", "rival")
+    @T.validate("target", "runner_up")
     def _class(self, proposal):
         value = proposal["value"]
         return (
@@ -246,7 +246,7 @@ def pair(self: HeadBrowser, m: int, i: int) -> tuple:  # two class indices
     "Class in view and its rival"
     ranked = self.logits(m, i).argsort(descending=True).tolist()
     c = ranked[0] if self.target is None else self.target
-    return c, self.rival if self.rival not in (None, c) else next((k for k in ranked if k != c), c)
+    return c, self.runner_up if self.runner_up not in (None, c) else next((k for k in ranked if k != c), c)
 
 
 @patch
@@ -338,8 +338,8 @@ def draw_map(self: HeadBrowser, scene, x, y, width, height, i, e, c, r, head, va
         )
         scene.add("path", d=lines, stroke="#777", stroke_width=0.4, fill="none")
     of = {"α": e.attention[head, e.at(c)]}
-    if e.has("saliency"):
-        of["s"] = e.saliency[head] if e.saliency.dim() == 3 else e.saliency[head, e.at(c)]
+    if e.has("value_scores"):
+        of["s"] = e.value_scores[head] if e.value_scores.dim() == 3 else e.value_scores[head, e.at(c)]
     if e.has("evidence"):
         of[f"evidence, {e.unit}"] = e.evidence[head, e.at(c)]
     if self.what == "margin":
@@ -594,7 +594,7 @@ def classes(self: HeadBrowser, trait: str, many: int = 6) -> list:  # of (text, 
         + ranked[:many]
         + [c for c in (getattr(self, trait),) if c is not None]
     )
-    own = self.pair(0, self.index)[0] if trait == "rival" else None  # nobody is the rival of itself
+    own = self.pair(0, self.index)[0] if trait == "runner_up" else None  # nobody is the rival of itself
 
     def said(c):
         return (
@@ -668,12 +668,12 @@ def build(self: HeadBrowser):
             b(W.Dropdown(description="class", **wide()), "target", lambda: self.classes("target")),
             self.search("target"),
             b(
-                W.Dropdown(description="rival", **wide()),
-                "rival",
-                lambda: self.classes("rival"),
+                W.Dropdown(description="runner_up", **wide()),
+                "runner_up",
+                lambda: self.classes("runner_up"),
                 lambda: self.what == "margin",
             ),
-            self.search("rival", lambda: self.what == "margin"),
+            self.search("runner_up", lambda: self.what == "margin"),
         ],
         [
             b(W.Dropdown(description="heads", layout=W.Layout(width="14em")), "head", self.head_list),

@@ -91,7 +91,7 @@ class MethodState(Browser):
     method = T.Any(None, allow_none=True).tag(view=True)  # that stands out; None: none does
     seen = T.Any(None, allow_none=True).tag(
         view=True
-    )  # ("insertion" or "deletion", step): show what the judge saw
+    )  # ("insertion" or "deletion", step): show what the evaluator saw
     blank = T.Enum(BLANKS, "blur").tag(view=True)  # what stands in for hidden pixels
     unit = T.Enum(tuple(UNITS), "probability").tag(view=True)  # of the curves
     own_scale = T.Bool(False).tag(
@@ -162,7 +162,7 @@ class MethodBrowser(MethodState):
         methods: dict | None = None,  # name: (model, image, c) -> map or `Explanation`; None: `_COMPARED`
         class_names: list | None = None,  # by default the model's own, else the images'
         labels=None,  # a class index for each image, where the images do not bring theirs
-        judge=None,  # who scores insertion and deletion; None: the model
+        evaluator=None,  # who scores insertion and deletion; None: the model
         slow: list | None = None,  # names of methods that wait for the button; None: RISE
         steps: int = 24,  # of the curves
         **state,  # traits to begin with
@@ -172,10 +172,10 @@ class MethodBrowser(MethodState):
             raise TypeError(
                 f"ExplanationComparer has no {sorted(unknown)[0]!r}: expected some of {', '.join(self.trait_names(view=True))}"
             )
-        self.models, self.pictures, self.judge, self.steps, self.changes = (
+        self.models, self.pictures, self.evaluator, self.steps, self.changes = (
             [model],
             Pictures(images, labels),
-            model if judge is None else judge,
+            model if evaluator is None else evaluator,
             steps,
             0,
         )
@@ -195,10 +195,10 @@ class MethodBrowser(MethodState):
             raise ValueError(
                 f"slow: no method {sorted(stray)[0]!r}. Expected a list of some of {', '.join(map(repr, self.methods))}"
             )
-        self.count, theirs = (len(pose(m, self.sized(0, 0)[0]).logits) for m in (model, self.judge))
+        self.count, theirs = (len(pose(m, self.sized(0, 0)[0]).logits) for m in (model, self.evaluator))
         if theirs != self.count:
             raise ValueError(
-                f"judge has {theirs} classes, model {self.count}: expected the same classes in the same order"
+                f"evaluator has {theirs} classes, model {self.count}: expected the same classes in the same order"
             )
         names = next(
             (
@@ -269,7 +269,7 @@ def found(self: MethodBrowser, i: int) -> dict:
 
 @patch
 def seek(self: MethodBrowser, name: str, c: int, *blank):
-    "A map, or with `blank` the judge's logits, is asked for once; what goes wrong is kept in its place"
+    "A map, or with `blank` the evaluator's logits, is asked for once; what goes wrong is kept in its place"
     found = self.found(self.index)
     if blank and (name, c) not in found:
         self.seek(name, c)
@@ -278,9 +278,9 @@ def seek(self: MethodBrowser, name: str, c: int, *blank):
     self.counts["judged" if blank else name] += 1
     try:
         if blank:
-            with running(self.judge):
+            with running(self.evaluator):
                 found[(name, c, *blank)] = evaluator_logits(
-                    self.judge, self.covered(self.first(name, c), *blank)
+                    self.evaluator, self.covered(self.first(name, c), *blank)
                 )
             return
         answer = self.methods[name](self.models[0], self.sized(0, self.index)[0], c)
@@ -381,7 +381,7 @@ def told(self: MethodBrowser, text: str):
         self._label.value = html.escape(f"{short_name(text, 90)}, batch {next(asked)}")
 
     hooks = [
-        m.register_forward_pre_hook(say) for m in {self.models[0], self.judge} if isinstance(m, nn.Module)
+        m.register_forward_pre_hook(say) for m in {self.models[0], self.evaluator} if isinstance(m, nn.Module)
     ]
     try:
         yield
@@ -617,7 +617,7 @@ def draw_axes(self: MethodBrowser, scene, x, y, width, height, curves, which, lo
         height,
         which,
         values,
-        f"{which}, {short_name(self.class_name(self.focused()))}: {self.unit}\nclick to see what the judge saw",
+        f"{which}, {short_name(self.class_name(self.focused()))}: {self.unit}\nclick to see what the evaluator saw",
     )
 
 
@@ -664,10 +664,10 @@ def draw_areas(self: MethodBrowser, scene, x, y, width, curves):
 @patch
 def draw_curves(self: MethodBrowser, scene, x, y, width) -> float:  # how far down they reach
     "Curves and areas in a row, or in a column where that is narrow"
-    c, narrow, judge = (
+    c, narrow, evaluator = (
         self.focused(),
         width < 600,
-        "the model itself" if self.judge is self.models[0] else "another network",
+        "the model itself" if self.evaluator is self.models[0] else "another network",
     )
     asked = {n: v for n in self.columns() if (v := self.curve(n, c)) is not None}
     curves = {n: v for n, v in asked.items() if isinstance(v, Curves)}
@@ -678,7 +678,7 @@ def draw_curves(self: MethodBrowser, scene, x, y, width) -> float:  # how far do
         width,
         [
             (f"Curves of {short_name(self.class_name(c), 60)}", True),
-            (f"Judge: {judge}, {type(self.judge).__name__}; hidden pixels: {self.blank}", False),
+            (f"Judge: {evaluator}, {type(self.evaluator).__name__}; hidden pixels: {self.blank}", False),
         ],
     )
     ends = [v for q in curves.values() for v in (*q.insertion.tolist(), *q.deletion.tolist())]
@@ -724,7 +724,7 @@ def seen_by_judge(self: MethodBrowser, i, name, c, map_id, blank, which, step) -
 
 @patch
 def draw_seen(self: MethodBrowser, scene, x, y, width, shape) -> float:  # how far down it reaches
-    "What the judge saw, and said"
+    "What the evaluator saw, and said"
     (which, step), c, name = (
         self.seen,
         self.focused(),
@@ -1032,7 +1032,7 @@ def page_of(
                     name=f"{_plain(name, 24)}: {words}",
                 )
             )
-    title = f"{_plain(self.pictures.name(self.index))}: {_plain(self.class_name(c))}, probability {self.logits(0, self.index).softmax(0)[c]:.2f}<br>Judge: {'the model itself' if self.judge is self.models[0] else 'another network'}; hidden pixels: {self.blank}"
+    title = f"{_plain(self.pictures.name(self.index))}: {_plain(self.class_name(c))}, probability {self.logits(0, self.index).softmax(0)[c]:.2f}<br>Judge: {'the model itself' if self.evaluator is self.models[0] else 'another network'}; hidden pixels: {self.blank}"
     return {k: [t.get(k) for t in traces] for k in "z zmin zmax x0 dx y0 dy y name".split()}, {
         "annotations": self.notes(c),
         "title.text": title,

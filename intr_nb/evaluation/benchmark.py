@@ -38,7 +38,7 @@ class _Case:
     method: callable  # (model, image, c) -> map
     image: torch.Tensor  # (3, H, W)
     c: int
-    judge: torch.nn.Module = None  # who scores insertion and deletion; None: the model
+    evaluator: torch.nn.Module = None  # who scores insertion and deletion; None: the model
     parts: dict = field(default_factory=dict)  # name: (H, W) bool, where known
     data: object = None  # what the image is from
     index: int = 0  # its number there
@@ -63,7 +63,9 @@ class _Case:
         key = str(sorted(options.items()))
         made = self.__dict__.setdefault("made", {})
         if key not in made:
-            made[key] = insertion_deletion(self.judge or self.model, self.image, self.map, self.c, **options)
+            made[key] = insertion_deletion(
+                self.evaluator or self.model, self.image, self.map, self.c, **options
+            )
         return made[key]
 
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-009
@@ -116,14 +118,16 @@ METRICS = {
 # %% ../../nbs/evaluation/06_benchmark.ipynb #09evaluateex-015
 def _truth(case, over="mean"):
     "The parts' effects on the logit over the mean of all logits, or over the strongest rival, and who that is"
-    if "rival" not in case.shared:
+    if "runner_up" not in case.shared:
         logits = evaluator_logits(case.model, case.image[None])[0]
         logits[case.c] = -torch.inf
-        case.shared["rival"] = int(logits.argmax())
-    r = case.shared["rival"]
+        case.shared["runner_up"] = int(logits.argmax())
+    r = case.shared["runner_up"]
     key = ("effects", over)
     if key not in case.shared:
-        case.shared[key] = part_effects(case.model, case.bird, case.c, over=r if over == "rival" else over)
+        case.shared[key] = part_effects(
+            case.model, case.bird, case.c, over=r if over == "runner_up" else over
+        )
     return case.shared[key], r
 
 
@@ -134,7 +138,7 @@ def _part_metric(over="mean", ranks=True):
         if case.bird is None:
             return float("nan")
         effects, r = _truth(case, over)
-        difference = case.map - case.map_of(r) if over == "rival" else case.map
+        difference = case.map - case.map_of(r) if over == "runner_up" else case.map
         return part_correlation(
             part_importance(difference if difference.any() else case.map, case.parts), effects, ranks
         )
@@ -178,8 +182,8 @@ PART_METRICS = (
     {
         "parts": _part_metric(),
         "parts, plain": _part_metric(ranks=False),
-        "parts of the margin": _part_metric("rival"),
-        "parts of the margin, plain": _part_metric("rival", False),
+        "parts of the margin": _part_metric("runner_up"),
+        "parts of the margin, plain": _part_metric("runner_up", False),
         "contrastivity": _contrast,
     }
     | {f"{w} check": _complete(w) for w in ("deletion", "preservation")}
@@ -238,9 +242,9 @@ def evaluate_explanations(
     methods: dict,  # name: (model, image, c) -> map or `Explanation`
     data,  # as in `_item`
     metrics: dict | None = None,  # name: function of a `_Case`; None: `METRICS`
-    judge=None,  # scores insertion and deletion; None: each model itself
+    evaluator=None,  # scores insertion and deletion; None: each model itself
     images=None,  # numbers of images; None: all
-    only_right: bool = True,  # leave out images that a model or the judge gets wrong
+    only_right: bool = True,  # leave out images that a model or the evaluator gets wrong
     seed: int = 0,  # of the bootstrap
     progress: bool = True,  # show a progress bar
 ) -> Evaluation:
@@ -253,7 +257,7 @@ def evaluate_explanations(
     values = {(m, name): {k: [] for k in metrics} for m in models for name in _named(methods, "methods")}
     for m in models.values():
         m.eval()
-    judges, used = [*models.values(), *([] if judge is None else [judge])], []
+    judges, used = [*models.values(), *([] if evaluator is None else [evaluator])], []
     for i in progress_bar(images, "evaluating", unit="image", disable=not progress):
         image, label, parts = _item(data, i)
         if only_right and any(evaluator_logits(j, image[None]).argmax().item() != label for j in judges):
@@ -261,17 +265,17 @@ def evaluate_explanations(
         used.append(i)
         shared = {m: {} for m in models}
         for (m, name), found in values.items():
-            case = _Case(models[m], methods[name], image, label, judge, parts, data, i, shared[m])
+            case = _Case(models[m], methods[name], image, label, evaluator, parts, data, i, shared[m])
             for k, metric in metrics.items():
                 found[k].append(metric(case))
     if not used:
         raise ValueError(
-            f"none of {len(images)} images is recognised by every model and judge: give others, or only_right=False"
+            f"none of {len(images)} images is recognised by every model and evaluator: give others, or only_right=False"
         )
     about = (
         f"{len(used)} of {len(images)} images"
         + ", those that all get right" * only_right
-        + f"; judge: {'the model itself' if judge is None else type(judge).__name__}"
+        + f"; evaluator: {'the model itself' if evaluator is None else type(evaluator).__name__}"
     )
     return Evaluation(
         {k: {m: np.array(v, float) for m, v in found.items()} for k, found in values.items()},

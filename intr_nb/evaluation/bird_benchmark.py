@@ -46,11 +46,11 @@ def share_inside(map, mask):
     return float((map * cover).sum() / map.sum()) if map.sum() else float("nan")
 
 # %% ../../nbs/evaluation/00_bird_benchmark.ipynb #39e5b5fd
-def _benchmark_bird(model, aviary, i, pairs, zero="mean"):
+def _benchmark_bird(model, aviary, i, pairs, reference="mean"):
     "The answers about bird `i`: a dict of lists of numbers, and the points per attribute."
     bird, label = aviary.bird(i), aviary.label(i)
-    e = explain(model, normalise(bird.image), zero=zero)
-    gap = (e.evidence.sum((0, 2, 3)) + e.rest - e.logits).abs().max().item()
+    e = explain(model, normalise(bird.image), reference=reference)
+    gap = (e.evidence.sum((0, 2, 3)) + e.residual - e.logits).abs().max().item()
     answers = dict(
         accuracy=[e.prediction == label],
         follows=[],
@@ -83,9 +83,9 @@ def _benchmark_bird(model, aviary, i, pairs, zero="mean"):
         ):
             answers[key].append(points_at(smooth_map(map), mask))
         answers["points_cell"].append(points_at(margin, mask))
-    rival = e.rival(label)
-    differing = [bird.masks[a] for a in bird.species.differences(aviary.species[rival])]
-    margin, anywhere = e.margin(label, rival).total, np.logical_or.reduce(list(bird.masks.values()))
+    runner_up = e.runner_up(label)
+    differing = [bird.masks[a] for a in bird.species.differences(aviary.species[runner_up])]
+    margin, anywhere = e.margin(label, runner_up).total, np.logical_or.reduce(list(bird.masks.values()))
     answers["share"] = [share_inside(margin, anywhere)]
     answers["share_differing"] = [share_inside(margin, np.logical_or.reduce(differing))]
     answers["share_alpha"] = [share_inside(e.attention[:, label].mean(0), anywhere)]
@@ -150,9 +150,9 @@ class BirdBenchmark:
 
 # %% ../../nbs/evaluation/00_bird_benchmark.ipynb #b368b2f1
 def run_bird_benchmark(
-    model,  # with `saliency`, as `OneBlockINTR`
+    model,  # with `value_scores`, as `OneBlockINTR`
     aviary,  # birds it has not seen
-    zero="mean",  # what each head's saliency is measured from
+    reference="mean",  # what each head's value score is measured from
     progress=True,  # show a progress bar
 ):  # `BirdBenchmark`
     "Ask a model about every bird of an aviary."
@@ -163,6 +163,6 @@ def run_bird_benchmark(
     model.eval()
     pairs, answers = twins(aviary.species), {}
     for i in progress_bar(range(len(aviary)), "examining", unit="bird", disable=not progress):
-        for question, given in _benchmark_bird(model, aviary, i, pairs[aviary.label(i)], zero).items():
+        for question, given in _benchmark_bird(model, aviary, i, pairs[aviary.label(i)], reference).items():
             answers.setdefault(question, []).extend(given)
     return BirdBenchmark(answers)

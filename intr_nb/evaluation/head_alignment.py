@@ -120,7 +120,7 @@ def align_heads(
     model,  # as in `explain`
     examples,  # of (image, {attribute: (H, W) bool}, class or None: the prediction)
     what: str = "attention",  # or "evidence": its positive part
-    zero: str = "mean",  # as in `explain`
+    reference: str = "mean",  # as in `explain`
     progress: bool = True,  # show a progress bar
 ) -> HeadAlignment:
     "Where every head looks, over many images"
@@ -133,7 +133,7 @@ def align_heads(
             raise ValueError(
                 f"image {len(shares)} has masks of {list(masks)}, the first of {names}: expected the same attributes for all, at least one; give an empty mask for what can't be seen"
             )
-        e = explain(model, image, zero=zero)
+        e = explain(model, image, reference=reference)
         heads, c = heads or _head_names(e), e.prediction if c is None else e.index(c)
         shares.append(attention_densities(getattr(e, what)[:, e.at(c)].clamp(min=0), masks))
         classes.append(c)

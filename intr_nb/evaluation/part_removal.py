@@ -30,10 +30,10 @@ def _without(
     for a in attributes:
         if a in _NEUTRAL:
             bird = bird.swap(a, _NEUTRAL[a])
-    image, rest = normalise(bird.image), [bird.masks[a] for a in attributes if a not in _NEUTRAL]
+    image, residual = normalise(bird.image), [bird.masks[a] for a in attributes if a not in _NEUTRAL]
     hidden = (
-        torch.as_tensor(np.logical_or.reduce(rest))
-        if rest
+        torch.as_tensor(np.logical_or.reduce(residual))
+        if residual
         else torch.zeros(image.shape[1:], dtype=torch.bool)
     )
     return _fill_in(image[None], ~hidden[None, None])[0]
@@ -70,8 +70,8 @@ def part_effects(
     edits = [_exchanged(bird, a) if how == "exchange" else _without(bird, [a])[None] for a in shown]
     logits = evaluator_logits(model, torch.cat([normalise(bird.image)[None], *edits]))
     against = 0 if over is None else logits.mean(1) if over == "mean" else logits[:, over]
-    whole, *rest = (logits[:, c] - against).split([1, *map(len, edits)])
-    return {a: (whole - r.mean()).item() for a, r in zip(shown, rest)}
+    whole, *residual = (logits[:, c] - against).split([1, *map(len, edits)])
+    return {a: (whole - r.mean()).item() for a, r in zip(shown, residual)}
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-017
 def part_importance(

@@ -93,13 +93,13 @@ UNITS = dict(
 
 @torch.no_grad()
 def evaluator_logits(
-    judge,  # images (B, 3, H, W) -> logits (B, C), or an output with `logits`
+    evaluator,  # images (B, 3, H, W) -> logits (B, C), or an output with `logits`
     images: torch.Tensor,  # (B, 3, H, W)
     batch: int = 64,  # images at a time
 ) -> torch.Tensor:  # (B, C) on the CPU
-    "The judge's logits"
-    p = next(judge.parameters(), None) if hasattr(judge, "parameters") else None
-    answers = (judge(part if p is None else part.to(p.device, p.dtype)) for part in images.split(batch))
+    "The evaluator's logits"
+    p = next(evaluator.parameters(), None) if hasattr(evaluator, "parameters") else None
+    answers = (evaluator(part if p is None else part.to(p.device, p.dtype)) for part in images.split(batch))
     return torch.cat([getattr(a, "logits", a).float().cpu() for a in answers])
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-023
@@ -121,7 +121,7 @@ class Curves:
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-024
 def insertion_deletion(
-    judge,  # as in `evaluator_logits`
+    evaluator,  # as in `evaluator_logits`
     image: torch.Tensor,  # (3, H, W) normalised
     map: torch.Tensor,  # (h, w)
     c: int,  # class
@@ -131,13 +131,13 @@ def insertion_deletion(
     seed: int = 0,  # breaks ties of the map
     batch: int = 64,  # images at a time
 ) -> Curves:
-    "The judge's score of class `c` while pixels come and go in the order of `map`"
+    "The evaluator's score of class `c` while pixels come and go in the order of `map`"
     if unit not in UNITS:
         raise ValueError(f"unit={unit!r}: expected one of {', '.join(UNITS)}")
     first = first_pixels(pixel_order(map, image.shape[1:], seed), image.shape[1:], steps)
-    logits = evaluator_logits(judge, hide_pixels(image, torch.cat([first, ~first]), blank), batch)
+    logits = evaluator_logits(evaluator, hide_pixels(image, torch.cat([first, ~first]), blank), batch)
     if not 0 <= c < logits.shape[1]:
-        raise ValueError(f"class {c}: the judge knows {logits.shape[1]} classes, numbered from 0")
+        raise ValueError(f"class {c}: the evaluator knows {logits.shape[1]} classes, numbered from 0")
     return Curves(torch.linspace(0, 1, steps + 1), *UNITS[unit](logits, c).view(2, -1), unit)
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-031

@@ -22,11 +22,11 @@ from ..models.intr import INTR, OneBlockINTR, candidate_index
 def logits_from_features(
     model,  # `INTR` or `OneBlockINTR`, in evaluation mode
     out,  # its `INTROutput`
-    queries=None,  # indices of the candidate classes that `out` is about; None: all
+    candidates=None,  # indices of the candidate classes that `out` is about; None: all
 ) -> torch.Tensor:  # (B, C)
     "The logits once more, from the feature map on"
     classes, padding = (
-        candidate_index(queries, model.num_classes),
+        candidate_index(candidates, model.num_classes),
         out.mask.flatten(1) if out.mask.any() else None,
     )
     x = out.features.flatten(2).transpose(1, 2)
@@ -256,15 +256,15 @@ def ablation_effects(
     over=None,  # of the margin over this class; None: of the logit of `c`
     parts: str = "heads",  # or "places"
     block: int = 1,  # places: blocks of so many cells in height and width
-    **options,  # `queries`, `mask`, `class_names`, as in `explain`
+    **options,  # `candidates`, `mask`, `class_names`, as in `explain`
 ) -> AblationEffects:
     "Take every part away in turn, and compare with its evidence"
     if parts not in ("heads", "places"):
         raise ValueError(f"parts={parts!r}: expected 'heads' or 'places'")
     e = explain(model, image, **options)
-    mask, queries, p = (
+    mask, candidates, p = (
         options.get("mask"),
-        None if options.get("queries") is None else e.candidates,
+        None if options.get("candidates") is None else e.candidates,
         next(model.parameters()),
     )
     i, j = e.at(e.prediction if c is None else c), None if over is None else e.at(over)
@@ -286,12 +286,12 @@ def ablation_effects(
         out = model(
             as_trained(model, image).to(p.device, p.dtype)[None],
             None if mask is None else mask[None].to(p.device),
-            queries=queries,
+            candidates=candidates,
         )
         caused = []
         for change in changes:
             with intervene(model, **change):
-                caused.append(of((out.logits - logits_from_features(model, out, queries))[0].cpu()))
+                caused.append(of((out.logits - logits_from_features(model, out, candidates))[0].cpu()))
     return AblationEffects(
         named,
         accounted,

@@ -70,10 +70,10 @@ def cache_features_once(
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-013
 def zero_queries(
     model,  # `INTR` or `OneBlockINTR`
-    queries: list,  # indices of the classes that keep their query
+    candidates: list,  # indices of the classes that keep their query
 ) -> nn.Module:  # shares all else with `model`
     "The model with every other class's query a zero vector"
-    keep = candidate_index(queries, model.num_classes)
+    keep = candidate_index(candidates, model.num_classes)
     q = model.query_embed.weight if isinstance(model, INTR) else model.block.queries
     zeroed = torch.zeros_like(q).index_copy(0, torch.tensor(keep, device=q.device), q[keep]).detach()
     if isinstance(model, INTR):
@@ -97,19 +97,19 @@ class CandidateSet:
         self.image, self.mask = to_tensor(image), mask
         self.model = cache_features_once(model, self.image, mask)
 
-    def who(self, queries, form):
+    def who(self, candidates, form):
         "Indices of the candidates, and the model to ask"
         if form not in ("absent", "zero"):
             raise ValueError(
                 f"form={form!r}: expected 'absent' (the other queries are not there) or 'zero' (they are zero vectors, as in the paper)"
             )
-        picked = class_list(queries, self.names, self.model.num_classes, "queries")
+        picked = class_list(candidates, self.names, self.model.num_classes, "candidates")
         return picked, zero_queries(self.model, picked) if form == "zero" else self.model
 
     @torch.no_grad()
-    def ask(self, queries=None, form="absent", attention=None):
+    def ask(self, candidates=None, form="absent", attention=None):
         "Logits (K,) of the candidates, and, if asked for, their attention (R, K, h, w)"
-        picked, model = self.who(queries, form)
+        picked, model = self.who(candidates, form)
         p = next(model.parameters())
         out = model(
             self.image.to(p.device, p.dtype)[None],
@@ -122,16 +122,16 @@ class CandidateSet:
             ..., 0, :, at, :, :
         ] if attention == "all" else out.attention[0][:, at]
 
-    def explain(self, queries=None, form="absent", zero="mean") -> Explanation:
+    def explain(self, candidates=None, form="absent", reference="mean") -> Explanation:
         "Why one candidate rather than another"
-        picked, model = self.who(queries, form)
+        picked, model = self.who(candidates, form)
         e = explain(
             model,
             self.image,
             classes=picked,
-            zero=zero,
+            reference=reference,
             class_names=self.names,
-            queries=None if form == "zero" else picked,
+            candidates=None if form == "zero" else picked,
             mask=self.mask,
         )
         return Explanation(**vars(e) | dict(candidates=picked, candidate_logits=e.logits))
@@ -227,7 +227,7 @@ def shrink_candidates(
     company = model if isinstance(model, CandidateSet) else CandidateSet(model, image, **options)
     e = company.explain()
     a = e.prediction if a is None else e.index(a)
-    b = e.rival(a) if b is None else e.index(b)
+    b = e.runner_up(a) if b is None else e.index(b)
     return Shrinking([company.explain(c, form) for c in candidate_sets(e, a, b, sizes)], a, b, form)
 
 # %% ../../nbs/experiments/03_candidates.ipynb #10company-046

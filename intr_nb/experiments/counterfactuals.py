@@ -31,7 +31,7 @@ def change_of_evidence(
     after: Explanation,
     c,  # class by index or name
 ) -> torch.Tensor:  # (R, h, w)
-    "Evidence for `c` after minus before, saliency measured from one zero where the model has one"
+    "Evidence for `c` after minus before, value score measured from one zero where the model has one"
     e, f = before.evidence[:, before.at(c)], after.evidence[:, after.at(c)]
     if not before.has("offset"):
         return f - e
@@ -72,7 +72,7 @@ class Change:
         return self.after.margin(self.a, self.b).value - self.before.margin(self.a, self.b).value
 
     @property
-    def rest(self):
+    def residual(self):
         "What of it no place can claim"
         return self.value - self.total.sum().item()
 
@@ -131,7 +131,7 @@ def compare_edit(
     a=None,  # class by index or name; None: the new prediction, or, if it stays, the class that gains most on `b`
     b=None,  # None: the prediction before
     transform=to_tensor,  # picture -> (3, H, W) normalised
-    **options,  # `zero`, `class_names`, `queries`, as in `explain`
+    **options,  # `reference`, `class_names`, `candidates`, as in `explain`
 ) -> Change:
     "Explain a picture before and after an edit, and the difference"
     picture, listed = to_rgb(image), [edits] if isinstance(edits, Edit) else edits
@@ -165,14 +165,14 @@ def value_or_attention(
 ) -> dict:  # "seen", "looked": (h, w)
     "The change of the margin, as change of s and as change of alpha"
     e, f, i, j = change.before, change.after, change.before.at(change.a), change.before.at(change.b)
-    if not (e.has("saliency") and e.saliency.dim() == 3):
+    if not (e.has("value_scores") and e.value_scores.dim() == 3):
         raise ValueError(
-            f"{e.source} has no saliency that all classes share: in a full decoder and INTR-FC, s differs from class to class"
+            f"{e.source} has no value score that all classes share: in a full decoder and INTR-FC, s differs from class to class"
         )
-    s, t = (x.saliency + x.offset[:, None, None] for x in (e, f))
+    s, t = (x.value_scores + x.offset[:, None, None] for x in (e, f))
     u, v = (x.attention[:, i] - x.attention[:, j] for x in (e, f))
-    zero = (e.offset + f.offset)[:, None, None] / 2
-    return dict(seen=((t - s) * (u + v) / 2).sum(0), looked=(((t + s) / 2 - zero) * (v - u)).sum(0))
+    reference = (e.offset + f.offset)[:, None, None] / 2
+    return dict(seen=((t - s) * (u + v) / 2).sum(0), looked=(((t + s) / 2 - reference) * (v - u)).sum(0))
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-024
 def counterfactual(
@@ -181,7 +181,7 @@ def counterfactual(
     bird,  # one of its species, as `aviary.bird(i)`
     attribute: str,
     value: str,  # its new value
-    zero: str = "mean",  # as in `explain`
+    reference: str = "mean",  # as in `explain`
 ) -> tuple:  # `Change`, the species that has these attributes or None
     "What if this bird had another value of one attribute?"
     check_attribute(attribute, value)
@@ -192,7 +192,7 @@ def counterfactual(
         )
     target = next((c for c, s in enumerate(aviary.species) if s.attributes == other.species.attributes), None)
     return compare_edit(
-        model, bird.image, other.image, target, b, zero=zero, class_names=aviary.class_names
+        model, bird.image, other.image, target, b, reference=reference, class_names=aviary.class_names
     ), target
 
 # %% ../../nbs/experiments/02_counterfactuals.ipynb #10manipulate-027
@@ -255,7 +255,7 @@ def run_counterfactuals(
     aviary,  # drawn birds
     numbers=None,  # of the birds; None: the first of each species
     attributes=None,  # to exchange; None: all
-    zero: str = "mean",  # as in `explain`
+    reference: str = "mean",  # as in `explain`
     progress: bool = True,  # show a progress bar
 ) -> CounterfactualTable:
     "Exchange every attribute for each of its other values"
@@ -279,7 +279,7 @@ def run_counterfactuals(
     )
     for bird, a, v in progress_bar(todo, "exchanging", unit="exchange", disable=not progress):
         try:
-            c, target = counterfactual(model, aviary, bird, a, v, zero)
+            c, target = counterfactual(model, aviary, bird, a, v, reference)
         except Unchanged:
             continue  # hidden by a leaf
         sizes, mask = c.heads.sum((1, 2)).abs(), bird.masks[a]

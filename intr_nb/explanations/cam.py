@@ -25,7 +25,7 @@ def forward_logits(
     model,  # a module or a function
     images: torch.Tensor,  # (B, 3, H, W), normalised
     mask: torch.Tensor | None = None,  # (H, W) of all of them, True on padding
-    queries: list | None = None,  # candidate classes; None: all
+    candidates: list | None = None,  # candidate classes; None: all
 ) -> tuple:  # logits (B, K), and what the model returned
     "The candidates' logits"
     takes = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
@@ -34,7 +34,7 @@ def forward_logits(
             f"model is a {type(model).__name__}, which takes no mask: give it the picture without its padding"
         )
     given = ({} if mask is None else dict(mask=mask.expand(len(images), -1, -1))) | (
-        {} if queries is None or "queries" not in takes else dict(queries=queries)
+        {} if candidates is None or "candidates" not in takes else dict(candidates=candidates)
     )
     out = model(images, **given)
     logits = getattr(out, "logits", out)
@@ -42,7 +42,7 @@ def forward_logits(
         raise TypeError(
             f"model is a {type(model).__name__} and returned {tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__}: expected logits (B, C), or an object that has them as `logits`"
         )
-    return logits if queries is None or "queries" in takes else logits[:, queries], out
+    return logits if candidates is None or "candidates" in takes else logits[:, candidates], out
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-018
 @dataclass
@@ -53,7 +53,7 @@ class Target:
     image: torch.Tensor  # (3, H, W), on the model's device
     mask: torch.Tensor | None  # (H, W), True on padding
     classes: list  # whose maps are asked for
-    queries: list | None  # the candidates, if they are not all classes
+    restricted: list | None  # the candidates, if they are not all classes
     candidates: list  # K classes that compete
     names: list | None  # of all classes
     logits: torch.Tensor  # (K,)
@@ -64,7 +64,7 @@ class Target:
         return [self.candidates.index(c) for c in self.classes]
 
     def scores(self, images):
-        return forward_logits(self.model, images, self.mask, self.queries)[0]
+        return forward_logits(self.model, images, self.mask, self.restricted)[0]
 
     def padding(self, size):  # (h, w) -> (h, w), True on padding
         return (
@@ -96,7 +96,7 @@ def pose(
     image,  # (3, H, W) normalised tensor; or a file, a PIL image or a uint8 array (H, W, 3), brought to the model's size
     classes=None,  # whose maps to keep, by index or name; None: every candidate's
     class_names: list | None = None,  # by default the model's own `class_names`, if it has them
-    queries=None,  # the candidate classes, by index or name; None: all
+    candidates=None,  # the candidate classes, by index or name; None: all
     mask: torch.Tensor | None = None,  # (H, W), True on padding
 ) -> Target:
     "Check what `explain` checks, and ask for the logits"
@@ -119,22 +119,20 @@ def pose(
                 f"class_names has {len(names)} names, the model has {count} classes: give one for each"
             )
         names = None if names is None else [str(n) for n in names]
-        candidates = class_list(queries, names, count, "queries")
-        if queries is not None:
-            logits = forward_logits(model, x[None], mask, candidates)[0]
-    kept = candidates if classes is None else class_list(classes, names, count, "classes")
-    if stray := set(kept) - set(candidates):
+        among = class_list(candidates, names, count, "candidates")
+        if candidates is not None:
+            logits = forward_logits(model, x[None], mask, among)[0]
+    kept = among if classes is None else class_list(classes, names, count, "classes")
+    if stray := set(kept) - set(among):
         raise ValueError(
-            f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there"
+            f"classes {sorted(stray)} are not among the candidates, candidates={among}: add them there"
         )
     cells = (
         tuple(out.features.shape[2:])
         if hasattr(out, "features")
         else tuple(math.ceil(n / 8) for n in x.shape[1:])
     )
-    return Target(
-        model, x, mask, kept, None if queries is None else candidates, candidates, names, logits[0], cells
-    )
+    return Target(model, x, mask, kept, None if candidates is None else among, among, names, logits[0], cells)
 
 
 def running(model):
@@ -146,7 +144,7 @@ def cam(
     image,  # this and all that follows: as in `explain`
     classes=None,
     class_names: list | None = None,
-    queries=None,
+    candidates=None,
     mask: torch.Tensor | None = None,
 ) -> Explanation:  # checked to add up
     "Class activation maps: what each cell gave to the mean, in logit units"
@@ -154,12 +152,12 @@ def cam(
         raise TypeError(
             f"model is a {type(model).__name__}: CAM needs a mean over cells and a linear layer right behind it, as PooledClassifier has. For other models, take grad_cam or rise"
         )
-    q = pose(model, image, classes, class_names, queries, mask)
+    q = pose(model, image, classes, class_names, candidates, mask)
     with running(model):
         out = model(q.image[None], None if q.mask is None else q.mask[None])
     maps = torch.einsum("cd,dhw->chw", model.linear.weight[q.classes], out.features[0]) / (~out.mask).sum()
     return q.answer(
-        maps, "CAM", rest=model.linear.bias[q.classes].detach().cpu(), note="CAM has no attention"
+        maps, "CAM", residual=model.linear.bias[q.classes].detach().cpu(), note="CAM has no attention"
     )
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-027
@@ -191,12 +189,12 @@ def _grad_cam_parts(
     with running(q.model):
         features = q.model.backbone(q.image[None])
 
-    def rest(f):
+    def residual(f):
         return q.model.from_features(
-            door(f), None if q.mask is None else q.mask.expand(len(f), -1, -1), queries=q.queries
+            door(f), None if q.mask is None else q.mask.expand(len(f), -1, -1), candidates=q.restricted
         ).logits
 
-    return rest, door, features
+    return residual, door, features
 
 # %% ../../nbs/explanations/04_cam.ipynb #08baselines-028
 def grad_cam(
@@ -204,7 +202,7 @@ def grad_cam(
     image,  # this and the next four: as in `explain`
     classes=None,
     class_names: list | None = None,
-    queries=None,
+    candidates=None,
     mask: torch.Tensor | None = None,
     layer: nn.Module
     | None = None,  # a part of `model` whose output is a map (B, D, h, w); None: its backbone
@@ -213,7 +211,7 @@ def grad_cam(
 ) -> Explanation:
     "Grad-CAM: the layer's map, weighted by the mean gradient of each channel"
     method = _captum_grad_cam()
-    q = pose(model, image, classes, class_names, queries, mask)
+    q = pose(model, image, classes, class_names, candidates, mask)
     logits, layer, inputs = _grad_cam_parts(q, layer)
     maps = []
     with running(model), torch.enable_grad():
@@ -286,12 +284,12 @@ def rollout(
     image,  # this and all that follows: as in `explain`
     classes=None,
     class_names: list | None = None,
-    queries=None,
+    candidates=None,
     mask: torch.Tensor | None = None,
 ) -> Explanation:  # with attention only, the same for every class
     "Attention rollout: which patches are mixed into what leaves the transformer"
     part = _transformer_in(model)
-    q = pose(model, image, classes, class_names, queries, mask)
+    q = pose(model, image, classes, class_names, candidates, mask)
     with running(model), _watched(part) as seen:
         q.scores(q.image[None])
     prefix, h = part.num_prefix_tokens, math.ceil(q.image.shape[1] / part.patch_embed.patch_size[0])

@@ -58,7 +58,7 @@ class Decomposition:
     groups: dict  # "common", "self_attention", "mlp", "query_stream", "biases": {name: (C,)}
     names: list  # what to call the C classes or differences
     classes: list  # their indices; pairs for margins
-    zero: str = "mean"  # what counts as no saliency
+    reference: str = "mean"  # what counts as no value score
     sources: torch.Tensor | None = None  # (L, C, K) self-attention by source class, where it is a part
     attention: torch.Tensor | None = None  # (L, R, C, h, w)
 
@@ -66,13 +66,13 @@ class Decomposition:
         _check_decomposition(self)
 
     @property
-    def rest(self):
+    def residual(self):
         return torch.stack([v for group in self.groups.values() for v in group.values()]).sum(0)
 
     def __repr__(self):
         L, R, C, h, w = self.maps.shape
         return (
-            f"Decomposition({C} x {L} layers x {R} heads x {h} x {w} places, zero={self.zero!r}; "
+            f"Decomposition({C} x {L} layers x {R} heads x {h} x {w} places, reference={self.reference!r}; "
             + ", ".join(f"{len(v)} {k}" for k, v in self.groups.items())
             + ")"
         )
@@ -97,7 +97,7 @@ def _check_decomposition(d):
 _PARTS = ("mlp", "self_attention")
 
 
-def _check_request(model, zero, as_parts):
+def _check_request(model, reference, as_parts):
     "Raise an error unless `model` can be decomposed in this way"
     if not isinstance(model, INTR):
         raise TypeError(
@@ -107,9 +107,9 @@ def _check_request(model, zero, as_parts):
         raise TypeError(
             f"model is an INTR in {dtype}: parts can't add up in so few digits; take model.float()"
         )
-    if zero not in ("mean", "raw"):
+    if reference not in ("mean", "raw"):
         raise ValueError(
-            f"zero={zero!r}: expected 'mean' or 'raw'. A median would need a single saliency for each head; in a full decoder there is one for each pair of classes"
+            f"reference={reference!r}: expected 'mean' or 'raw'. A median would need a single value score for each head; in a full decoder there is one for each pair of classes"
         )
     if isinstance(as_parts, str) or set(as_parts) - set(_PARTS):
         raise ValueError(
@@ -143,24 +143,26 @@ def _to_cpu(fields):
 def take_apart(
     model: INTR,  # in evaluation mode
     out,  # its `INTROutput` for one image
-    queries=None,  # indices of the candidate classes that `out` is about; None: all
+    candidates=None,  # indices of the candidate classes that `out` is about; None: all
     targets: list | None = None,  # which of these to decompose, by position; None: all
-    zero: str = "mean",  # as in `decompose`
+    reference: str = "mean",  # as in `decompose`
     as_parts=(),  # as in `decompose`
     class_names: list | None = None,
 ) -> Decomposition:
     "The parts of an output that is there already"
-    _check_request(model, zero, as_parts)
+    _check_request(model, reference, as_parts)
     picked = (
-        list(range(model.num_classes)) if queries is None else candidate_index(queries, model.num_classes)
+        list(range(model.num_classes))
+        if candidates is None
+        else candidate_index(candidates, model.num_classes)
     )
     targets, run = (
         list(range(len(picked)) if targets is None else targets),
-        linearise_decoder(model, out, queries),
+        linearise_decoder(model, out, candidates),
     )
     step = max(1, _CHUNK // (len(picked) * run[1].shape[-1]))
     books = [
-        _read_back(model, run, targets[i : i + step], out.mask[0].flatten(), zero, as_parts)
+        _read_back(model, run, targets[i : i + step], out.mask[0].flatten(), reference, as_parts)
         for i in range(0, len(targets), step)
     ]
     attention, classes = torch.stack([f.alpha[:, targets] for f in run[0]]), [picked[t] for t in targets]
@@ -171,7 +173,7 @@ def take_apart(
         **_to_cpu(fields),
         names=[class_names[c] if class_names else f"class {c}" for c in classes],
         classes=classes,
-        zero=zero,
+        reference=reference,
     )
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-026
@@ -179,31 +181,33 @@ def decompose(
     model: INTR,  # `INTR` or INTR-FC, pre-norm or post-norm, of any depth
     image,  # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
     classes=None,  # whose logits to take apart, by index; None: every candidate's
-    zero: str = "mean",  # what counts as no saliency: "mean" over the places, or "raw"
+    reference: str = "mean",  # what counts as no value score: "mean" over the places, or "raw"
     as_parts=(),  # what not to carry through but to keep whole: "mlp", "self_attention"
-    queries=None,  # the candidate classes, by index; None: all
+    candidates=None,  # the candidate classes, by index; None: all
     mask: torch.Tensor | None = None,  # (H, W), True on padding
     class_names: list | None = None,  # by default the model's own, if it has them
 ) -> Decomposition:  # checked to add up
     "Every part of a full decoder's logits, by layer, head and place"
-    _check_request(model, zero, as_parts)
+    _check_request(model, reference, as_parts)
     p = model.presence_vector.weight
     names = getattr(model, "class_names", None) if class_names is None else class_names
     with evaluating(model):
         out = model(
             as_trained(model, image).to(p.device, p.dtype)[None],
             None if mask is None else mask[None].to(p.device),
-            queries=queries,
+            candidates=candidates,
         )
         picked = (
-            list(range(model.num_classes)) if queries is None else candidate_index(queries, model.num_classes)
+            list(range(model.num_classes))
+            if candidates is None
+            else candidate_index(candidates, model.num_classes)
         )
         kept = picked if classes is None else candidate_index(classes, model.num_classes)
         if stray := set(kept) - set(picked):
             raise ValueError(
-                f"classes {sorted(stray)} are not among the candidates, queries={picked}: add them there"
+                f"classes {sorted(stray)} are not among the candidates, candidates={picked}: add them there"
             )
-        return take_apart(model, out, queries, [picked.index(c) for c in kept], zero, as_parts, names)
+        return take_apart(model, out, candidates, [picked.index(c) for c in kept], reference, as_parts, names)
 
 # %% ../../nbs/explanations/01_decomposition.ipynb #07decompose-029
 def _over_classes(d, pick, names, classes):
@@ -263,7 +267,7 @@ def __sub__(self: Decomposition, other: Decomposition) -> Decomposition:
     if (
         self.classes != other.classes
         or self.maps.shape != other.maps.shape
-        or self.zero != other.zero
+        or self.reference != other.reference
         or {g: list(v) for g, v in self.groups.items()} != {g: list(v) for g, v in other.groups.items()}
     ):
         raise ValueError(

@@ -35,50 +35,50 @@ def _check_model(
     raise TypeError(f"{what} in {p.dtype}: parts can't add up in so few digits; explain model.float()")
 
 # %% ../../nbs/explanations/03_explainer.ipynb #07explain-016
-_FULL_DECODER = "in a full decoder a head's s differs for every pair of classes; its evidence is there, from the zero given to explain(..., zero='mean') or zero='raw'"
-_NO_VALUE_SCORES = "its model gives attention only: no saliency, and no decoder that can be taken apart"
+_FULL_DECODER = "in a full decoder a head's s differs for every pair of classes; its evidence is there, from the zero given to explain(..., reference='mean') or reference='raw'"
+_NO_VALUE_SCORES = "its model gives attention only: no value score, and no decoder that can be taken apart"
 
 
 def explain(
     model: torch.nn.Module,  # `OneBlockINTR`, `INTR`, or one that answers like them
     image,  # a file, a PIL image or an array (H, W, 3), sized as the model was trained; or a normalised (3, H, W) tensor, taken as it is
     classes=None,  # whose maps to keep, by index or name; None: every candidate's
-    zero: str = "mean",  # what counts as no saliency: "mean", "median" or "raw"
+    reference: str = "mean",  # what counts as no value score: "mean", "median" or "raw"
     class_names: list | None = None,  # by default the model's own `class_names`, if it has them
-    queries=None,  # the candidate classes, by index or name; None: all
+    candidates=None,  # the candidate classes, by index or name; None: all
     mask: torch.Tensor | None = None,  # (H, W) of the image as the model sees it, True on padding
 ) -> Explanation:
     "Why `model` says what it says about one image"
     p = _check_model(model)
     x = as_trained(model, image).to(p.device, p.dtype)
-    if zero not in REFERENCES:
-        raise ValueError(f"zero={zero!r}: expected one of {', '.join(map(repr, REFERENCES))}")
+    if reference not in REFERENCES:
+        raise ValueError(f"reference={reference!r}: expected one of {', '.join(map(repr, REFERENCES))}")
     names = getattr(model, "class_names", None) if class_names is None else [str(n) for n in class_names]
     if names is not None and len(names) != model.num_classes:
         raise ValueError(
             f"class_names has {len(names)} names, the model has {model.num_classes} classes: give one for each"
         )
-    candidates = class_list(queries, names, model.num_classes, "queries")
-    kept = class_list(classes, names, model.num_classes, "classes") if classes is not None else candidates
-    if stray := set(kept) - set(candidates):
+    among = class_list(candidates, names, model.num_classes, "candidates")
+    kept = class_list(classes, names, model.num_classes, "classes") if classes is not None else among
+    if stray := set(kept) - set(among):
         raise ValueError(
-            f"classes {sorted(stray)} are not among the candidates, queries={candidates}: add them there"
+            f"classes {sorted(stray)} are not among the candidates, candidates={among}: add them there"
         )
     with evaluating(model):
         out = model(
             x[None],
             None if mask is None else mask[None].to(x.device),
             attention="last",
-            queries=None if queries is None else candidates,
+            candidates=None if candidates is None else among,
         )
         if out.attention is None:
             raise TypeError(
                 f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.explanations.cam, or rise of intr_nb.explanations.masking"
             )
-        s = model.saliency(out.features, out.mask)[0].cpu() if hasattr(model, "saliency") else None
-        at, logits = [candidates.index(c) for c in kept], out.logits[0].cpu()
+        s = model.value_scores(out.features, out.mask)[0].cpu() if hasattr(model, "value_scores") else None
+        at, logits = [among.index(c) for c in kept], out.logits[0].cpu()
         d = (
-            take_apart(model, out, None if queries is None else candidates, at, zero, class_names=names)
+            take_apart(model, out, None if candidates is None else among, at, reference, class_names=names)
             if isinstance(model, INTR)
             else None
         )
@@ -89,7 +89,7 @@ def explain(
         mask=out.mask[0].cpu() if out.mask.any() else None,
         classes=kept,
         class_names=names,
-        candidates=candidates,
+        candidates=among,
         candidate_logits=logits,
         source=type(model).__name__,
     )
@@ -97,9 +97,9 @@ def explain(
         return Explanation(
             **e | dict(attention=d.attention.flatten(0, 1)),
             evidence=d.maps.flatten(0, 1),
-            rest=d.rest,
+            residual=d.residual,
             decomposition=d,
-            zero=zero,
+            reference=reference,
             note=_FULL_DECODER,
         )
     if s is None:
@@ -108,8 +108,8 @@ def explain(
     evidence = (s if s.dim() == 4 else s[:, None]) * e["attention"]
     return Explanation(
         **e,
-        saliency=s,
+        value_scores=s,
         evidence=evidence,
-        rest=torch.zeros_like(e["logits"]),
+        residual=torch.zeros_like(e["logits"]),
         offset=torch.zeros_like(s[..., 0, 0]),
-    ).with_zero(zero)
+    ).with_reference(reference)

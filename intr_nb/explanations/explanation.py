@@ -26,25 +26,25 @@ REFERENCES = dict(
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-027
 def reference_score(
     s: torch.Tensor,  # (heads, height, width) or (heads, classes, height, width)
-    zero: str = "mean",  # "mean", "median" or "raw"
+    reference: str = "mean",  # "mean", "median" or "raw"
     mask: torch.Tensor | None = None,  # (height, width), True on padding: not counted
 ) -> torch.Tensor:  # (heads,) or (heads, classes)
-    "The value of each head's saliency that shall count as nothing"
-    if zero not in REFERENCES:
+    "The value of each head's value score that shall count as nothing"
+    if reference not in REFERENCES:
         raise ValueError(
-            f"zero={zero!r}: expected one of {', '.join(map(repr, REFERENCES))}, the value of s that shall count as nothing"
+            f"reference={reference!r}: expected one of {', '.join(map(repr, REFERENCES))}, the value of s that shall count as nothing"
         )
-    return REFERENCES[zero](s.flatten(-2) if mask is None else s[..., ~mask])
+    return REFERENCES[reference](s.flatten(-2) if mask is None else s[..., ~mask])
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-032
 def check_sum(
     evidence: torch.Tensor,  # (heads, classes, height, width), logit units
-    rest: torch.Tensor,  # (classes,)
+    residual: torch.Tensor,  # (classes,)
     logits: torch.Tensor,  # (classes,)
     names=None,  # what to call the classes in the message
 ) -> float:  # the largest gap
     "Raise a `ValueError` unless evidence and rest add up to the logits: to 1e-9 in float64, to 1e-4 in float32"
-    gaps = (evidence.double().sum((0, 2, 3)) + rest.double() - logits.double()).abs()
+    gaps = (evidence.double().sum((0, 2, 3)) + residual.double() - logits.double()).abs()
     worst, tolerance = int(gaps.argmax()), 1e-9 if logits.dtype == torch.float64 else 1e-4
     if gaps[worst] <= tolerance:
         return gaps[worst].item()
@@ -75,7 +75,9 @@ class _Part:
         )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-041
-_SHAPES = dict(logits=["C"], rest=["C"], attention=["RChw"], evidence=["RChw"], saliency=["Rhw", "RChw"])
+_SHAPES = dict(
+    logits=["C"], residual=["C"], attention=["RChw"], evidence=["RChw"], value_scores=["Rhw", "RChw"]
+)
 
 
 def _check_parts(e):
@@ -101,7 +103,7 @@ def _check_parts(e):
             raise ValueError(
                 f"mask has shape {tuple(e.mask.shape)}: expected that of the maps, {tuple(part.shape[-2:])}"
             )
-        if name != "saliency" and part[..., e.mask].any():
+        if name != "value_scores" and part[..., e.mask].any():
             raise ValueError(f"{name} is not zero on padding (where mask is True)")
     if e.layers is not None and (not e.layers or sizes.get("R", 0) % len(e.layers)):
         raise ValueError(
@@ -129,8 +131,8 @@ def _check_classes(e):
         raise ValueError(
             f"class_names has {len(e.class_names)} names: expected at least {max(e.candidates) + 1}, one for every class"
         )
-    if e.zero not in REFERENCES:
-        raise ValueError(f"zero={e.zero!r}: expected one of {', '.join(map(repr, REFERENCES))}")
+    if e.reference not in REFERENCES:
+        raise ValueError(f"reference={e.reference!r}: expected one of {', '.join(map(repr, REFERENCES))}")
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-044
 def class_list(
@@ -174,15 +176,15 @@ class Explanation:
     logits: torch.Tensor  # (C,) of the classes kept
     image: torch.Tensor  # (3, H, W) as the model saw it; or a picture, (H, W, 3) uint8
     attention: torch.Tensor = _Part()  # (R, C, h, w)
-    saliency: torch.Tensor = _Part()  # (R, h, w), for INTR-FC (R, C, h, w), measured from `zero`
+    value_scores: torch.Tensor = _Part()  # (R, h, w), for INTR-FC (R, C, h, w), measured from `reference`
     evidence: torch.Tensor = _Part()  # (R, C, h, w)
-    rest: torch.Tensor = _Part()  # (C,) what no place can claim; missing: the maps do not claim to add up
-    offset: torch.Tensor = _Part()  # (R,) or (R, C), what `zero` took off each head's saliency
+    residual: torch.Tensor = _Part()  # (C,) what no place can claim; missing: the maps do not claim to add up
+    offset: torch.Tensor = _Part()  # (R,) or (R, C), what `reference` took off each head's value score
     decomposition: Decomposition | None = None  # of a full decoder: evidence and rest in detail
     layers: list | None = (
         None  # of a full decoder: whose heads the maps are, one layer after the other; None: there is one
     )
-    zero: str = "raw"  # what counts as no saliency: "raw", "mean" or "median"
+    reference: str = "raw"  # what counts as no value score: "raw", "mean" or "median"
     mask: torch.Tensor | None = None  # (h, w), True on padding
     classes: list | None = None  # the C indices of the classes kept; None: 0 to C - 1
     class_names: list | None = None  # names of all the model's classes
@@ -204,14 +206,14 @@ class Explanation:
         _check_parts(self)
         _check_classes(self)
         if self.adds_up:
-            check_sum(self.evidence, self.rest, self.logits, [self.name(c) for c in self.classes])
+            check_sum(self.evidence, self.residual, self.logits, [self.name(c) for c in self.classes])
 
     def has(self, part):
         return vars(self).get(part) is not None
 
     @property
     def adds_up(self):
-        return self.has("evidence") and self.has("rest")
+        return self.has("evidence") and self.has("residual")
 
     @property
     def prediction(self):
@@ -251,7 +253,7 @@ def probability(self: Explanation, c) -> float:
 
 
 @patch
-def rival(self: Explanation, c=None) -> int:
+def runner_up(self: Explanation, c=None) -> int:
     "The strongest candidate besides `c`, by default besides the prediction"
     c = self.prediction if c is None else self.index(c)
     others = [(l, i) for l, i in zip(self.candidate_logits.tolist(), self.candidates) if i != c]
@@ -267,26 +269,31 @@ def __repr__(self: Explanation) -> str:
         f"Explanation({self.name(p)!r} with probability {self.probability(p):.3f}, by {self.source}; "
         + ", ".join(k for k in _SHAPES if self.has(k))
         + f" of {len(self.classes)} of {len(self.candidates)} classes"
-        + f", zero={self.zero!r}" * (self.has("saliency") or self.decomposition is not None)
+        + f", reference={self.reference!r}" * (self.has("value_scores") or self.decomposition is not None)
         + ")"
     )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-058
 @patch
-def with_zero(
+def with_reference(
     self: Explanation,
-    zero: str,  # "median", "mean" or "raw"
+    reference: str,  # "median", "mean" or "raw"
 ) -> Explanation:
-    "The same explanation with saliency measured from another zero; evidence plus rest stay the logits"
-    raw = self.saliency + self.offset[..., None, None]
-    offset = reference_score(raw, zero, self.mask)
+    "The same explanation with value score measured from another zero; evidence plus rest stay the logits"
+    raw = self.value_scores + self.offset[..., None, None]
+    offset = reference_score(raw, reference, self.mask)
     s = raw - offset[..., None, None]
     if self.mask is not None:
         s = s.masked_fill(self.mask, 0)
     taken, s4 = offset - self.offset, s if s.dim() == 4 else s[:, None]
-    rest = self.rest + (taken.view(len(s), -1) * self.attention.sum((2, 3))).sum(0)
+    residual = self.residual + (taken.view(len(s), -1) * self.attention.sum((2, 3))).sum(0)
     return dataclasses.replace(
-        self, saliency=s, evidence=s4 * self.attention, rest=rest, offset=offset, zero=zero
+        self,
+        value_scores=s,
+        evidence=s4 * self.attention,
+        residual=residual,
+        offset=offset,
+        reference=reference,
     )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-062
@@ -299,7 +306,7 @@ class Margin:
     names: tuple  # what to call the two
     heads: torch.Tensor  # (R, h, w)
     value: float  # logit of a minus logit of b
-    rest: float | None  # what of the value no place can claim; None: the maps do not claim to add up
+    residual: float | None  # what of the value no place can claim; None: the maps do not claim to add up
     unit: str = "logit units"
 
     @property
@@ -309,8 +316,8 @@ class Margin:
     def __repr__(self):
         parts = (
             ""
-            if self.rest is None
-            else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.rest:+.4g} rest"
+            if self.residual is None
+            else f" = {self.total.sum():+.4g} from {len(self.heads)} heads' maps {self.residual:+.4g} rest"
         )
         return f"Margin({self.names[0]!r} over {self.names[1]!r}: {self.value:+.4g}{parts})"
 
@@ -323,13 +330,19 @@ def margin(
 ) -> Margin:
     "Why class `a` rather than class `b`"
     a = self.prediction if a is None else self.index(a)
-    i, j = self.at(a), self.at(self.rival(a) if b is None else b)
+    i, j = self.at(a), self.at(self.runner_up(a) if b is None else b)
     if i == j:
         raise ValueError(f"class {self.name(a)!r} has no margin over itself: give two classes")
     heads, b = self.evidence[:, i] - self.evidence[:, j], self.classes[j]
-    rest = (self.rest[i] - self.rest[j]).item() if self.adds_up else None
+    residual = (self.residual[i] - self.residual[j]).item() if self.adds_up else None
     return Margin(
-        a, b, (self.name(a), self.name(b)), heads, (self.logits[i] - self.logits[j]).item(), rest, self.unit
+        a,
+        b,
+        (self.name(a), self.name(b)),
+        heads,
+        (self.logits[i] - self.logits[j]).item(),
+        residual,
+        self.unit,
     )
 
 # %% ../../nbs/explanations/02_explanation.ipynb #07explanatio-068
@@ -360,7 +373,7 @@ def share(
         return (
             d.share(group, d.classes[i]) if j is None else d.margin(d.classes[i], d.classes[j]).share(group)
         )
-    parts = dict(cross_attention=self.evidence.sum((2, 3)).T, rest=self.rest[:, None])
+    parts = dict(cross_attention=self.evidence.sum((2, 3)).T, residual=self.residual[:, None])
     if group not in parts:
         raise ValueError(f"group={group!r}: expected 'cross_attention' or 'rest'")
     some, other = (v[i] if j is None else v[i] - v[j] for v in (parts.pop(group), *parts.values()))
@@ -387,7 +400,7 @@ def layer(
     self: Explanation,
     l: int,  # layer of a full decoder, -1 for the last
 ) -> Explanation:
-    "The same explanation with the maps of one layer; the other layers' evidence is in `rest`"
+    "The same explanation with the maps of one layer; the other layers' evidence is in `residual`"
     if self.decomposition is None:
         raise ValueError(f"this explanation, by {self.source}, has no layers")
     d = self.decomposition.only_layer(l)
@@ -396,7 +409,7 @@ def layer(
         | dict(
             attention=d.attention.flatten(0, 1),
             evidence=d.maps.flatten(0, 1),
-            rest=d.rest,
+            residual=d.residual,
             decomposition=d,
             layers=[self.layers[l]],
         )
@@ -410,17 +423,17 @@ def main_map(
     "The map to look at first: the margin, else evidence, else attention"
     c, of = (
         self.prediction if self.prediction in self.classes else self.classes[0],
-        f"zero of s: {self.zero}" if self.has("saliency") or self.decomposition else self.source,
+        f"zero of s: {self.reference}" if self.has("value_scores") or self.decomposition else self.source,
     )
     if self.has("evidence"):
         i, title = self.at(c), f"Evidence for {self.name(c)}"
-        if len(self.candidates) < 2 or self.rival(c) not in self.classes:
+        if len(self.candidates) < 2 or self.runner_up(c) not in self.classes:
             heads, over = self.evidence[:, i], None
         else:
             title, heads, over = (
-                f"{title} over {self.name(self.rival(c))}",
+                f"{title} over {self.name(self.runner_up(c))}",
                 self.margin(c).heads,
-                self.rival(c),
+                self.runner_up(c),
             )
         if self.adds_up:
             of += f"; maps carry {self.share(c=c, over=over)}"
@@ -443,10 +456,10 @@ def sum_line(self: Explanation) -> str:
         return f"The maps of {self.source} do not claim to add up to the logits."
     i, gap = (
         self.classes.index(self.prediction) if self.prediction in self.classes else 0,
-        check_sum(self.evidence, self.rest, self.logits),
+        check_sum(self.evidence, self.residual, self.logits),
     )
     return (
-        f"{self.name(self.classes[i])}: evidence {self.evidence[:, i].sum():+.4f}, rest {self.rest[i]:+.4f}, together the logit {self.logits[i]:+.4f} "
+        f"{self.name(self.classes[i])}: evidence {self.evidence[:, i].sum():+.4f}, rest {self.residual[i]:+.4f}, together the logit {self.logits[i]:+.4f} "
         f"(largest gap over {len(self.classes)} classes: {gap:.0e})"
     )
 
@@ -457,7 +470,9 @@ def _repr_html_(self: Explanation) -> str:
     p, rows = self.prediction, []
     lines = [f"Prediction: {self.name(p)} (probability {self.probability(p):.3f})"]
     if len(self.candidates) > 1:
-        lines.append(f"Rival: {self.name(self.rival())} (probability {self.probability(self.rival()):.3f})")
+        lines.append(
+            f"Rival: {self.name(self.runner_up())} (probability {self.probability(self.runner_up()):.3f})"
+        )
     for r in heads.sum((1, 2)).abs().argsort(descending=True)[:8].tolist() if heads is not None else []:
         rows.append(
             [

@@ -148,15 +148,15 @@ def _place_maps(
 class _Book:
     "What the parts answer to the questions of some target classes"
 
-    def __init__(self, targets, padding, zero):
-        self.targets, self.padding, self.zero = targets, padding, zero
+    def __init__(self, targets, padding, reference):
+        self.targets, self.padding, self.reference = targets, padding, reference
         self.groups, self.maps, self.own, self.sources, self.layer = defaultdict(dict), [], [], [], ""
 
     def note(self, group, name, g, vector):
         self.groups[group][self.layer + name] = _answer(g, vector, self.targets)
 
     def look(self, f, g):
-        mean = f.values[:, ~self.padding].mean(1, keepdim=True) * (self.zero == "mean")
+        mean = f.values[:, ~self.padding].mean(1, keepdim=True) * (self.reference == "mean")
         for kept, m in zip((self.maps, self.own), _place_maps(f, g, self.targets, f.values - mean)):
             kept.append(m)
         W_o = _value_out(f.layer.multihead_attn)[2].unflatten(1, (len(mean), -1))  # (D, R, d)
@@ -231,10 +231,10 @@ def _layer_back(
     return g
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-057
-def linearise_decoder(model, out, queries=None):
+def linearise_decoder(model, out, candidates=None):
     "A `LinearisedLayer` for each layer, the finds after the last, and presence vectors and biases, (C, D) and (C,)"
     memory, padding = out.features.flatten(2).transpose(1, 2), out.mask.flatten(1) if out.mask.any() else None
-    picked = candidate_index(queries, model.num_classes)
+    picked = candidate_index(candidates, model.num_classes)
     z_in, frozen = model.query_embed.weight[picked][None], []
     x = torch.zeros_like(z_in)
     for layer in model.decoder.layers:
@@ -253,10 +253,10 @@ def linearise_decoder(model, out, queries=None):
     return frozen, x, w.expand(len(logits), -1), b.expand(len(logits))
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-059
-def _read_back(model, run, targets, padding, zero, as_parts):
+def _read_back(model, run, targets, padding, reference, as_parts):
     "A `_Book` of everything that the targets' logits are made of"
     frozen, x, w, b = run
-    book, norm = _Book(targets, padding, zero), model.decoder.norm
+    book, norm = _Book(targets, padding, reference), model.decoder.norm
     book.groups["biases"]["presence_vector.bias"] = b[targets]
     book.note("biases", "decoder.norm.bias", w, norm.bias)
     g = _norm_back(norm, _norm_scale(norm, x), w)

@@ -90,7 +90,7 @@ def rise(
     image,  # this and the next four: as in `explain`
     classes=None,
     class_names: list | None = None,
-    queries=None,
+    candidates=None,
     mask: torch.Tensor | None = None,
     masks: int = 2000,  # how many; look at `.curve`
     seed: int = 0,  # of the masks
@@ -104,7 +104,7 @@ def rise(
 ) -> _Sampled:
     "RISE: how much higher the score is when a place is shown"
     _check_rise(masks, cells, keep, score)
-    q = pose(model, image, classes, class_names, queries, mask)
+    q = pose(model, image, classes, class_names, candidates, mask)
     size, halves, curve = q.cells if size is None else tuple(size), (_RiseSums(), _RiseSums()), []
     inside, best = ~q.padding(size).flatten(), int(q.logits[q.positions].argmax())
     drawn = rise_masks(masks, q.image.shape[1:], cells, keep, seed)

@@ -43,9 +43,9 @@ def attention_map(model, image, c):
     return explain(model, image, classes=[c]).attention[:, 0].mean(0)
 
 
-def evidence_map(model, image, c, zero="mean"):
+def evidence_map(model, image, c, reference="mean"):
     "Evidence for class `c`, summed over heads, in logit units"
-    return explain(model, image, classes=[c], zero=zero).evidence[:, 0].sum(0)
+    return explain(model, image, classes=[c], reference=reference).evidence[:, 0].sum(0)
 
 
 def margin_map(model, image, c):

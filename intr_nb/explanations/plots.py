@@ -26,7 +26,7 @@ def _pyplot():
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-017
 def value_colours(
-    signed: bool,  # evidence, margins, saliency; otherwise attention
+    signed: bool,  # evidence, margins, value score; otherwise attention
 ):
     "A matplotlib colour map that is clear where a map is zero"
     plt, steps = _pyplot(), np.linspace(-1, 1, 255)[:, None] if signed else np.linspace(0, 1, 255)[:, None]
@@ -154,13 +154,13 @@ def _bar(figure, axes, norm, label):
 _WHAT = dict(
     attention="attention weight (sums to 1 per head)",
     evidence="evidence, {unit} per place",
-    saliency="saliency s, {unit}",
+    value_scores="value score s, {unit}",
 )
 
 
 def _head_maps(
     e,  # an `Explanation`
-    what: str,  # "attention", "evidence" or "saliency"
+    what: str,  # "attention", "evidence" or "value score"
     c,  # class
 ) -> torch.Tensor:  # (R, h, w)
     "The heads' maps of class `c`"
@@ -190,7 +190,7 @@ def common_order(
 def plot_heads(
     explanations,  # an `Explanation`, or a list of them: a row for each
     c=None,  # class by index or name, or a list of one for each row; None: each row's prediction
-    what: str = "attention",  # "attention", "evidence" or "saliency"
+    what: str = "attention",  # "attention", "evidence" or "value score"
     by: str | None = "attention",  # order of the heads: "attention", "evidence", None: their own
     top: int | None = 8,  # how many heads to show, the first in that order; None: all
     own_scale: bool = False,  # stretch each map by itself
@@ -203,7 +203,7 @@ def plot_heads(
     everyone = common_order(rows, classes, by)
     order = everyone[: _check_top(top)]
     maps = [_head_maps(e, what, k)[order] for e, k in zip(rows, classes)]
-    signed, heads_only = what != "attention", what == "saliency" and rows[0].saliency.dim() == 3
+    signed, heads_only = what != "attention", what == "value_scores" and rows[0].value_scores.dim() == 3
     norm = _scale(maps, signed, limit)
     figure, axes = _panels(len(rows), len(order) + 1, size, 0.9 if heads_only else 2)
     for e, k, row, ms in zip(rows, classes, axes, maps):
@@ -261,9 +261,9 @@ def _check_top(top):
 
 
 def reference_note(e):
-    "What counts as no saliency, where there is one"
-    zero = dict(raw="as the model has it").get(e.zero, f"each head’s {e.zero} over the image")
-    return f"zero of s: {zero}" if e.has("saliency") or e.decomposition else ""
+    "What counts as no value score, where there is one"
+    reference = dict(raw="as the model has it").get(e.reference, f"each head’s {e.reference} over the image")
+    return f"zero of s: {reference}" if e.has("value_scores") or e.decomposition else ""
 
 
 def carry_note(e, c, over=None):
@@ -309,11 +309,11 @@ def digits(*values):
     return max(3, 1 - math.floor(math.log10(largest))) if largest else 3
 
 
-def _equation(value, unit, evidence, rest):
+def _equation(value, unit, evidence, residual):
     "The sum in a title"
-    n = digits(value, evidence, rest or 0)
+    n = digits(value, evidence, residual or 0)
     return f"{value:+.{n}f}{unit}" + (
-        "" if rest is None else f" = {evidence:+.{n}f} evidence {round(rest, n) + 0.0:+.{n}f} rest"
+        "" if residual is None else f" = {evidence:+.{n}f} evidence {round(residual, n) + 0.0:+.{n}f} rest"
     )
 
 
@@ -365,7 +365,7 @@ def plot_evidence(
     "What every place and head gives to the logit of class `c`"
     c = e.prediction if c is None else e.index(c)
     heads = e.evidence[:, e.at(c)]
-    title = f"{short_name(e.name(c))}: logit {_equation(e.logits[e.at(c)].item(), '', heads.sum(), e.rest[e.at(c)].item() if e.adds_up else None)}"
+    title = f"{short_name(e.name(c))}: logit {_equation(e.logits[e.at(c)].item(), '', heads.sum(), e.residual[e.at(c)].item() if e.adds_up else None)}"
     return _plot_sum(e, heads, title, carry_note(e, c), top, own_scale, smooth, limit, size)
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-054
@@ -382,7 +382,7 @@ def plot_margin(
 ):  # matplotlib `Figure`
     "Why class `a` rather than `b`: the difference of their evidence, by place and head"
     m = e.margin(a, b)
-    title = f"{short_name(m.names[0])} over {short_name(m.names[1])}: {_equation(m.value, ' logits', m.total.sum(), m.rest)}"
+    title = f"{short_name(m.names[0])} over {short_name(m.names[1])}: {_equation(m.value, ' logits', m.total.sum(), m.residual)}"
     return _plot_sum(e, m.heads, title, carry_note(e, m.a, m.b), top, own_scale, smooth, limit, size)
 
 # %% ../../nbs/explanations/07_plots.ipynb #11plots-074

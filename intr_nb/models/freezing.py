@@ -111,7 +111,7 @@ def param_groups(
 ) -> list:  # of dicts, as optimisers of PyTorch take them
     "Parameters that learn, in groups with their learning rates"
     inside = {id(p) for p in model.backbone.parameters()}
-    rates = {"backbone": lr if backbone_lr is None else backbone_lr, "rest": lr}
+    rates = {"backbone": lr if backbone_lr is None else backbone_lr, "residual": lr}
     parts = {
         part: [p for p in model.parameters() if p.requires_grad and (id(p) in inside) == (part == "backbone")]
         for part in rates

@@ -111,13 +111,13 @@ def _check_input(
 
 # %% ../../nbs/models/04_intr.ipynb #04-030
 def candidate_index(
-    queries,  # class indices (list, tensor), or None: all
+    candidates,  # class indices (list, tensor), or None: all
     num_classes: int,  # C
 ) -> slice | list:  # an index into the classes
     "The candidate classes, checked"
-    if queries is None:
+    if candidates is None:
         return slice(None)
-    picked = queries.tolist() if hasattr(queries, "tolist") else queries
+    picked = candidates.tolist() if hasattr(candidates, "tolist") else candidates
 
     def whole(c):
         return hasattr(c, "__index__") and not isinstance(c, bool)
@@ -133,7 +133,7 @@ def candidate_index(
         fine = False
     if not fine:
         raise ValueError(
-            f"queries={picked!r}: expected different class indices from 0 to {num_classes - 1}, at least one"
+            f"candidates={picked!r}: expected different class indices from 0 to {num_classes - 1}, at least one"
         )
     return [int(c) for c in picked]
 
@@ -142,7 +142,7 @@ def _check_sizes(
     num_classes: int,  # C
     dim: int,  # D
     num_heads: int,  # R
-    bound: float | None = None,  # of the saliency
+    bound: float | None = None,  # of the value score
 ):
     "Raise a `ValueError` unless a model can have these sizes"
     if not isinstance(num_classes, int) or num_classes < 2:
@@ -151,9 +151,7 @@ def _check_sizes(
         )
     _check_heads(dim, num_heads)
     if bound is not None and not bound > 0:
-        raise ValueError(
-            f"saliency_bound={bound!r}: expected a positive number of logits, or None for no bound"
-        )
+        raise ValueError(f"score_bound={bound!r}: expected a positive number of logits, or None for no bound")
 
 # %% ../../nbs/models/04_intr.ipynb #04-036
 class ImageSearch(nn.Module):
@@ -164,17 +162,17 @@ class ImageSearch(nn.Module):
         images: torch.Tensor,  # (B, 3, H, W), normalised
         mask: torch.Tensor | None = None,  # (B, H, W), True on padding
         attention: str | None = None,  # None, "last" (layer) or "all"
-        queries=None,  # indices of the candidate classes; None: all
+        candidates=None,  # indices of the candidate classes; None: all
     ) -> INTROutput:
         _check_input(images, mask, attention, self.backbone.stride, self.training)
-        return self.from_features(self.backbone(images), mask, attention, queries)
+        return self.from_features(self.backbone(images), mask, attention, candidates)
 
     def from_features(
         self,
         features: torch.Tensor,  # (B, D', h, w) from `backbone`, perhaps kept from an earlier call
         mask: torch.Tensor | None = None,  # (B, H, W) of the images or (B, h, w), True on padding
         attention: str | None = None,  # None, "last" (layer) or "all"
-        queries=None,  # indices of the candidate classes; None: all
+        candidates=None,  # indices of the candidate classes; None: all
     ) -> INTROutput:
         "What `forward` does after the backbone"
         shape, channels = tuple(getattr(features, "shape", ())), self.backbone.num_channels
@@ -186,7 +184,7 @@ class ImageSearch(nn.Module):
             raise ValueError(
                 f"attention={attention!r}: expected None, 'last' (the last layer's) or 'all' (every layer's)"
             )
-        classes = candidate_index(queries, self.num_classes)
+        classes = candidate_index(candidates, self.num_classes)
         features = self.enter(features)
         cells = feature_mask(mask, features)
         padding = None if mask is None else cells.flatten(1)
@@ -207,7 +205,7 @@ class ClassSearch(nn.Module):
         num_classes: int,  # C
         dim: int,  # D
         num_heads: int,  # R
-        bound: float | None = None,  # of the saliency
+        bound: float | None = None,  # of the value score
         fc: bool = False,  # a presence vector for each class?
         query_std: float = 1.0,  # of the queries at the start
     ):
@@ -223,7 +221,7 @@ class ClassSearch(nn.Module):
         w = self.w.weight[classes] if self.fc else self.w.weight
         return (w @ self.W_o.weight).unflatten(1, (self.num_heads, -1))
 
-    def saliency(self, x, classes=slice(None)):
+    def value_scores(self, x, classes=slice(None)):
         return value_scores(split_heads(self.W_v(x), self.num_heads), self.presence(classes), self.bound)
 
     def forward(self, x, classes=slice(None), padding=None, need_weights=False):
@@ -241,23 +239,23 @@ class OneBlockINTR(ImageSearch):
         backbone=None,  # a name, a config or a module; None: `PatchNet(dim=dim)`
         dim: int = 64,  # D
         num_heads: int = 8,  # R
-        saliency_bound: float | None = None,  # b: s becomes b tanh(s / b); beyond the paper
+        score_bound: float | None = None,  # b: s becomes b tanh(s / b); beyond the paper
         fc: bool = False,  # INTR-FC: a presence vector for each class
         dropout: float = 0.0,  # share of the backbone's channels to drop in training
         query_std: float = 1.0,  # of the queries at the start: if small, attention starts out uniform
     ):
         super().__init__()
-        _check_sizes(num_classes, dim, num_heads, saliency_bound)
+        _check_sizes(num_classes, dim, num_heads, score_bound)
         if not 0 <= dropout < 1:
             raise ValueError(
                 f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1"
             )
         if not query_std > 0:
             raise ValueError(f"query_std={query_std!r}: expected a positive number")
-        self.num_classes, self.num_heads, self.saliency_bound, self.fc = (
+        self.num_classes, self.num_heads, self.score_bound, self.fc = (
             num_classes,
             num_heads,
-            saliency_bound,
+            score_bound,
             fc,
         )
         self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
@@ -266,7 +264,7 @@ class OneBlockINTR(ImageSearch):
             backbone=getattr(self.backbone, "config", None),
             dim=dim,
             num_heads=num_heads,
-            saliency_bound=saliency_bound,
+            score_bound=score_bound,
             fc=fc,
             dropout=dropout,
             query_std=query_std,
@@ -274,7 +272,7 @@ class OneBlockINTR(ImageSearch):
         width = self.backbone.num_channels
         self.input_proj = nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
         self.norm = nn.LayerNorm(dim)
-        self.block = ClassSearch(num_classes, dim, num_heads, saliency_bound, fc, query_std)
+        self.block = ClassSearch(num_classes, dim, num_heads, score_bound, fc, query_std)
         self.dropout = dropout
 
     def enter(self, features):
@@ -287,15 +285,15 @@ class OneBlockINTR(ImageSearch):
         )
         return logits, [] if alpha is None else [alpha], features
 
-    def saliency(
+    def value_scores(
         self,
         features: torch.Tensor,  # (B, D, h, w), from an `INTROutput`
         mask: torch.Tensor | None = None,  # (B, h, w), True on padding: s is 0 there
-        queries=None,  # candidate classes; only INTR-FC's saliency depends on them
+        candidates=None,  # candidate classes; only INTR-FC's value score depends on them
     ) -> torch.Tensor:  # (B, R, h, w); for INTR-FC (B, R, C, h, w)
         "s of Eq. 9, bounded if the model bounds it"
-        classes = candidate_index(queries, self.num_classes)
-        s = self.block.saliency(features.flatten(2).transpose(1, 2), classes).unflatten(
+        classes = candidate_index(candidates, self.num_classes)
+        s = self.block.value_scores(features.flatten(2).transpose(1, 2), classes).unflatten(
             -1, features.shape[2:]
         )
         if mask is not None:

@@ -61,7 +61,7 @@ def _shares(
 
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-027
 def _head_parts(
-    s: torch.Tensor,  # (B, R, h, w) saliency; for INTR-FC (B, R, C, h, w)
+    s: torch.Tensor,  # (B, R, h, w) value score; for INTR-FC (B, R, C, h, w)
     alpha: torch.Tensor,  # (B, R, C, h, w) attention
 ) -> torch.Tensor:  # (B, R, C)
     "What every head gives to the logits because a class's attention differs from the classes' mean"
@@ -136,9 +136,9 @@ def _measure(
         found["peak"] = torch.stack([map_peak(a) for a in maps], 1)
         found["similarity"] = torch.stack([mean_cosine(a, 2) for a in maps], 1)
         found["overlap"] = torch.stack([mean_cosine(a, 1).mean(1) for a in maps], 1)
-    if not hasattr(model, "saliency") or maps[-1].shape[2] != model.num_classes:
+    if not hasattr(model, "value_scores") or maps[-1].shape[2] != model.num_classes:
         return found
-    s = model.saliency(output.features, output.mask).float()
+    s = model.value_scores(output.features, output.mask).float()
     inside, cells = (
         ~output.mask.view(-1, *[1] * (s.dim() - 3), *s.shape[-2:]),
         found["cells"].view(-1, *[1] * (s.dim() - 1)),
@@ -193,17 +193,17 @@ _LIMITS = dict(
 # %% ../../nbs/training/04_attention_stats.ipynb #06health-048
 _ADVICE = {
     "no number": "a lower learning rate, with warm-up; look for NaN in the images.",
-    "bad start": "a lower learning rate, or warm-up. If the saliency's spread is in the tens, bound it.",
+    "bad start": "a lower learning rate, or warm-up. If the value score's spread is in the tens, bound it.",
     "rising loss": "a lower learning rate, or a schedule that falls.",
     "stuck, attention rests": "a higher learning rate; see whether the parameters are frozen. The steps are too small to move attention.",
     "stuck, attention moved": "if attention is saturated, start again with a lower learning rate; otherwise train longer.",
     "stuck": "ten times the learning rate, then a tenth of it, and watch whether attention moves.",
     "overfitting": "keep the best epoch; more images, augmentation or random erasing.",
     "unfinished": "more epochs.",
-    "uniform": "patience: models begin like this. If the loss does not fall either, a higher learning rate. If the model is accurate all the same: bound the saliency, or INTR-FC; in a decoder, look at the other layers.",
-    "steep saliency": "bound the saliency (saliency_bound=1), or start from a smaller presence vector.",
+    "uniform": "patience: models begin like this. If the loss does not fall either, a higher learning rate. If the model is accurate all the same: bound the value score, or INTR-FC; in a decoder, look at the other layers.",
+    "steep value score": "bound the value score (score_bound=1), or start from a smaller presence vector.",
     "saturated": "start again with a lower learning rate, or warm it up; waiting helps little.",
-    "classes alike": "bound the saliency (saliency_bound=1, then less): where s is small, attention has to differ for logits to differ.",
+    "classes alike": "bound the value score (score_bound=1, then less): where s is small, attention has to differ for logits to differ.",
     "heads alike": "another seed, or fewer heads: they do one head's work.",
     "no differences": "look for classes that share one query, or a presence vector of zero.",
     "idle heads": "evidence instead of attention, or figures without these heads. If most are idle and the model is poor, a lower learning rate.",
@@ -257,7 +257,7 @@ def _attention_findings(
             f"attention is nearly uniform (entropy {entropy:.3f} of 1): every class takes the mean of the whole image."
         )
     if spread > _LIMITS["steep"]:
-        found["steep saliency"] = (
+        found["steep value score"] = (
             f"s varies by {spread:.0f} logits from cell to cell, so that tiny differences of attention decide."
         )
     if peak > _LIMITS["saturated"]:

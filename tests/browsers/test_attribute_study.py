@@ -146,7 +146,7 @@ def test_a_double_click_is_one_answer_and_open_questions_are_told(tmp_path):
 def test_wrong_values():
     for wrong, words in (
         (dict(examples=[]), "empty"),
-        (dict(what="saliency"), "attention"),
+        (dict(what="value_scores"), "attention"),
         (dict(student=" "), "student is empty"),
     ):
         with pytest.raises(ValueError, match=words):

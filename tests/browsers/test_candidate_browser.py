@@ -54,7 +54,7 @@ def test_the_answers_are_the_models(name, form):
         x, mask = IMAGES[b.index][None], MASK[b.index][None]
         with torch.no_grad():
             if form == "absent":
-                logits = MODELS[name](x, mask, queries=picked).logits[0]
+                logits = MODELS[name](x, mask, candidates=picked).logits[0]
             else:
                 with intervene(MODELS[name], queries=[c for c in range(16) if c not in picked]):
                     logits = MODELS[name](x, mask).logits[0, picked]
@@ -100,7 +100,7 @@ def test_a_company_of_one_is_refused_in_the_widget():
 
 
 def test_a_target_that_leaves():
-    b = explorer(target=3, rival="bird 4")
+    b = explorer(target=3, runner_up="bird 4")
     assert b.pair() == (3, 4)
     b.members = [4, 5, 6]
     assert 3 not in b.pair() and b.pair()[1] in (4, 5, 6)
@@ -136,8 +136,8 @@ def test_other_models_are_refused():
             super().__init__()
             self.inner = MODELS["one"]
 
-        def forward(self, images, mask=None, attention=None, queries=None):
-            return self.inner(images, mask, attention, queries)
+        def forward(self, images, mask=None, attention=None, candidates=None):
+            return self.inner(images, mask, attention, candidates)
 
     with pytest.raises(TypeError, match="expected an INTR or a OneBlockINTR"):
         CandidateBrowser(Looks(), IMAGES)
@@ -166,7 +166,7 @@ def test_nothing_is_asked_twice():
 
 
 def test_names_stay_text(tmp_path):
-    b = explorer(target=0, rival=1)
+    b = explorer(target=0, runner_up=1)
     b.view()
     assert "<img" not in b.main().svg() and "&lt;img" in b.main().svg()
     for ending in "png", "svg", "html":
@@ -209,12 +209,12 @@ def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
     with pytest.raises(ValueError, match="no class has 'penguin'"):
         b.join("penguin")
     assert len(b.members) == 3
-    b.target, b.rival = 8, 8
+    b.target, b.runner_up = 8, 8
     b.view()
     assert (
         not b.error
         and b.pair()[1] != 8
         and "the class itself" in str(b.choices("the strongest", 8, b.pair()[0]))
     )
-    b.rival = None
+    b.runner_up = None
     assert 8 not in [c for _, c in b.choices("the strongest", None, b.pair()[0])]

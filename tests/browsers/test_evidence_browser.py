@@ -49,8 +49,8 @@ def tell(b, **message):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("zero", ["raw", "mean"])
-def test_the_sum_ends_at_the_logit(name, zero):
-    b = explorer(name, zero=zero)
+def test_the_sum_ends_at_the_logit(name, reference):
+    b = explorer(name, reference=reference)
     for b.index in (0, 1):
         with torch.no_grad():
             logits = MODELS[name](IMAGES[b.index][None], MASK[b.index][None]).logits[0]
@@ -156,8 +156,8 @@ def test_a_model_without_evidence():
             super().__init__()
             self.inner = MODELS["one"]
 
-        def forward(self, images, mask=None, attention=None, queries=None):
-            return self.inner(images, mask, attention, queries)
+        def forward(self, images, mask=None, attention=None, candidates=None):
+            return self.inner(images, mask, attention, candidates)
 
     with pytest.raises(TypeError, match="nothing to add up"):
         EvidenceBrowser(Looks(), IMAGES)
@@ -199,5 +199,5 @@ def test_the_player_takes_steps_that_fit():
     assert (player.step, player.max) == (9, 576)
     b.order = "head by head"
     assert (player.step, player.max) == (1, 8)
-    b.zero = "median"
+    b.reference = "median"
     assert re.search(r"logit [+-][\d.]+ = [+-]\d+\.\d{3} rest \+ Σ", b.words()[0]), b.words()[0]

@@ -91,7 +91,7 @@ def test_wrong_images(model, images, error, says):
     "options, error, says",
     [
         (dict(target=16), ValueError, "target: no class 16"),
-        (dict(rival="Sparrow"), ValueError, "rival: no class 'Sparrow'"),
+        (dict(runner_up="Sparrow"), ValueError, "rival: no class 'Sparrow'"),
         (dict(index=20), ValueError, "20 images, numbered from 0 to 19"),
         (dict(index=-1), ValueError, "index=-1"),
         (dict(head=8), ValueError, "8 heads"),
@@ -127,14 +127,14 @@ def test_nothing_is_asked_twice(browser, model):
     for change in (
         dict(target=3),
         dict(what="margin"),
-        dict(rival=4),
+        dict(runner_up=4),
         dict(head=2),
         dict(opacity=0.3),
         dict(grid=True),
         dict(own_scale=True),
         dict(order="peak"),
         dict(head=None),
-        dict(what="saliency"),
+        dict(what="value_scores"),
     ):
         shown = browser.stage().svg
         for name, value in change.items():
@@ -161,12 +161,12 @@ def test_quick(browser):
 
 
 def test_strengths_and_rest_are_the_logit(browser):
-    for what, target, rival in ("evidence", 3, None), ("margin", 3, 9):
-        browser.what, browser.target, browser.rival = what, target, rival
+    for what, target, runner_up in ("evidence", 3, None), ("margin", 3, 9):
+        browser.what, browser.target, browser.runner_up = what, target, runner_up
         e, (c, r) = browser.explanation(), browser.pair(0, 0)
-        rest = e.rest[c] - (e.rest[r] if what == "margin" else 0)
+        residual = e.residual[c] - (e.residual[r] if what == "margin" else 0)
         logit = browser.logits(0, 0)[c] - (browser.logits(0, 0)[r] if what == "margin" else 0)
-        torch.testing.assert_close(browser.strength(e, c, r).sum() + rest, logit, atol=1e-4, rtol=0)
+        torch.testing.assert_close(browser.strength(e, c, r).sum() + residual, logit, atol=1e-4, rtol=0)
 
 
 def test_order_of_heads(browser):
@@ -184,7 +184,7 @@ def test_the_class_in_view_follows_the_image_until_one_is_chosen(browser):
     assert browser.pair(0, 5)[0] == int(browser.logits(0, 5).argmax()) != first
     browser.target = browser.names[first]
     assert browser.target == first == browser.pair(0, 5)[0]
-    browser.rival = first  # no rival of itself
+    browser.runner_up = first  # no rival of itself
     assert browser.pair(0, 5)[1] != first
 
 
@@ -218,11 +218,11 @@ def test_an_image_that_cannot_be_read_is_told_and_left_again(model, birds):
 
 
 def test_nobody_is_the_rival_of_itself(browser):
-    browser.what, browser.target, browser.rival = "margin", 3, None
-    assert 3 not in [c for _, c in browser.classes("rival")]
-    browser.rival = 3
+    browser.what, browser.target, browser.runner_up = "margin", 3, None
+    assert 3 not in [c for _, c in browser.classes("runner_up")]
+    browser.runner_up = 3
     assert (
-        any("the class itself" in text for text, c in browser.classes("rival") if c == 3)
+        any("the class itself" in text for text, c in browser.classes("runner_up") if c == 3)
         and browser.pair(0, browser.index)[1] != 3
         and not browser.error
     )
@@ -273,7 +273,7 @@ def test_full_decoder_by_layers(birds):
     browser.head = 20
     assert len(browser.stage().panels) == 1 and "layer 2, head 4 alone" in browser.stage().svg
     asked = browser.counts["reader"]
-    browser.layer, browser.what, browser.target, browser.rival = 0, "margin", 3, 4
+    browser.layer, browser.what, browser.target, browser.runner_up = 0, "margin", 3, 4
     assert (
         browser.head is None
         and len(browser.stage().panels) == 8
@@ -286,12 +286,12 @@ def test_full_decoder_by_layers(birds):
         ValueError,
         match="expected one of 'attention', 'evidence', 'margin'.*differs for every pair of classes",
     ):
-        browser.what = "saliency"
+        browser.what = "value_scores"
 
 
 def test_fc_and_two_models(model, birds):
     torch.manual_seed(0)
-    browser = HeadBrowser(model, birds, other=OneBlockINTR(16, fc=True), compare="model", what="saliency")
+    browser = HeadBrowser(model, birds, other=OneBlockINTR(16, fc=True), compare="model", what="value_scores")
     scene = browser.main_scene()
     assert len(scene.panels) == 16 and "(FC)" in scene.svg()
     assert len(HeadBrowser(model, birds, other=decoder(), compare="model").main_scene().panels) == 16

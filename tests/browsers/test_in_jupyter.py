@@ -50,7 +50,7 @@ def test_head_browser_is_worked(lab):
     page.shot("head_browser_hover")
 
     # controls
-    for what in "attention", "saliency", "margin":
+    for what in "attention", "value_scores", "margin":
         page.choose("what", what)
         shown = page.wait_changed(shown)
     assert "margin of White-eyed streaked-breasted barbet over" in page.text()
@@ -158,7 +158,7 @@ def test_twin_without_kernel_and_network(lab, twin):
             "() => document.querySelector('.js-plotly-plot')._fullLayout.updatemenus[1].buttons.map(b => new DOMParser().parseFromString(b.label, 'text/html').body.textContent)"
         )
     )
-    for number, name in (0, "image 1"), (1, "class: finch 0"), (2, "attention"), (2, "saliency"):
+    for number, name in (0, "image 1"), (1, "class: finch 0"), (2, "attention"), (2, "value_scores"):
         page.tab.locator(".updatemenu-header").nth(number).click()
         page.tab.locator(".updatemenu-dropdown-button", has_text=name).click()
         page.tab.wait_for_timeout(700)
@@ -170,7 +170,7 @@ def test_twin_without_kernel_and_network(lab, twin):
     page.tab.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5, steps=3)
     page.tab.locator(".hovertext").first.wait_for()
     tip = page.tab.locator(".hovertext").first.text_content()
-    assert all(word in tip for word in ("row", "column", "attention", "evidence", "saliency")), tip
+    assert all(word in tip for word in ("row", "column", "attention", "evidence", "value_scores")), tip
     assert not asked and not alerts
     page.finish("head_browser_twin")
 
@@ -592,7 +592,7 @@ def test_explanation_comparer(lab, theme):
     ), "the same place on all maps of that grid"
     tip = page.hover(24, 0.3, 0.5)
     assert "share of pixels" in tip and "Grad-CAM" in tip and "edges" in tip
-    page.click_panel(25, 0.22, 0.5)  # what the judge saw
+    page.click_panel(25, 0.22, 0.5)  # what the evaluator saw
     shown = page.wait_changed(shown)
     assert "deletion by evidence: 21% hidden, probability" in page.text()
     page.shot(f"explanation_comparer_{theme}_1")

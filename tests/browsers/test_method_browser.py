@@ -84,12 +84,12 @@ def test_maps_are_those_of_the_methods(name):
 
 @pytest.mark.parametrize("judge", [None, "other"])
 @pytest.mark.parametrize("blank", BLANKS)
-def test_areas_are_those_of_insertion_deletion(judge, blank):
+def test_areas_are_those_of_insertion_deletion(evaluator, blank):
     b = comparer(
         methods={k: METHODS[k] for k in ("evidence", "RISE", "edges")},
         classes=[0, 4],
         blank=blank,
-        judge=judge and MODELS[judge],
+        evaluator=evaluator and MODELS[evaluator],
     )
     b.compute()
     for b.unit in UNITS:
@@ -97,7 +97,7 @@ def test_areas_are_those_of_insertion_deletion(judge, blank):
             for c in b.rows():
                 expected, known = (
                     insertion_deletion(
-                        MODELS[judge or "one"], IMAGES[0], b.map_of(name, c), c, 6, blank, b.unit
+                        MODELS[evaluator or "one"], IMAGES[0], b.map_of(name, c), c, 6, blank, b.unit
                     ),
                     b.curve(name, c),
                 )
@@ -107,7 +107,7 @@ def test_areas_are_those_of_insertion_deletion(judge, blank):
 
 
 def test_the_judge_is_asked_not_the_model(asked):
-    b = comparer(methods={"centre": METHODS["centre"]}, judge=MODELS["other"], classes=[1])
+    b = comparer(methods={"centre": METHODS["centre"]}, evaluator=MODELS["other"], classes=[1])
     b.logits(0, 0)
     asked.update(one=0, other=0)
     b.compute()
@@ -149,7 +149,7 @@ def test_nothing_is_asked_twice(asked):
     b.blank = "zero"
     b.compute()
     assert asked["one"] == 3 * len(METHODS) * 14 and b.counts["RISE"] == 1, (
-        "another filling needs the judge, and only the judge"
+        "another filling needs the evaluator, and only the evaluator"
     )
 
 
@@ -230,12 +230,12 @@ def test_a_method_that_fails():
 
 
 def test_a_judge_that_fails():
-    def judge(images):
+    def evaluator(images):
         if len(images) > 1:
             raise MemoryError("no room")
         return torch.zeros(len(images), 16)
 
-    b = comparer(methods={"centre": METHODS["centre"]}, judge=judge, classes=[1])
+    b = comparer(methods={"centre": METHODS["centre"]}, evaluator=evaluator, classes=[1])
     b.compute()
     assert isinstance(b.curve("centre", 1), MemoryError) and torch.is_tensor(b.map_of("centre", 1))
     assert "centre: MemoryError: no room" in b.main().svg()
@@ -267,7 +267,7 @@ def test_a_judge_that_fails():
         (dict(methods=[evidence_map]), "methods"),
         (dict(slow=["LIME"]), "LIME"),
         (dict(slow="LIME"), "'LIME'"),
-        (dict(judge=lambda x: torch.zeros(len(x), 4)), "judge has 4"),
+        (dict(evaluator=lambda x: torch.zeros(len(x), 4)), "evaluator has 4"),
     ],
 )
 def test_wrong_states_are_told(wrong, words):

@@ -463,8 +463,11 @@ def test_subsets_keep_what_belongs_together(tmp_path):
     assert np.array_equal(part.image(0), photos.image(2)) and len(photos) == n and photos.points.shape[0] == n
     assert photos.with_transform(len).transform is len and photos.transform is None
     assert len(list(photos)) == n and photos[-1][1] == photos.labels[-1]
-    rest, share = photos.split(1 / 3, seed=2)
-    assert sorted(rest.files + share.files) == photos.files and np.bincount(share.labels).tolist() == [1, 1]
+    residual, share = photos.split(1 / 3, seed=2)
+    assert sorted(residual.files + share.files) == photos.files and np.bincount(share.labels).tolist() == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(

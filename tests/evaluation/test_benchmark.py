@@ -37,7 +37,7 @@ def test_a_shared_judge_scores_and_wrong_images_are_left_out():
         dict(e=evidence_map),
         BIRDS,
         dict(deletion=_area("deletion", steps=4)),
-        judge=Judge(),
+        evaluator=Judge(),
         images=[3, 4, 19],
         progress=False,
     )
@@ -45,7 +45,9 @@ def test_a_shared_judge_scores_and_wrong_images_are_left_out():
         r.images == [3, 19] and r.values["OneBlockINTR", "e"]["deletion"].min() > 0.99 and "Judge" in r.about
     )
     with pytest.raises(ValueError, match="only_right=False"):
-        evaluate_explanations(MODEL, dict(e=evidence_map), BIRDS, judge=Judge(), images=[4], progress=False)
+        evaluate_explanations(
+            MODEL, dict(e=evidence_map), BIRDS, evaluator=Judge(), images=[4], progress=False
+        )
 
 
 def test_pairs_of_image_and_label_do_and_questions_without_an_answer_are_left_out():

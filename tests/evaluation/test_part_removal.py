@@ -33,8 +33,8 @@ def throat_only(images):
 def test_only_the_part_that_counts_has_an_effect():
     for how in ("exchange", "remove"):
         effects = part_effects(throat_only, BIRD, 0, how)
-        rest = [abs(v) for a, v in effects.items() if a != "throat"]
-        assert abs(effects["throat"]) > 0.1 and max(rest) < 0.5 * abs(effects["throat"])
+        residual = [abs(v) for a, v in effects.items() if a != "throat"]
+        assert abs(effects["throat"]) > 0.1 and max(residual) < 0.5 * abs(effects["throat"])
     assert part_effects(throat_only, BIRD, 0, over=1)["throat"] == pytest.approx(
         part_effects(throat_only, BIRD, 0)["throat"]
     )

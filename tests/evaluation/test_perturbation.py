@@ -18,12 +18,12 @@ REGION[4:8, 4:12] = True  # an eighth
 ONES = torch.ones(3, 16, 16)
 
 
-def judge(images):
+def evaluator(images):
     return torch.stack([images[:, 0, REGION].mean(1), torch.zeros(len(images))], 1)
 
 
 def areas(map, **kw):
-    c = insertion_deletion(judge, ONES, map, 0, blank="zero", **{"steps": 32, "unit": "logit"} | kw)
+    c = insertion_deletion(evaluator, ONES, map, 0, blank="zero", **{"steps": 32, "unit": "logit"} | kw)
     return c.area("insertion").item(), c.area("deletion").item()
 
 
@@ -33,13 +33,13 @@ def test_perfect_and_worst_maps_have_their_known_areas():
 
 
 def test_both_ends_are_included_and_scores_are_exact_there():
-    c = insertion_deletion(judge, ONES, REGION.float(), 0, steps=3, blank="zero", unit="logit")
+    c = insertion_deletion(evaluator, ONES, REGION.float(), 0, steps=3, blank="zero", unit="logit")
     assert c.fraction.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert c.insertion[[0, -1]].tolist() == [0, 1] and c.deletion[[0, -1]].tolist() == [1, 0]
-    p = insertion_deletion(judge, ONES, REGION.float(), 0, blank="zero")
+    p = insertion_deletion(evaluator, ONES, REGION.float(), 0, blank="zero")
     assert p.deletion[0].item() == pytest.approx(torch.tensor([1.0, 0.0]).softmax(0)[0].item())
     assert (
-        insertion_deletion(judge, ONES, REGION.float(), 1, blank="zero", unit="margin").deletion[0].item()
+        insertion_deletion(evaluator, ONES, REGION.float(), 1, blank="zero", unit="margin").deletion[0].item()
         == -1
     )
 
@@ -84,14 +84,14 @@ def test_errors_name_what_was_expected():
     with pytest.raises(ValueError, match="1 to 4"):
         first_pixels(torch.arange(4), (2, 2), 5)
     with pytest.raises(ValueError, match="2 classes"):
-        insertion_deletion(judge, ONES, REGION.float(), 2)
+        insertion_deletion(evaluator, ONES, REGION.float(), 2)
     with pytest.raises(ValueError, match="probability, logit, margin"):
-        insertion_deletion(judge, ONES, REGION.float(), 0, unit="loss")
+        insertion_deletion(evaluator, ONES, REGION.float(), 0, unit="loss")
 
 
 def test_a_judge_may_return_an_output_or_logits():
     class Out:
         def __init__(self, x):
-            self.logits = judge(x)
+            self.logits = evaluator(x)
 
-    assert torch.equal(evaluator_logits(Out, ONES[None]), evaluator_logits(judge, ONES[None]))
+    assert torch.equal(evaluator_logits(Out, ONES[None]), evaluator_logits(evaluator, ONES[None]))

@@ -18,7 +18,7 @@ def models():
     made = dict(
         one=OneBlockINTR(5, **sizes),
         fc=OneBlockINTR(5, **sizes, fc=True),
-        bounded=OneBlockINTR(5, **sizes, saliency_bound=0.3),
+        bounded=OneBlockINTR(5, **sizes, score_bound=0.3),
         full=INTR(5, **sizes, **full),
         pre=INTR(5, **sizes, **full, pre_norm=True),
         full_fc=INTR(5, **sizes, **full, fc=True),
@@ -66,8 +66,8 @@ def same(model, before):
 
 @pytest.mark.parametrize("name", ONE)
 @pytest.mark.parametrize("to, zero", [("mean", "mean"), ("zero", "raw")])
-def test_a_head_of_one_block_gives_exactly_its_evidence(name, to, zero):
-    model, e = MODELS[name], explain(MODELS[name], picture(), zero=zero)
+def test_a_head_of_one_block_gives_exactly_its_evidence(name, to, reference):
+    model, e = MODELS[name], explain(MODELS[name], picture(), reference=reference)
     for heads in [0], [3], [1, 2]:
         with intervene(model, heads=[(0, r) for r in heads], to=to):
             changed = run(model).logits[0]
@@ -108,10 +108,10 @@ def test_hidden_places_get_no_attention(name):
 
 
 def test_hiding_a_place_of_one_block():
-    model, e = MODELS["one"], explain(MODELS["one"], picture(), zero="raw")
+    model, e = MODELS["one"], explain(MODELS["one"], picture(), reference="raw")
     region = torch.zeros(8, 8, dtype=torch.bool)
     region[2, 5] = True
-    a, s, found = e.attention[:, :, 2, 5], e.saliency[:, 2, 5], e.evidence.sum((2, 3))
+    a, s, found = e.attention[:, :, 2, 5], e.value_scores[:, 2, 5], e.evidence.sum((2, 3))
     with intervene(model, region=region):
         lost = e.logits - run(model).logits[0]
     close(lost, (a / (1 - a) * (s[:, None] - found)).sum(0))
@@ -140,7 +140,7 @@ def test_a_query_becomes_the_zero_vector(name):
     with intervene(model, queries=[1, 3]):
         close(run(model).logits, run(changed).logits)
     with intervene(model, queries=[1, 3]):
-        close(run(model, queries=[3, 0]).logits, run(changed, queries=[3, 0]).logits)
+        close(run(model, candidates=[3, 0]).logits, run(changed, candidates=[3, 0]).logits)
     others = (run(model).logits - run(changed).logits)[0, [0, 2, 4]].abs().max()
     assert others == 0 if name in ONE else others > 1e-6  # only a full decoder's classes hear of each other
 
@@ -171,13 +171,13 @@ def test_finds_need_the_same_candidates_but_not_the_same_size(name):
     with intervene(MODELS[name], heads=[(1, 0)], donor=picture(1, h=32)):
         changed = run(MODELS[name]).logits
         with pytest.raises(ValueError, match="all classes as candidates"):
-            run(MODELS[name], queries=[0, 1])
+            run(MODELS[name], candidates=[0, 1])
     assert (changed - run(MODELS[name]).logits).abs().max() > 1e-5
 
 
 def test_one_head_from_the_donor_brings_the_donors_evidence():
     model = MODELS["one"]
-    mine, theirs = (explain(model, picture(s), zero="raw").evidence.sum((2, 3)) for s in (0, 1))
+    mine, theirs = (explain(model, picture(s), reference="raw").evidence.sum((2, 3)) for s in (0, 1))
     with intervene(model, heads=[(0, 2)], donor=picture(1)):
         changed = run(model).logits[0]
     close(changed - run(model).logits[0], theirs[2] - mine[2])
@@ -263,11 +263,11 @@ def test_nested_is_together_in_any_order(name):
 def test_decide_again(name):
     model, mask = MODELS[name], torch.zeros(1, 64, 64, dtype=torch.bool)
     mask[..., 40:] = True
-    for kw in dict(), dict(mask=mask), dict(mask=mask, queries=[3, 1]):
+    for kw in dict(), dict(mask=mask), dict(mask=mask, candidates=[3, 1]):
         out = run(model, **kw)
-        close(logits_from_features(model, out, kw.get("queries")), out.logits)
+        close(logits_from_features(model, out, kw.get("candidates")), out.logits)
         with intervene(model, heads=[(0, 1)], region=HALF.T):
-            close(logits_from_features(model, out, kw.get("queries")), run(model, **kw).logits)
+            close(logits_from_features(model, out, kw.get("candidates")), run(model, **kw).logits)
 
 
 def test_explanations_under_an_intervention_add_up():
@@ -319,9 +319,9 @@ def test_effects():
     close(g.caused[5], (run(full).logits[0, 2] - run(full).logits[0, 4]) - (logits[2] - logits[4]))
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[:, 32:] = True
-    p = ablation_effects(full, picture(), 2, parts="places", block=4, mask=mask, queries=[1, 2])
+    p = ablation_effects(full, picture(), 2, parts="places", block=4, mask=mask, candidates=[1, 2])
     assert p.parts == [(0, 0), (1, 0)] and p.of == "class 2"
-    e = explain(full, picture(), mask=mask, queries=[1, 2])
+    e = explain(full, picture(), mask=mask, candidates=[1, 2])
     close(p.accounted.sum(), e.evidence[:, e.at(2)].sum())
     with pytest.raises(ValueError, match="parts='pixels'"):
         ablation_effects(one, picture(), parts="pixels")

@@ -105,8 +105,12 @@ def test_in_one_block_company_changes_nothing(name):
 @pytest.mark.parametrize("name", FULL)
 def test_in_a_full_decoder_it_does_and_the_forms_differ(name):
     company = CandidateSet(MODELS[name], IMAGE)
-    everybody, absent, zero = company.ask()[0][[2, 7]], company.ask([2, 7])[0], company.ask([2, 7], "zero")[0]
-    for a, b in (everybody, absent), (everybody, zero), (absent, zero):
+    everybody, absent, reference = (
+        company.ask()[0][[2, 7]],
+        company.ask([2, 7])[0],
+        company.ask([2, 7], "zero")[0],
+    )
+    for a, b in (everybody, absent), (everybody, reference), (absent, reference):
         assert (a - b).abs().max() > 1e-4
 
 
@@ -115,8 +119,8 @@ def test_companies_shrink_to_the_pair():
     sets = candidate_sets(e, 3, 5)
     assert [len(s) for s in sets] == [16, 8, 4, 2] and sets[-1] == [3, 5]
     assert all(set(b) < set(a) for a, b in zip(sets, sets[1:]))
-    rest = [c for c in range(16) if c not in (3, 5)]
-    assert sets[2][2:] == sorted(rest, key=lambda c: -e.logits[c])[:2]
+    residual = [c for c in range(16) if c not in (3, 5)]
+    assert sets[2][2:] == sorted(residual, key=lambda c: -e.logits[c])[:2]
     assert [len(s) for s in candidate_sets(e, 3, 5, [9, 2])] == [9, 2]
 
 

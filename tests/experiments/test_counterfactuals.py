@@ -183,9 +183,9 @@ def test_a_change_adds_up(model):
         + change.before.logits[change.b]
     )
     assert change.value == pytest.approx(value.item(), abs=1e-4)
-    assert change.total.sum().item() + change.rest == pytest.approx(change.value, abs=1e-4)
+    assert change.total.sum().item() + change.residual == pytest.approx(change.value, abs=1e-4)
     if not isinstance(model, INTR) and not model.fc:
-        assert abs(change.rest) < 1e-4
+        assert abs(change.residual) < 1e-4
         why = value_or_attention(change)
         torch.testing.assert_close(why["seen"] + why["looked"], change.total, atol=1e-4, rtol=1e-4)
         if model is MODEL:
@@ -201,7 +201,7 @@ def test_from_one_zero_the_change_of_a_logit_adds_up():
     other = edit_picture("recolour", mask=BIRD.masks["belly"], hue=150.0)(BIRD.image)
     logits = explain(MODEL, other).logits[3] - explain(MODEL, BIRD.image).logits[3]
     for z in "mean", "median", "raw":
-        e, f = explain(MODEL, BIRD.image, zero=z), explain(MODEL, other, zero=z)
+        e, f = explain(MODEL, BIRD.image, reference=z), explain(MODEL, other, reference=z)
         torch.testing.assert_close(change_of_evidence(e, f, 3).sum(), logits, atol=1e-4, rtol=1e-4)
         if z != "raw":
             assert (

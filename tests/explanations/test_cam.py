@@ -123,8 +123,8 @@ def test_classifier_mean_is_over_what_is_no_padding():
     assert torch.equal(model.from_features(model.backbone(x), mask).logits, out.logits)
     with pytest.raises(ValueError, match="padding all over"):
         model(x, torch.ones_like(mask))
-    with pytest.raises(ValueError, match=r"queries=\[5\].*from 0 to 4"):
-        model(x, queries=[5])
+    with pytest.raises(ValueError, match=r"candidates=\[5\].*from 0 to 4"):
+        model(x, candidates=[5])
 
 
 def test_classifier_drops_whole_channels_in_training_only():
@@ -156,7 +156,7 @@ def test_classifier_sizes(kw, match):
 def test_every_method_fills_an_explanation(method, masked):
     model = pooled()
     model.class_names = NAMES
-    e = quick(method, model, classes=["tit", 0], queries=[0, 2, 4], mask=right_third() if masked else None)
+    e = quick(method, model, classes=["tit", 0], candidates=[0, 2, 4], mask=right_third() if masked else None)
     assert (
         isinstance(e, Explanation)
         and e.evidence.shape == (1, 2, 4, 6)
@@ -165,7 +165,7 @@ def test_every_method_fills_an_explanation(method, masked):
         and e.name(2) == "tit"
     )
     with torch.no_grad():
-        out = model(picture()[None], right_third()[None] if masked else None, queries=[0, 2, 4])
+        out = model(picture()[None], right_third()[None] if masked else None, candidates=[0, 2, 4])
     assert torch.equal(e.candidate_logits, out.logits[0])
     assert (e.mask is not None) == masked and (
         not masked or not e.evidence[..., 4:].any() and e.evidence[..., :4].all()
@@ -192,8 +192,8 @@ def test_pictures_in_every_form(method, tmp_path):
         (dict(classes=[5]), "classes: no class 5.*0 to 4"),
         (dict(classes=["rok"], class_names=NAMES), "no class 'rok'.*perhaps 'rook'"),
         (dict(classes=[]), "classes is empty"),
-        (dict(queries=[-1]), "queries: no class -1"),
-        (dict(classes=[3], queries=[0, 1]), r"classes \[3\] are not among"),
+        (dict(candidates=[-1]), "candidates: no class -1"),
+        (dict(classes=[3], candidates=[0, 1]), r"classes \[3\] are not among"),
         (dict(class_names=["a"]), "class_names has 1 names"),
         (dict(mask=torch.zeros(4, 6, dtype=torch.bool)), r"mask: got shape \(4, 6\)"),
         (dict(mask=torch.zeros(32, 48)), "torch.bool"),
@@ -238,7 +238,7 @@ def test_cam_adds_up(masked, dtype, tolerance):
     e = cam(pooled().to(dtype), picture(), mask=right_third() if masked else None)
     assert (
         e.adds_up
-        and (e.evidence.sum((0, 2, 3)) + e.rest - e.logits).abs().max() < tolerance
+        and (e.evidence.sum((0, 2, 3)) + e.residual - e.logits).abs().max() < tolerance
         and e.evidence.abs().max() > 0.01
     )
 
@@ -425,12 +425,12 @@ def test_rise_forgets_masks(monkeypatch):
             alive.append(weakref.ref(m))
             yield m
 
-    def judge(images):
+    def evaluator(images):
         most.append(sum(r() is not None for r in alive))
         return images.mean((2, 3))
 
     monkeypatch.setattr(rise_module, "rise_masks", counted)
-    rise(judge, picture(), masks=200, batch_size=10)
+    rise(evaluator, picture(), masks=200, batch_size=10)
     assert max(most) <= 20 and len(alive) == 200
 
 
@@ -455,10 +455,10 @@ def test_rise_arguments(kw, match):
 
 
 def test_question_and_ask():
-    q = pose(one_block(), picture(), queries=[4, 1])
+    q = pose(one_block(), picture(), candidates=[4, 1])
     assert (
         q.cells == (4, 6)
         and q.candidates == [4, 1]
-        and torch.allclose(q.logits, one_block()(picture()[None], queries=[4, 1]).logits[0])
+        and torch.allclose(q.logits, one_block()(picture()[None], candidates=[4, 1]).logits[0])
     )
-    assert forward_logits(corner, picture(16, 16)[None], queries=[1])[0].shape == (1, 1)
+    assert forward_logits(corner, picture(16, 16)[None], candidates=[1])[0].shape == (1, 1)

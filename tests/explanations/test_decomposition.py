@@ -66,9 +66,9 @@ def test_parts_add_up_to_the_models_logits(kind, layers, as_parts):
         model = shaken(decoder_layers=layers, **kind).to(dtype)
         for options in (
             dict(),
-            dict(queries=[4, 1, 3]),
+            dict(candidates=[4, 1, 3]),
             dict(mask=padding()),
-            dict(mask=padding(), queries=[2, 0], zero="raw"),
+            dict(mask=padding(), candidates=[2, 0], reference="raw"),
         ):
             d = decompose(model, picture(), as_parts=as_parts, **options)
             mask = options.get("mask")
@@ -76,7 +76,7 @@ def test_parts_add_up_to_the_models_logits(kind, layers, as_parts):
                 logits = model(
                     picture()[None].to(dtype),
                     None if mask is None else mask[None],
-                    queries=options.get("queries"),
+                    candidates=options.get("candidates"),
                 ).logits[0]
             assert (total(d) - logits).abs().max() < tolerance and d.maps.dtype == dtype
             assert d.maps.shape == d.own.shape == d.attention.shape == (layers, 4, len(logits), 5, 7)
@@ -126,7 +126,7 @@ def test_autograd_finds_the_same_parts(kind, monkeypatch):
         z = model.decoder(model.query_embed.weight[None].detach(), memory, mask)[0][0]
         logits = (z * model.presence_vector.weight).sum(-1) + model.presence_vector.bias
     torch.testing.assert_close(logits.detach(), out.logits[0])
-    d = decompose(model, picture(), mask=padding(), zero="raw")
+    d = decompose(model, picture(), mask=padding(), reference="raw")
     biases = {
         n: p
         for n, p in model.named_parameters()
@@ -150,7 +150,7 @@ def test_autograd_finds_the_same_parts(kind, monkeypatch):
 
 def test_self_attention_as_a_part_by_source():
     model = shaken(decoder_layers=2, pre_norm=True)
-    d = decompose(model, picture(), as_parts=["self_attention"], classes=[3, 1], queries=[0, 1, 3])
+    d = decompose(model, picture(), as_parts=["self_attention"], classes=[3, 1], candidates=[0, 1, 3])
     assert torch.equal(d.maps, d.own) and d.sources.shape == (2, 2, 3)
     for l in range(2):
         torch.testing.assert_close(
@@ -158,7 +158,7 @@ def test_self_attention_as_a_part_by_source():
         )
     with torch.no_grad():
         model.decoder.layers[1].self_attn.in_proj_weight[64:] = 0  # no values to hear, but the bias
-    e = decompose(model, picture(), as_parts=["self_attention"], classes=[3, 1], queries=[0, 1, 3])
+    e = decompose(model, picture(), as_parts=["self_attention"], classes=[3, 1], candidates=[0, 1, 3])
     torch.testing.assert_close(
         e.sources[1] / e.sources[1].sum(1, keepdim=True),
         e.sources[1].abs() / e.sources[1].abs().sum(1, keepdim=True),
@@ -192,7 +192,7 @@ def test_a_linear_decoder_is_taken_apart_by_hand():
             v.out_proj.weight.unflatten(1, (4, 8)),
             split_heads((z @ v.in_proj_weight[2 * D :].T)[None], 4)[0],
         )
-    d = decompose(model, picture(), zero="raw")
+    d = decompose(model, picture(), reference="raw")
     torch.testing.assert_close(d.maps[0].flatten(2), s.transpose(0, 1) * out.attention[0, 0].flatten(2))
 
 
@@ -212,8 +212,8 @@ def test_what_all_places_share_is_a_bias(pre_norm):
             a = layer.multihead_attn
             a.in_proj_bias[64:] -= a.in_proj_weight[64:] @ delta
     for mask in None, padding():
-        for zero, equal in ("mean", True), ("raw", False):
-            d, e = (decompose(m, picture(), zero=zero, mask=mask) for m in (model, same))
+        for reference, equal in ("mean", True), ("raw", False):
+            d, e = (decompose(m, picture(), reference=reference, mask=mask) for m in (model, same))
             torch.testing.assert_close(d.logits, e.logits)
             assert (
                 torch.allclose(d.maps, e.maps, atol=1e-9) == equal
@@ -222,7 +222,7 @@ def test_what_all_places_share_is_a_bias(pre_norm):
 
 
 def test_zero_moves_between_maps_and_common_by_head():
-    d, e = (decompose(shaken(), picture(), zero=zero) for zero in ("mean", "raw"))
+    d, e = (decompose(shaken(), picture(), reference=reference) for reference in ("mean", "raw"))
     for l in range(2):
         for r in range(4):
             name = f"decoder.layers.{l}.multihead_attn.head{r}"
@@ -321,7 +321,7 @@ def test_margins_and_changes_decompose():
     torch.testing.assert_close(change.margin(3, 1).maps, e.margin(3, 1).maps - m.maps)
     assert change.names[0] == "change of class 0"
     for other in (
-        decompose(model, picture(), zero="raw"),
+        decompose(model, picture(), reference="raw"),
         decompose(model, picture(), classes=[1]),
         decompose(model, picture(), as_parts=["mlp"]),
         decompose(model, picture(w=48)),
@@ -381,7 +381,7 @@ def test_one_layer_of_several():
         and len(last.groups["other_layers"]) == 8
         and last.margin().share("other_layers").of_size > 0
     )
-    torch.testing.assert_close(last.rest, d.rest + d.maps[:2].sum((0, 1, 3, 4)))
+    torch.testing.assert_close(last.residual, d.residual + d.maps[:2].sum((0, 1, 3, 4)))
     with pytest.raises(ValueError, match="layer 3: expected one from 0 to 2"):
         d.only_layer(3)
 
@@ -413,12 +413,12 @@ def test_wrong_arguments():
     with pytest.raises(TypeError, match="float16"):
         decompose(copy.deepcopy(model).half(), picture())
     for options, says in (
-        (dict(zero="median"), "zero='median'"),
+        (dict(reference="median"), "reference='median'"),
         (dict(as_parts="mlp"), "as_parts='mlp': expected a list"),
         (dict(as_parts=["heads"]), "as_parts"),
         (dict(classes=[5]), "from 0 to 4"),
-        (dict(classes=[2], queries=[0, 1]), "not among the candidates"),
-        (dict(queries=[]), "queries"),
+        (dict(classes=[2], candidates=[0, 1]), "not among the candidates"),
+        (dict(candidates=[]), "candidates"),
         (dict(mask=padding(h=8)), "mask"),
     ):
         with pytest.raises(ValueError, match=says):

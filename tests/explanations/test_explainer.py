@@ -72,9 +72,9 @@ def parts(dtype=torch.float32, seed=0, R=3, C=4, h=5, w=6):
     p = dict(
         logits=e.sum((0, 2, 3)),
         attention=alpha,
-        saliency=s,
+        value_scores=s,
         evidence=e,
-        rest=torch.zeros(C),
+        residual=torch.zeros(C),
         offset=torch.zeros(R),
     )
     return {k: v.to(dtype) for k, v in p.items()} | dict(image=torch.zeros(3, 40, 48))
@@ -82,9 +82,9 @@ def parts(dtype=torch.float32, seed=0, R=3, C=4, h=5, w=6):
 
 MODELS = {
     "one block": one_block(),
-    "bounded": one_block(1, saliency_bound=1.0),
+    "bounded": one_block(1, score_bound=1.0),
     "fc": one_block(2, fc=True),
-    "fc bounded": one_block(3, fc=True, saliency_bound=0.5),
+    "fc bounded": one_block(3, fc=True, score_bound=0.5),
 }
 
 
@@ -94,20 +94,20 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("zero", REFERENCES)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-9)])
-def test_parts_add_up_to_the_models_logits(name, zero, dtype, tolerance):
+def test_parts_add_up_to_the_models_logits(name, reference, dtype, tolerance):
     model, x = copy.deepcopy(MODELS[name]).to(dtype), picture(h=64, w=96).to(dtype)
-    e = explain(model, x, zero=zero)
+    e = explain(model, x, reference=reference)
     with torch.no_grad():
         logits = model(x[None]).logits[0]
-    assert e.evidence.dtype == dtype and e.evidence.shape == (4, 5, 8, 12) and e.zero == zero
-    assert (e.evidence.double().sum((0, 2, 3)) + e.rest - logits).abs().max() < tolerance
+    assert e.evidence.dtype == dtype and e.evidence.shape == (4, 5, 8, 12) and e.reference == reference
+    assert (e.evidence.double().sum((0, 2, 3)) + e.residual - logits).abs().max() < tolerance
     assert logits.std() > 0.1  # else the check would be easy
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_evidence_is_saliency_times_attention(name):
     e = explain(MODELS[name], picture())
-    s = e.saliency if MODELS[name].fc else e.saliency[:, None]
+    s = e.value_scores if MODELS[name].fc else e.value_scores[:, None]
     assert s.shape[1] == (5 if MODELS[name].fc else 1)
     torch.testing.assert_close(e.evidence, s * e.attention, atol=1e-6, rtol=0)
     torch.testing.assert_close(e.attention.sum((2, 3)), torch.ones(4, 5))
@@ -136,16 +136,16 @@ def test_check_sum_refuses_nan():
 
 
 def shifted(p, head, by):
-    "The same explanation by a model that added a constant to one head's saliency, and took it off all logits' rest"
-    s = p["saliency"].clone()
+    "The same explanation by a model that added a constant to one head's value score, and took it off all logits' rest"
+    s = p["value_scores"].clone()
     s[head] += by
-    return p | dict(saliency=s, evidence=s[:, None] * p["attention"], rest=p["rest"] - by)
+    return p | dict(value_scores=s, evidence=s[:, None] * p["attention"], residual=p["residual"] - by)
 
 
 def test_a_constant_changes_maps_but_no_prediction_and_no_total():
     p = parts(torch.float64)
     e, f = Explanation(**p), Explanation(**shifted(p, 1, 5.0))
-    assert e.prediction == f.prediction and e.rival() == f.rival()
+    assert e.prediction == f.prediction and e.runner_up() == f.runner_up()
     assert (e.margin(0, 1).total - f.margin(0, 1).total).abs().max() > 0.05  # places move
     torch.testing.assert_close(
         e.margin(0, 1).heads.sum((1, 2)), f.margin(0, 1).heads.sum((1, 2))
@@ -154,30 +154,35 @@ def test_a_constant_changes_maps_but_no_prediction_and_no_total():
 
 
 @pytest.mark.parametrize("zero, fixed", [("median", True), ("mean", True), ("raw", False)])
-def test_a_stated_zero_fixes_the_gauge(zero, fixed):
+def test_a_stated_zero_fixes_the_gauge(reference, fixed):
     p = parts(torch.float64)
-    e, f = Explanation(**p).with_zero(zero), Explanation(**shifted(p, 1, 5.0)).with_zero(zero)
+    e, f = (
+        Explanation(**p).with_reference(reference),
+        Explanation(**shifted(p, 1, 5.0)).with_reference(reference),
+    )
     assert torch.allclose(e.evidence, f.evidence) == fixed
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_zero_moves_into_rest(name):
-    es = {zero: explain(MODELS[name], picture(), zero=zero) for zero in REFERENCES}
-    for zero, e in es.items():
-        assert e.prediction == es["raw"].prediction and e.zero == zero
+    es = {reference: explain(MODELS[name], picture(), reference=reference) for reference in REFERENCES}
+    for reference, e in es.items():
+        assert e.prediction == es["raw"].prediction and e.reference == reference
         m, raw = e.margin(), es["raw"].margin()
-        assert m.value == raw.value == pytest.approx(m.total.sum().item() + m.rest, abs=1e-4)
+        assert m.value == raw.value == pytest.approx(m.total.sum().item() + m.residual, abs=1e-4)
         if not MODELS[name].fc:
-            assert m.rest == pytest.approx(0, abs=1e-5) and e.rest.std() < 1e-5
-    assert es["raw"].rest.abs().max() == 0 and es["median"].rest.abs().max() > 0.01
+            assert m.residual == pytest.approx(0, abs=1e-5) and e.residual.std() < 1e-5
+    assert es["raw"].residual.abs().max() == 0 and es["median"].residual.abs().max() > 0.01
     assert (es["raw"].margin().total - es["median"].margin().total).abs().max() > 1e-3
     for other in (es["median"], es["mean"]):
-        torch.testing.assert_close(other.with_zero("raw").evidence, es["raw"].evidence, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            other.with_reference("raw").evidence, es["raw"].evidence, atol=1e-5, rtol=0
+        )
 
 
 def test_mean_is_zero_afterwards():
-    assert explain(MODELS["one block"], picture()).saliency.flatten(1).mean(1).abs().max() < 1e-6
-    assert explain(MODELS["fc"], picture(), zero="mean").saliency.mean((2, 3)).abs().max() < 1e-5
+    assert explain(MODELS["one block"], picture()).value_scores.flatten(1).mean(1).abs().max() < 1e-6
+    assert explain(MODELS["fc"], picture(), reference="mean").value_scores.mean((2, 3)).abs().max() < 1e-5
 
 
 def test_padding_does_not_count_for_the_zero():
@@ -185,14 +190,16 @@ def test_padding_does_not_count_for_the_zero():
     mask = torch.zeros(4, 6, dtype=torch.bool)
     mask[:, 4:] = True
     garbage = s.masked_fill(mask, 1e6)
-    for zero in REFERENCES:
-        torch.testing.assert_close(reference_score(garbage, zero, mask), reference_score(s[..., :4], zero))
+    for reference in REFERENCES:
+        torch.testing.assert_close(
+            reference_score(garbage, reference, mask), reference_score(s[..., :4], reference)
+        )
 
 
 # padding
 
 
-@pytest.mark.parametrize("kw", [dict(), dict(saliency_bound=1.0), dict(fc=True)])
+@pytest.mark.parametrize("kw", [dict(), dict(score_bound=1.0), dict(fc=True)])
 def test_a_padded_image_has_the_same_evidence(kw):
     x = picture(h=64, w=64)
     padded, mask = torch.zeros(3, 80, 96), torch.ones(80, 96, dtype=torch.bool)
@@ -200,11 +207,11 @@ def test_a_padded_image_has_the_same_evidence(kw):
     model = one_block(backbone=Patches(), **kw)
     e, f = explain(model, x), explain(model, padded, mask=mask)
     assert f.mask.shape == (10, 12) and e.mask is None
-    for part in ("evidence", "attention", "saliency"):
+    for part in ("evidence", "attention", "value_scores"):
         torch.testing.assert_close(getattr(f, part)[..., :8, :8], getattr(e, part), atol=1e-5, rtol=0)
         assert getattr(f, part)[..., f.mask].abs().max() == 0
-        assert getattr(f.with_zero("mean"), part)[..., f.mask].abs().max() == 0
-    torch.testing.assert_close(f.rest, e.rest, atol=1e-5, rtol=0)
+        assert getattr(f.with_reference("mean"), part)[..., f.mask].abs().max() == 0
+    torch.testing.assert_close(f.residual, e.residual, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("part", ["attention", "evidence"])
@@ -227,7 +234,7 @@ def test_margin_is_the_difference_of_evidence():
     torch.testing.assert_close(m.total, m.heads.sum(0))
     assert m.value == pytest.approx((e.logits[3] - e.logits[1]).item(), abs=1e-6)
     best = e.logits.argsort(descending=True).tolist()
-    assert (e.prediction, e.rival(), e.rival(best[1])) == (best[0], best[1], best[0])
+    assert (e.prediction, e.runner_up(), e.runner_up(best[1])) == (best[0], best[1], best[0])
     assert (e.margin().a, e.margin().b) == (best[0], best[1])
     assert "bird 3" in repr(m)
     with pytest.raises(ValueError, match="no margin over itself"):
@@ -254,7 +261,11 @@ def test_fewer_classes_keep_the_same_numbers(name):
     assert f.classes == [4, 2] and f.evidence.shape[1] == 2 and f.candidates == [0, 1, 2, 3, 4]
     torch.testing.assert_close(f.evidence, e.evidence[:, [4, 2]])
     torch.testing.assert_close(f.margin(4, 2).total, e.margin(4, 2).total)
-    assert f.prediction == e.prediction and f.probability(1) == e.probability(1) and f.rival() == e.rival()
+    assert (
+        f.prediction == e.prediction
+        and f.probability(1) == e.probability(1)
+        and f.runner_up() == e.runner_up()
+    )
     with pytest.raises(ValueError, match=r"'bird 1' \(1\) was not kept"):
         f.margin(4, 1)
     assert explain(model, x, classes=3).classes == explain(model, x, classes=torch.tensor([3])).classes == [3]
@@ -263,17 +274,17 @@ def test_fewer_classes_keep_the_same_numbers(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_fewer_candidates(name):
     model, x = MODELS[name], picture()
-    e, f = explain(model, x), explain(model, x, queries=[4, 1], class_names=NAMES)
+    e, f = explain(model, x), explain(model, x, candidates=[4, 1], class_names=NAMES)
     torch.testing.assert_close(f.evidence, e.evidence[:, [4, 1]], atol=1e-5, rtol=0)
-    assert f.candidates == f.classes == [4, 1] and f.prediction in (4, 1) and f.rival(4) == 1
+    assert f.candidates == f.classes == [4, 1] and f.prediction in (4, 1) and f.runner_up(4) == 1
     assert f.probability(4) + f.probability(1) == pytest.approx(1)
     with pytest.raises(ValueError, match="was no candidate"):
         f.margin(0)
     with pytest.raises(ValueError, match=r"classes \[0\] are not among the candidates"):
-        explain(model, x, classes=[0], queries=[1, 2])
+        explain(model, x, classes=[0], candidates=[1, 2])
     with pytest.raises(ValueError, match="no rival"):
-        explain(model, x, queries=[2]).rival()
-    assert "bird 4" in explain(model, x, queries=[4], class_names=NAMES)._repr_html_()
+        explain(model, x, candidates=[2]).runner_up()
+    assert "bird 4" in explain(model, x, candidates=[4], class_names=NAMES)._repr_html_()
 
 
 def test_names_come_with_the_model():
@@ -310,26 +321,26 @@ def test_a_full_decoder_adds_up(fc, dtype, tolerance):
     e = explain(model, picture(), class_names=NAMES)
     with torch.no_grad():
         out = model(picture()[None].to(dtype), attention="all")
-    assert e.attention.shape == e.evidence.shape == (8, 5, 8, 8) and e.adds_up and e.zero == "mean"
-    assert (e.evidence.double().sum((0, 2, 3)) + e.rest - out.logits[0]).abs().max() < tolerance
+    assert e.attention.shape == e.evidence.shape == (8, 5, 8, 8) and e.adds_up and e.reference == "mean"
+    assert (e.evidence.double().sum((0, 2, 3)) + e.residual - out.logits[0]).abs().max() < tolerance
     torch.testing.assert_close(e.attention, out.attention[:, 0].flatten(0, 1))
     torch.testing.assert_close(e.layer(-1).attention, out.attention[-1, 0])
     torch.testing.assert_close(e.layer(-1).evidence, e.evidence[4:])
     torch.testing.assert_close(e.layer(0).evidence, e.evidence[:4])
-    assert e.layer(1).adds_up and not torch.allclose(e.layer(1).rest, e.rest)
-    assert explain(model, picture(), queries=[1, 3]).attention.shape[1] == 2
+    assert e.layer(1).adds_up and not torch.allclose(e.layer(1).residual, e.residual)
+    assert explain(model, picture(), candidates=[1, 3]).attention.shape[1] == 2
     kept = explain(model, picture(), classes=[3, 1])
     torch.testing.assert_close(kept.evidence, e.evidence[:, [3, 1]])
 
 
 def test_a_full_decoder_has_no_single_saliency():
     e = explain(full(), picture(), class_names=NAMES)
-    for ask in (lambda: e.saliency, lambda: e.with_zero("raw")):
+    for ask in (lambda: e.value_scores, lambda: e.with_reference("raw")):
         with pytest.raises(AttributeError, match="differs for every pair of classes"):
             ask()
-    assert explain(full(), picture(), zero="raw").zero == "raw"
-    with pytest.raises(ValueError, match="zero='median': expected 'mean' or 'raw'"):
-        explain(full(), picture(), zero="median")
+    assert explain(full(), picture(), reference="raw").reference == "raw"
+    with pytest.raises(ValueError, match="reference='median': expected 'mean' or 'raw'"):
+        explain(full(), picture(), reference="median")
     with pytest.raises(ValueError, match="by OneBlockINTR, has no layers"):
         explain(MODELS["fc"], picture()).layer(0)
     with pytest.raises(ValueError, match="layer 2: expected one from 0 to 1"):
@@ -339,7 +350,7 @@ def test_a_full_decoder_has_no_single_saliency():
 def test_share_of_a_margin():
     for model in (MODELS["fc"], full().double()):
         e = explain(model, picture(), class_names=NAMES)
-        m, share = e.margin(), e.share(over=e.rival())
+        m, share = e.margin(), e.share(over=e.runner_up())
         assert (
             share.of_sum == pytest.approx(m.total.sum().item() / m.value, rel=1e-3) and 0 < share.of_size < 1
         )
@@ -350,7 +361,7 @@ def test_share_of_a_margin():
         with pytest.raises(ValueError, match="group='maps': expected"):
             e.share("maps")
     e = explain(MODELS["one block"], picture())
-    assert e.share(over=e.rival()).of_sum == pytest.approx(1, abs=1e-4)
+    assert e.share(over=e.runner_up()).of_sum == pytest.approx(1, abs=1e-4)
 
 
 # names of heads
@@ -399,8 +410,8 @@ class Attentive(torch.nn.Module):
         super().__init__()
         self.inner = full()
 
-    def forward(self, images, mask=None, attention=None, queries=None):
-        return self.inner(images, mask, attention, queries)
+    def forward(self, images, mask=None, attention=None, candidates=None):
+        return self.inner(images, mask, attention, candidates)
 
 
 def test_attention_only_says_why_there_is_no_evidence():
@@ -464,12 +475,12 @@ def test_the_old_imports_work():
 
 def test_evidence_alone_is_enough():
     p = parts()
-    e = Explanation(p["logits"], p["image"], evidence=p["evidence"], rest=p["rest"], source="CAM")
-    assert e.adds_up and e.margin(0, 1).rest == 0 and e.heads_by("evidence")
+    e = Explanation(p["logits"], p["image"], evidence=p["evidence"], residual=p["residual"], source="CAM")
+    assert e.adds_up and e.margin(0, 1).residual == 0 and e.heads_by("evidence")
     with pytest.raises(AttributeError, match="no attention: CAM gave none"):
         e.attention
-    with pytest.raises(AttributeError, match="no saliency"):
-        e.with_zero("median")
+    with pytest.raises(AttributeError, match="no value score"):
+        e.with_reference("median")
     assert "together the logit" in e._repr_html_()
 
 
@@ -478,7 +489,7 @@ def test_maps_that_claim_no_sum():
     e = Explanation(p["logits"], p["image"], evidence=p["evidence"] * 3, source="RISE", unit="probability")
     assert (
         not e.adds_up
-        and e.margin(0, 1).rest is None
+        and e.margin(0, 1).residual is None
         and "RISE do not claim" in e._repr_html_()
         and "probability" in e.main_map()[0]
     )
@@ -510,9 +521,9 @@ def test_survives_copying_and_pickling():
         (dict(classes="brid 1", class_names=NAMES), "no class 'brid 1'.*perhaps.*'bird 1'"),
         (dict(classes="bird 1"), "there are no class_names"),
         (dict(classes="a", class_names=list("aabcd")), "several have that name"),
-        (dict(queries=[7]), "queries: no class 7"),
-        (dict(queries=[]), "queries is empty"),
-        (dict(zero="foo"), "zero='foo': expected one of 'raw', 'mean', 'median'"),
+        (dict(candidates=[7]), "candidates: no class 7"),
+        (dict(candidates=[]), "candidates is empty"),
+        (dict(reference="foo"), "reference='foo': expected one of 'raw', 'mean', 'median'"),
         (dict(class_names=["one"]), "class_names has 1 names, the model has 5 classes"),
         (dict(class_names=[]), "class_names has 0 names"),
         (dict(mask=torch.zeros(5, 5, dtype=torch.bool)), "mask"),
@@ -560,13 +571,13 @@ def test_wrong_models():
     [
         (dict(attention=torch.ones(3, 4, 5, 7)), r"attention has shape \(3, 4, 5, 7\)|evidence has shape"),
         (dict(evidence=torch.ones(4, 5, 6)), r"evidence has shape \(4, 5, 6\): expected \(R, C, h, w\)"),
-        (dict(saliency=torch.full((3, 5, 6), torch.inf)), "saliency holds NaN or infinite"),
+        (dict(value_scores=torch.full((3, 5, 6), torch.inf)), "value score holds NaN or infinite"),
         (dict(logits=torch.tensor([1.0, torch.nan, 0, 0])), "logits holds NaN"),
-        (dict(rest=torch.zeros(3)), "rest has shape"),
+        (dict(residual=torch.zeros(3)), "rest has shape"),
         (dict(classes=[0, 1]), "expected a distinct class for each logit"),
         (dict(classes=[0, 0, 1, 2]), "distinct"),
         (dict(class_names=["a"]), "class_names has 1 names"),
-        (dict(zero="here"), "zero='here'"),
+        (dict(reference="here"), "reference='here'"),
         (dict(mask=torch.zeros(2, 2, dtype=torch.bool)), "mask has shape"),
         (
             dict(classes=[9, 1, 2, 3], candidates=[0, 1, 2, 3], candidate_logits=torch.zeros(4)),
@@ -609,7 +620,7 @@ def test_card_says_the_numbers():
     page = e._repr_html_()
     assert (
         f"Prediction: {e.name(e.prediction)} (probability {e.probability(e.prediction):.3f})" in page
-        and f"Rival: {e.name(e.rival())}" in page
+        and f"Rival: {e.name(e.runner_up())}" in page
     )
     assert f"together the logit {e.logits[e.prediction]:+.4f}" in page and "zero of s: mean" in page
     assert all(f"{m.sum():+.3f}" in page for m in e.margin().heads)

@@ -48,7 +48,7 @@ def test_intrs_maps_are_those_of_explain():
         atol=1e-5,
     )
     assert torch.allclose(
-        other_class(evidence_map)(MODEL, IMAGE, LABEL), evidence_map(MODEL, IMAGE, e.rival(LABEL))
+        other_class(evidence_map)(MODEL, IMAGE, LABEL), evidence_map(MODEL, IMAGE, e.runner_up(LABEL))
     )
 
 

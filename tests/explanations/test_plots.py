@@ -76,7 +76,7 @@ def bars(figure):
 FIGURES = dict(
     heads=lambda **kw: plot_heads([explained(0), explained(1)], **kw),
     evidence_heads=lambda **kw: plot_heads([explained(0), explained(1)], what="evidence", **kw),
-    saliency=lambda **kw: plot_heads(explained(), what="saliency", **kw),
+    value_scores=lambda **kw: plot_heads(explained(), what="value_scores", **kw),
     evidence=lambda **kw: plot_evidence(explained(), **kw),
     margin=lambda **kw: plot_margin(explained(), **kw),
     layers=lambda **kw: plot_layers(full_decoder(), **kw),
@@ -90,7 +90,7 @@ def test_one_scale_for_all_panels(kind):
     figure = FIGURES[kind]()
     norms = {(im.norm.vmin, im.norm.vmax) for im in maps(figure)}
     assert len(maps(figure)) == (
-        10 if "layers" in kind else 8 if "heads" in kind else 4 if kind == "saliency" else 5
+        10 if "layers" in kind else 8 if "heads" in kind else 4 if kind == "value_scores" else 5
     )
     assert len(norms) == 1  # shared
     low, high = norms.pop()
@@ -142,12 +142,12 @@ def test_true_grid_unless_smoothed(kind):
         ("raw", "as the model has it"),
     ],
 )
-@pytest.mark.parametrize("kind", ["evidence_heads", "saliency", "evidence", "margin"])
-def test_the_zero_is_stated(kind, zero, says):
-    e = explained(zero=zero)
+@pytest.mark.parametrize("kind", ["evidence_heads", "value_scores", "evidence", "margin"])
+def test_the_zero_is_stated(kind, reference, says):
+    e = explained(reference=reference)
     figure = (
         plot_heads(e, what=kind.split("_")[0])
-        if kind in ("evidence_heads", "saliency")
+        if kind in ("evidence_heads", "value_scores")
         else plot_margin(e)
         if kind == "margin"
         else plot_evidence(e)
@@ -280,7 +280,7 @@ def test_colours_are_clear_at_zero():
 def test_alternative_text():
     e = explained()
     said = alt_text(e)
-    assert e.name(e.prediction) in said and e.name(e.rival()) in said and "from the left" in said
+    assert e.name(e.prediction) in said and e.name(e.runner_up()) in said and "from the left" in said
     best = e.margin().heads.sum((1, 2)).argmax().item()
     assert f"Strongest: head {best} (" in said
     for kind in FIGURES:
@@ -292,7 +292,7 @@ def test_a_full_decoder_has_no_saliency():
     for drawn in (plot_margin, plot_evidence):
         drawn(full_decoder())
     with pytest.raises(AttributeError, match="every pair of classes"):
-        plot_heads(full_decoder(), what="saliency")
+        plot_heads(full_decoder(), what="value_scores")
     assert not plt.get_fignums()
 
 
@@ -300,8 +300,8 @@ def test_a_full_decoder_has_no_saliency():
     "zero, says",
     [("mean", "zero of s: each head’s mean over the image"), ("raw", "zero of s: as the model has it")],
 )
-def test_a_full_decoders_zero_is_stated(zero, says):
-    e = full_decoder(zero=zero)
+def test_a_full_decoders_zero_is_stated(reference, says):
+    e = full_decoder(reference=reference)
     for figure in (
         plot_margin(e),
         plot_evidence(e),
@@ -327,7 +327,7 @@ def test_a_full_decoders_zero_is_stated(zero, says):
 )
 def test_titles_say_what_the_maps_carry(made):
     e = made()
-    a, b = e.prediction, e.rival()
+    a, b = e.prediction, e.runner_up()
     logit, margin = e.share(c=3), e.share(c=a, over=b)
     for figure, share in ((plot_evidence(e, 3), logit), (plot_margin(e), margin)):
         assert (
@@ -355,7 +355,7 @@ def test_small_numbers_keep_their_digits():
         picture(),
         evidence=torch.tensor([1e-6, 3e-6])[:, None, None, None]
         * torch.tensor([1.0, 0.0])[None, :, None, None],
-        rest=torch.tensor([-2e-6, 0.0]),
+        residual=torch.tensor([-2e-6, 0.0]),
     )
     figure = plot_margin(e)
     assert (
@@ -492,8 +492,10 @@ def test_other_makers_get_the_same_figures():
 
 def test_fc_and_no_evidence_at_all():
     plot_margin(explain(one_block(fc=True), picture()))
-    assert len(maps(plot_heads(explain(one_block(fc=True), picture()), what="saliency"))) == 4
-    nothing = Explanation(torch.zeros(2), picture(), evidence=torch.zeros(2, 2, 4, 4), rest=torch.zeros(2))
+    assert len(maps(plot_heads(explain(one_block(fc=True), picture()), what="value_scores"))) == 4
+    nothing = Explanation(
+        torch.zeros(2), picture(), evidence=torch.zeros(2, 2, 4, 4), residual=torch.zeros(2)
+    )
     plot_margin(nothing).canvas.draw()  # a scale without width
 
 
@@ -505,7 +507,7 @@ def test_fc_and_no_evidence_at_all():
         (lambda: plot_heads([explained()], c=[0, 1]), "c has 2 classes for 1 explanations"),
         (
             lambda: plot_heads(explained(), what="alpha"),
-            "what='alpha': expected one of 'attention', 'evidence', 'saliency'",
+            "what='alpha': expected one of 'attention', 'evidence', 'value score'",
         ),
         (lambda: plot_heads(explained(), by="size"), "by='size'"),
         (lambda: plot_margin(explained(), "sparrow"), "no class 'sparrow'"),

@@ -267,7 +267,7 @@ def test_no_file(tmp_path):
 
 def all_models():
     torch.manual_seed(0)
-    yield OneBlockINTR(3, PatchNet(8, 16, stride=8), dim=16, num_heads=2, saliency_bound=1.25)
+    yield OneBlockINTR(3, PatchNet(8, 16, stride=8), dim=16, num_heads=2, score_bound=1.25)
     yield OneBlockINTR(3, dim=16, num_heads=2, fc=True).bfloat16()
     yield OneBlockINTR(3, "resnet18", dim=24, num_heads=3).double()
     yield INTR(4, "resnet18", **SIZES, fc=True)
@@ -611,4 +611,4 @@ def test_the_full_decoder_that_ships_knows_its_birds_and_adds_up():
         said = model(torch.stack([birds[i][0] for i in range(32)]).double()).logits.argmax(1).tolist()
     assert sum(c == birds.label(i) for i, c in enumerate(said)) >= 30
     d = decompose(model, birds[24][0].double())
-    assert (d.maps.sum((0, 1, 3, 4)) + d.rest - d.logits).abs().max() < 1e-9
+    assert (d.maps.sum((0, 1, 3, 4)) + d.residual - d.logits).abs().max() < 1e-9

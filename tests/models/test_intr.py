@@ -18,11 +18,11 @@ from intr_nb.models.backbones import PatchNet, ResNet, build_backbone, sine_posi
 from intr_nb.models.intr import INTR, OneBlockINTR
 
 SMALL = dict(backbone="resnet18", dim=32, num_heads=4, encoder_layers=1, decoder_layers=3, ffn_dim=48)
-FORMS = [dict(saliency_bound=b, fc=fc) for b, fc in itertools.product((None, 1.5), (False, True))]
+FORMS = [dict(score_bound=b, fc=fc) for b, fc in itertools.product((None, 1.5), (False, True))]
 
 
 def form(f):
-    return f"{'fc' if f['fc'] else 'intr'}-{'bounded' if f['saliency_bound'] else 'plain'}"
+    return f"{'fc' if f['fc'] else 'intr'}-{'bounded' if f['score_bound'] else 'plain'}"
 
 
 def one_block(num_classes=5, **kwargs):
@@ -115,7 +115,7 @@ def test_weights_are_written_out_only_where_asked_for(mask, train):
     assert [softmaxes(model, train, mask=mask, attention=a) for a in (None, "last", "all")] == [0, 1, 3]
     for f in FORMS:
         expected = (
-            1 if f["fc"] and f["saliency_bound"] else 0
+            1 if f["fc"] and f["score_bound"] else 0
         )  # where s is as large as the weights, nothing would be saved
         assert softmaxes(one_block(**f), train, mask=mask) == expected, f
         assert softmaxes(one_block(**f), train, mask=mask, attention="last") == 1, f
@@ -123,7 +123,7 @@ def test_weights_are_written_out_only_where_asked_for(mask, train):
 
 @BOTH
 def test_the_fused_kernel_takes_it(build):
-    "With PyTorch's fall-back forbidden; the saliency's single number per head is no obstacle."
+    "With PyTorch's fall-back forbidden; the value score's single number per head is no obstacle."
     model = build()
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         out = model(images(), padding())
@@ -135,19 +135,19 @@ def test_the_fused_kernel_takes_it(build):
 
 @pytest.mark.parametrize("options", FORMS, ids=form)
 @pytest.mark.parametrize("mask", [None, padding()], ids=["whole", "padded"])
-@pytest.mark.parametrize("queries", [None, [3, 0]])
-def test_saliency_times_attention_is_the_logit(options, mask, queries):
+@pytest.mark.parametrize("candidates", [None, [3, 0]])
+def test_saliency_times_attention_is_the_logit(options, mask, candidates):
     model = one_block(**options).double()
-    out = model(images().double(), mask, "last", queries)
-    s = model.saliency(out.features, out.mask, queries)
+    out = model(images().double(), mask, "last", candidates)
+    s = model.value_scores(out.features, out.mask, candidates)
     s = s if options["fc"] else s[:, :, None]
     assert ((s * out.attention).sum((1, 3, 4)) - out.logits).abs().max() < 1e-12
-    assert (model(images().double(), mask, None, queries).logits - out.logits).abs().max() < 1e-12
+    assert (model(images().double(), mask, None, candidates).logits - out.logits).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("fc", [False, True])
 def test_unbounded_logits_are_those_of_the_paper(fc):
-    "Eq. 3 to 8, 6 and 10 by PyTorch's own attention: project, search, join, judge."
+    "Eq. 3 to 8, 6 and 10 by PyTorch's own attention: project, search, join, evaluator."
     model = one_block(fc=fc).double()
     block, out = model.block, model(images().double())
     layer = nn.MultiheadAttention(16, 4, bias=False, batch_first=True).double()
@@ -167,12 +167,12 @@ def test_unbounded_logits_are_those_of_the_paper(fc):
 def test_bound_bounds_and_fades(fc):
     loud = one_block(fc=fc)
     nn.init.normal_(loud.block.w.weight, std=10)
-    tight, loose = one_block(fc=fc, saliency_bound=0.5), one_block(fc=fc, saliency_bound=1e5)
+    tight, loose = one_block(fc=fc, score_bound=0.5), one_block(fc=fc, score_bound=1e5)
     for m in (tight, loose):
         m.load_state_dict(loud.state_dict())
     features = loud(images()).features
-    assert loud.saliency(features).abs().max() > 5 and tight.saliency(features).abs().max() <= 0.5
-    assert_close(tight.saliency(features), 0.5 * torch.tanh(loud.saliency(features) / 0.5))
+    assert loud.value_scores(features).abs().max() > 5 and tight.value_scores(features).abs().max() <= 0.5
+    assert_close(tight.value_scores(features), 0.5 * torch.tanh(loud.value_scores(features) / 0.5))
     assert_close(loose(images()).logits, loud(images()).logits, rtol=1e-3, atol=1e-3)
 
 
@@ -180,7 +180,7 @@ def test_saliency_is_nothing_on_padding():
     model, mask = one_block(), torch.zeros(2, 16, 24, dtype=torch.bool)
     mask[1, :, 9:] = True
     features = model(images()).features
-    s, everywhere = model.saliency(features, mask), model.saliency(features)
+    s, everywhere = model.value_scores(features, mask), model.value_scores(features)
     assert s[1, :, :, 9:].abs().max() == 0 < everywhere[1, :, :, 9:].abs().min() and s[
         ~mask[:, None].expand_as(s)
     ].equal(everywhere[~mask[:, None].expand_as(s)])
@@ -188,9 +188,9 @@ def test_saliency_is_nothing_on_padding():
 
 def test_saliency_knows_the_image_alone():
     model = one_block()
-    before = model.saliency(model(images()).features)
-    nn.init.normal_(model.block.queries)
-    assert model.saliency(model(images()).features).equal(before)
+    before = model.value_scores(model(images()).features)
+    nn.init.normal_(model.block.candidates)
+    assert model.value_scores(model(images()).features).equal(before)
 
 
 def test_features_are_normalised():
@@ -275,17 +275,17 @@ def test_what_lies_in_padded_cells_does_not_matter(build):
 )
 def test_candidates_come_in_the_order_asked_for(build, fc, kind):
     model = build(fc=fc)
-    out = model(images(), attention="last", queries=kind([4, 1]))
-    turned = model(images(), attention="last", queries=kind([1, 4]))
+    out = model(images(), attention="last", candidates=kind([4, 1]))
+    turned = model(images(), attention="last", candidates=kind([1, 4]))
     assert out.logits.shape == (2, 2) and out.attention.shape[2] == 2
     assert_close(out.logits, turned.logits.flip(1)), assert_close(out.attention, turned.attention.flip(2))
-    assert_close(model(images(), queries=range(5)).logits, model(images()).logits)
+    assert_close(model(images(), candidates=range(5)).logits, model(images()).logits)
 
 
 def test_candidates_are_alone_in_one_block_and_a_context_in_the_decoder():
-    few, every = (one_block()(images(), queries=q).logits for q in ([4, 1], None))
+    few, every = (one_block()(images(), candidates=q).logits for q in ([4, 1], None))
     assert_close(few, every[:, [4, 1]])
-    few, every = (full()(images(), queries=q).logits for q in ([4, 1], None))
+    few, every = (full()(images(), candidates=q).logits for q in ([4, 1], None))
     assert not torch.allclose(few, every[:, [4, 1]], atol=1e-4)
 
 
@@ -298,7 +298,7 @@ def test_fc_is_the_plain_model_when_all_its_vectors_are_one(build):
             state[k] = state[k].expand_as(v)
     fc.load_state_dict(state)
     assert_close(fc(images()).logits, plain(images()).logits)
-    assert_close(fc(images(), queries=[2, 0]).logits, plain(images(), queries=[2, 0]).logits)
+    assert_close(fc(images(), candidates=[2, 0]).logits, plain(images(), candidates=[2, 0]).logits)
 
 
 @BOTH
@@ -344,7 +344,7 @@ def test_autocast(build):
 )
 def test_on_an_accelerator(build, device):
     expected, model = build()(images(), padding(), "last"), build().to(device)
-    out = model(images().to(device), padding().to(device), "last", queries=torch.arange(5, device=device))
+    out = model(images().to(device), padding().to(device), "last", candidates=torch.arange(5, device=device))
     (
         assert_close(out.logits.cpu(), expected.logits, atol=1e-3, rtol=1e-3),
         assert_close(out.attention.cpu(), expected.attention, atol=1e-3, rtol=1e-3),
@@ -354,13 +354,13 @@ def test_on_an_accelerator(build, device):
 
 @pytest.mark.skipif(not torch._dynamo.is_dynamo_supported(), reason="no torch.compile here")
 @BOTH
-@pytest.mark.parametrize("queries", [None, [3, 1]])
-def test_compiles_in_one_piece(build, queries):
+@pytest.mark.parametrize("candidates", [None, [3, 1]])
+def test_compiles_in_one_piece(build, candidates):
     model = build()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     assert_close(
-        compiled(images(), padding(), "last", queries).logits,
-        model(images(), padding(), "last", queries).logits,
+        compiled(images(), padding(), "last", candidates).logits,
+        model(images(), padding(), "last", candidates).logits,
     )
 
 
@@ -476,16 +476,16 @@ BAD = {
     ),
     "attention": (dict(attention="first"), r"attention='first': expected None, 'last'.*'all'"),
     "attention true": (dict(attention=True), r"attention=True"),
-    "no queries": (dict(queries=[]), r"queries=\[\].*0 to 4"),
-    "queries out of range": (dict(queries=[0, 5]), r"queries=\[0, 5\].*0 to 4"),
-    "negative queries": (dict(queries=[-1, 0]), r"queries=\[-1, 0\]"),
-    "duplicate queries": (dict(queries=[1, 1]), r"queries=\[1, 1\].*different"),
-    "queries by name": (dict(queries=["robin"]), r"queries=\['robin'\]"),
-    "queries as flags": (dict(queries=[True, False]), r"queries="),
-    "fractional queries": (dict(queries=[0.5, 1.0]), r"queries="),
-    "queries by names in a string": (dict(queries="01"), r"queries='01'"),
-    "nested queries": (dict(queries=torch.tensor([[1, 2]])), r"queries=\[\[1, 2\]\]"),
-    "a single number": (dict(queries=2), r"queries=2"),
+    "no queries": (dict(candidates=[]), r"candidates=\[\].*0 to 4"),
+    "queries out of range": (dict(candidates=[0, 5]), r"candidates=\[0, 5\].*0 to 4"),
+    "negative queries": (dict(candidates=[-1, 0]), r"candidates=\[-1, 0\]"),
+    "duplicate queries": (dict(candidates=[1, 1]), r"candidates=\[1, 1\].*different"),
+    "queries by name": (dict(candidates=["robin"]), r"candidates=\['robin'\]"),
+    "queries as flags": (dict(candidates=[True, False]), r"candidates="),
+    "fractional queries": (dict(candidates=[0.5, 1.0]), r"candidates="),
+    "queries by names in a string": (dict(candidates="01"), r"candidates='01'"),
+    "nested queries": (dict(candidates=torch.tensor([[1, 2]])), r"candidates=\[\[1, 2\]\]"),
+    "a single number": (dict(candidates=2), r"candidates=2"),
 }
 
 
@@ -519,8 +519,8 @@ def test_bad_sizes(model, what):
 
 @pytest.mark.parametrize("bound", [0, -1.0, math.nan])
 def test_bad_bound(bound):
-    with pytest.raises(ValueError, match="saliency_bound=.*positive"):
-        OneBlockINTR(3, saliency_bound=bound)
+    with pytest.raises(ValueError, match="score_bound=.*positive"):
+        OneBlockINTR(3, score_bound=bound)
 
 
 @pytest.mark.parametrize(

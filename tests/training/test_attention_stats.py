@@ -106,7 +106,7 @@ def test_shares_add_up():
 
 
 def test_one_block_is_all_evidence_and_fc_is_not(images):
-    assert attention_statistics(model(saliency_bound=1.0), images).share.sum().item() == pytest.approx(
+    assert attention_statistics(model(score_bound=1.0), images).share.sum().item() == pytest.approx(
         1, abs=1e-4
     )
     fc = model(fc=True)
@@ -120,7 +120,7 @@ def test_one_block_is_all_evidence_and_fc_is_not(images):
 def test_spread_is_the_deviation_of_s(images):
     m = model()
     with torch.no_grad():
-        s = m.saliency(m.eval()(images).features).flatten(2)
+        s = m.value_scores(m.eval()(images).features).flatten(2)
     assert torch.allclose(attention_statistics(m, images).spread, s.std(2, correction=0).mean(0), atol=1e-6)
 
 
@@ -205,8 +205,8 @@ def test_outputs_without_what_is_needed(images):
     with torch.no_grad():
         with pytest.raises(ValueError, match="attention='last'"):
             attention_statistics(m, m(images))
-        some = attention_statistics(m, m(images, attention="last", queries=[1, 3]))
-        one = attention_statistics(m, m(images, attention="last", queries=[2]))
+        some = attention_statistics(m, m(images, attention="last", candidates=[1, 3]))
+        one = attention_statistics(m, m(images, attention="last", candidates=[2]))
     assert some.share is None and not some.similarity.isnan().any() and one.similarity.isnan().all()
     assert "classes alike" not in diagnose(one).names
     with pytest.raises(ValueError, match="at least one epoch"):
@@ -224,7 +224,7 @@ def test_each_disorder_has_its_name():
     ]
     assert (
         names(peak=0.9) == ["saturated"]
-        and names(spread=200.0) == ["steep saliency"]
+        and names(spread=200.0) == ["steep value score"]
         and names(cells=9) == ["coarse"]
     )
     assert (

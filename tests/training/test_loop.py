@@ -39,7 +39,7 @@ def birds():
 def small(seed=0, bound=1.0):
     torch.manual_seed(seed)
     return OneBlockINTR(
-        4, backbone=PatchNet(width=4, dim=16, stride=8), dim=16, num_heads=2, saliency_bound=bound
+        4, backbone=PatchNet(width=4, dim=16, stride=8), dim=16, num_heads=2, score_bound=bound
     )
 
 
@@ -54,7 +54,7 @@ class Mean(torch.nn.Module):
 
 def normless():
     torch.manual_seed(0)
-    return OneBlockINTR(4, backbone=Mean(), dim=16, num_heads=2, saliency_bound=1.0)
+    return OneBlockINTR(4, backbone=Mean(), dim=16, num_heads=2, score_bound=1.0)
 
 
 def learn(model, data, recipe=RECIPE, folder=None, **how):
@@ -473,7 +473,7 @@ def test_a_folder_belongs_to_one_run(birds, tmp_path):
     other = TensorDataset(*birds[0][:40])
     for model, data, recipe, words in (
         (small(), birds, replace(RECIPE, epochs=1, lr=1.0), "lr 1.0, was 0.003"),
-        (small(bound=2.0), birds, replace(RECIPE, epochs=1), "saliency_bound"),
+        (small(bound=2.0), birds, replace(RECIPE, epochs=1), "score_bound"),
         (small(), (other, birds[1]), replace(RECIPE, epochs=1), "train 40, was 48"),
     ):
         with pytest.raises(ValueError, match=f"holds another run .*{words}"):
