@@ -15,7 +15,7 @@ import torch
 
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
-from intr_nb.explanations.cam import PooledClassifier
+from intr_nb.explanations.class_activation import PooledClassifier
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import save
 from intr_nb.models.intr import OneBlockINTR

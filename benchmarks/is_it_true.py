@@ -24,7 +24,7 @@ from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.benchmark import METRICS, PART_METRICS, SANITY_METRICS, _area, evaluate_explanations
 from intr_nb.evaluation.statistics import Evaluation
-from intr_nb.explanations.cam import PooledClassifier, grad_cam
+from intr_nb.explanations.class_activation import PooledClassifier, grad_cam
 from intr_nb.explanations.masking import rise
 from intr_nb.explanations.methods import (
     BASELINES,

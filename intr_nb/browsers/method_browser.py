@@ -43,7 +43,7 @@ from intr_nb.evaluation.perturbation import (
     hide_pixels,
     pixel_order,
 )
-from ..explanations.cam import grad_cam, pose, running
+from ..explanations.class_activation import grad_cam, pose, running
 from ..explanations.explanation import Explanation, class_list
 from ..explanations.masking import rise
 from ..explanations.methods import BASELINES, as_map, attention_map, contrast_map, evidence_map

@@ -73,7 +73,7 @@ def explain(
         )
         if out.attention is None:
             raise TypeError(
-                f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.explanations.cam, or rise of intr_nb.explanations.masking"
+                f"a {type(model).__name__} has no attention to explain: take cam or grad_cam of intr_nb.explanations.class_activation, or rise of intr_nb.explanations.masking"
             )
         s = model.value_scores(out.features, out.mask)[0].cpu() if hasattr(model, "value_scores") else None
         at, logits = [among.index(c) for c in kept], out.logits[0].cpu()

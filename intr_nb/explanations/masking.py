@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core.tools import progress_bar
-from .cam import pose, running
+from .class_activation import pose, running
 from .explanation import Explanation
 
 # %% ../../nbs/explanations/05_masking.ipynb #08rise-008

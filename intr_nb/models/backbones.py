@@ -283,7 +283,7 @@ def build_backbone(
         return PatchNet(**args)
     if name in ResNet.names:
         return ResNet(name, **args)
-    from intr_nb.models.pretrained import _close_names, library_backbone
+    from intr_nb.models.library_backbones import _close_names, library_backbone
 
     build = library_backbone(name) if isinstance(name, str) else None
     if build is None:

@@ -10,7 +10,7 @@ from intr_nb.core.display import to_pixels
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.perturbation import BLANKS, UNITS, hide_pixels, insertion_deletion
-from intr_nb.explanations.cam import grad_cam
+from intr_nb.explanations.class_activation import grad_cam
 from intr_nb.explanations.masking import rise
 from intr_nb.explanations.methods import BASELINES, attention_map, evidence_map
 from intr_nb.models.intr import INTR, OneBlockINTR

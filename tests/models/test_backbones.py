@@ -39,7 +39,7 @@ from intr_nb.models.freezing import (
     warn_untrained,
 )
 from intr_nb.models.intr import INTR, OneBlockINTR
-from intr_nb.models.pretrained import TimmBackbone, TorchvisionBackbone, _renormalise, library_backbone
+from intr_nb.models.library_backbones import TimmBackbone, TorchvisionBackbone, _renormalise, library_backbone
 
 SPECS = {
     "resnet18": "resnet18",

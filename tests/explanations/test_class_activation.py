@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 import intr_nb.explanations.masking as rise_module
-from intr_nb.explanations.cam import (
+from intr_nb.explanations.class_activation import (
     _rollout_of,
     _transformer_in,
     _watched,
