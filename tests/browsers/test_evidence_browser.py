@@ -48,7 +48,7 @@ def tell(b, **message):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("zero", ["raw", "mean"])
+@pytest.mark.parametrize("reference", ["raw", "mean"])
 def test_the_sum_ends_at_the_logit(name, reference):
     b = explorer(name, reference=reference)
     for b.index in (0, 1):

@@ -82,7 +82,7 @@ def test_maps_are_those_of_the_methods(name):
         torch.testing.assert_close(b.map_of("random", c), BASELINES["random"](None, IMAGES[0], c))
 
 
-@pytest.mark.parametrize("judge", [None, "other"])
+@pytest.mark.parametrize("evaluator", [None, "other"])
 @pytest.mark.parametrize("blank", BLANKS)
 def test_areas_are_those_of_insertion_deletion(evaluator, blank):
     b = comparer(

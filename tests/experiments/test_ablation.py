@@ -65,7 +65,7 @@ def same(model, before):
 
 
 @pytest.mark.parametrize("name", ONE)
-@pytest.mark.parametrize("to, zero", [("mean", "mean"), ("zero", "raw")])
+@pytest.mark.parametrize("to, reference", [("mean", "mean"), ("zero", "raw")])
 def test_a_head_of_one_block_gives_exactly_its_evidence(name, to, reference):
     model, e = MODELS[name], explain(MODELS[name], picture(), reference=reference)
     for heads in [0], [3], [1, 2]:

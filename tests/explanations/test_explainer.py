@@ -92,7 +92,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("zero", REFERENCES)
+@pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 def test_parts_add_up_to_the_models_logits(name, reference, dtype, tolerance):
     model, x = copy.deepcopy(MODELS[name]).to(dtype), picture(h=64, w=96).to(dtype)
@@ -153,7 +153,7 @@ def test_a_constant_changes_maps_but_no_prediction_and_no_total():
     assert e.margin(0, 1).value == f.margin(0, 1).value
 
 
-@pytest.mark.parametrize("zero, fixed", [("median", True), ("mean", True), ("raw", False)])
+@pytest.mark.parametrize("reference, fixed", [("median", True), ("mean", True), ("raw", False)])
 def test_a_stated_zero_fixes_the_gauge(reference, fixed):
     p = parts(torch.float64)
     e, f = (

@@ -135,7 +135,7 @@ def test_true_grid_unless_smoothed(kind):
 
 
 @pytest.mark.parametrize(
-    "zero, says",
+    "reference, says",
     [
         ("median", "each head’s median over the image"),
         ("mean", "each head’s mean over the image"),
@@ -297,7 +297,7 @@ def test_a_full_decoder_has_no_saliency():
 
 
 @pytest.mark.parametrize(
-    "zero, says",
+    "reference, says",
     [("mean", "zero of s: each head’s mean over the image"), ("raw", "zero of s: as the model has it")],
 )
 def test_a_full_decoders_zero_is_stated(reference, says):
