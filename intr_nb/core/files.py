@@ -10,7 +10,7 @@ import os
 import shutil
 from contextlib import suppress
 
-# %% ../../nbs/core/02_files.ipynb #5049f9fe
+# %% ../../nbs/core/02_files.ipynb #95d3f7d9
 def _second_name(path, old):
     "A second name for the same file; a copy where the disk knows no second names"
     try:
@@ -18,16 +18,26 @@ def _second_name(path, old):
     except OSError:
         shutil.copy2(path, old)
 
+# %% ../../nbs/core/02_files.ipynb #abcc325c
+def _beside(contents, ending):
+    "For each path a hidden name in its folder, this process's own"
+    return {path: path.with_name(f".{path.name}.{os.getpid()}.{ending}") for path in contents}
 
+
+def _put_back(moved, olds):
+    "Undo the moves that were made"
+    for path in moved:
+        if olds[path].exists():
+            os.replace(olds[path], path)
+        else:
+            path.unlink()
+
+# %% ../../nbs/core/02_files.ipynb #5049f9fe
 def write_files(
     contents: dict,  # path: bytes
 ):
-    "Write all of these files, or none"
-    parts, olds = (
-        {path: path.with_name(f".{path.name}.{os.getpid()}.{ending}") for path in contents}
-        for ending in ("part", "old")
-    )
-    moved = []
+    "Write all of these files, or none; an `OSError` says which could not be written, and why"
+    parts, olds, moved = _beside(contents, "part"), _beside(contents, "old"), []
     try:
         for path, data in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,12 +51,11 @@ def write_files(
             os.replace(part, path)
             moved.append(path)
     except OSError as e:
-        for done in moved:
-            os.replace(olds[done], done) if olds[done].exists() else done.unlink()
-        raise OSError(
-            e.errno,
-            f"{str(path)!r} can't be written ({e.strerror}), nothing was changed. Choose a folder that you may write to, with room for {sum(map(len, contents.values()))} bytes",
-        ) from e
+        _put_back(moved, olds)
+        size = sum(map(len, contents.values()))
+        why = f"{str(path)!r} can't be written ({e.strerror}), nothing was changed"
+        todo = f"Choose a folder that you may write to, with room for {size} bytes"
+        raise OSError(e.errno, f"{why}. {todo}") from e
     finally:
         for part in (*parts.values(), *olds.values()):
             with suppress(OSError):

@@ -17,40 +17,45 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as TF
 
+# %% ../../nbs/core/03_images.ipynb #78b646de
+def _to_array(
+    image,  # PIL image or array
+):  # (H, W, bands), of any type
+    "A picture's numbers, brought from PIL's many modes to grey, RGB or RGBA"
+    if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image)
+        # In a PNG without an alpha channel one colour may stand for nothing
+        clear = "transparency" in image.info and image.mode in ("1", "L", "RGB")
+        if clear or image.mode in ("P", "PA", "LA", "RGBa"):
+            image = image.convert("RGBA")
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+            image = image.convert("RGB")
+        image = image.convert("L") if image.mode == "1" else image
+    a = np.asarray(image)
+    return a[..., None] if a.ndim == 2 else a
+
 # %% ../../nbs/core/03_images.ipynb #8f6fba7a
 def to_rgb(
     image,  # PIL image or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, or float in 0 to 1
 ):  # (H, W, 3) uint8
     "Any picture as 8-bit RGB; a ValueError says what can't be read and why."
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        clear = "transparency" in image.info and image.mode in (
-            "1",
-            "L",
-            "RGB",
-        )  # one colour of a PNG stands for nothing
-        if clear or image.mode in ("P", "PA", "LA", "RGBa"):
-            image = image.convert("RGBA")
-        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-            image = image.convert("RGB")
-        image = np.asarray(image.convert("L") if image.mode == "1" else image)
-    a = np.asarray(image)
-    if a.ndim == 2:
-        a = a[..., None]
+    a = _to_array(image)
     if a.ndim != 3 or a.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor (3, H, W) needs no conversion"
+            f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); "
+            "a tensor (3, H, W) needs no conversion"
         )
     if min(a.shape[:2]) < 8:
         raise ValueError(
-            f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; is it a thumbnail, or an empty crop?"
+            f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; "
+            "is it a thumbnail, or an empty crop?"
         )
     a = _to_bytes(a)
     if a.shape[-1] == 1:
-        a = a.repeat(3, -1)
+        return a.repeat(3, -1)
     if a.shape[-1] == 4:
         alpha = a[..., 3:] / 255
-        a = (a[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+        return (a[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     return a
 
 # %% ../../nbs/core/03_images.ipynb #17403edd
@@ -81,7 +86,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretr
 
 
 def normalise(image):
-    "uint8 pixels, (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, with ImageNet's mean and standard deviation removed."
+    "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32 without ImageNet's mean and scale."
     if not torch.is_tensor(image):
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
@@ -102,7 +107,8 @@ def to_tensor(
     if torch.is_tensor(image):
         if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
             raise ValueError(
-                f"tensor of shape {tuple(image.shape)} and {image.dtype}: expected one normalised picture (3, H, W) of floats; for a batch, take one: images[0]"
+                f"tensor of shape {tuple(image.shape)} and {image.dtype}: expected one normalised picture "
+                "(3, H, W) of floats; for a batch, take one: images[0]"
             )
         return image
     pixels = to_rgb(image)
@@ -138,21 +144,17 @@ def check_image_size(
     size,  # None, a number of pixels, or two: short side, longest long side
 ):
     "The size, if it can be one"
-    whole = (
-        [size]
-        if isinstance(size, int)
-        else list(size)
-        if isinstance(size, (list, tuple)) and len(size) == 2
-        else []
+    if size is None:
+        return None
+    numbers = list(size) if isinstance(size, (list, tuple)) else [size]
+    fits = all(isinstance(n, int) and not isinstance(n, bool) and 8 <= n <= 16384 for n in numbers)
+    pair = len(numbers) == 2 and fits and numbers[0] < numbers[1]
+    if pair or (fits and numbers == [size]):
+        return numbers if pair else size
+    raise ValueError(
+        f"image_size={size!r}: expected the side of a square in pixels, or [short side, longest long side] "
+        "such as [800, 1333], or None"
     )
-    fine = all(isinstance(n, int) and not isinstance(n, bool) and 8 <= n <= 16384 for n in whole) and (
-        len(whole) == 1 or len(whole) == 2 and whole[0] < whole[1]
-    )
-    if size is not None and not fine:
-        raise ValueError(
-            f"image_size={size!r}: expected the side of a square in pixels, or [short side, longest long side] such as [800, 1333], or None"
-        )
-    return whole if len(whole) == 2 else size
 
 # %% ../../nbs/core/03_images.ipynb #297aadf9
 def as_trained(

@@ -9,11 +9,12 @@ __all__ = ['to_html', 'Report']
 import base64
 import html
 import io
-import os
-import tempfile
 from pathlib import Path
 
 from PIL import Image
+
+from .files import write_files
+from .tools import patch
 
 # %% ../../nbs/core/05_report.ipynb #4cbed72f
 def to_html(
@@ -30,12 +31,17 @@ def to_html(
         return f"<div>{item._repr_html_()}</div>"
     else:
         return f"<p>{html.escape(str(item))}</p>"
-    return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    inside = base64.b64encode(data.getvalue()).decode()
+    return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{inside}">'
 
 # %% ../../nbs/core/05_report.ipynb #bd466466
-_STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-img{max-width:100%;height:auto;background:#fff;border-radius:4px}table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .7rem;border-bottom:1px solid #8886;text-align:left}
-h2{margin-top:2.2rem;border-bottom:2px solid #8886}p{max-width:45rem}"""
+_STYLE = """:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+img{max-width:100%;height:auto;background:#fff;border-radius:4px}
+table{border-collapse:collapse;margin:.5rem 0}
+td,th{padding:.15rem .7rem;border-bottom:1px solid #8886;text-align:left}
+h2{margin-top:2.2rem;border-bottom:2px solid #8886}
+p{max-width:45rem}"""
 
 # %% ../../nbs/core/05_report.ipynb #68deb7f0
 class Report:
@@ -44,43 +50,30 @@ class Report:
     def __init__(self, title):
         self.title, self.sections = title, []
 
-    def add(
-        self,
-        heading,  # of the section
-        *items,  # what `to_html` takes
-        alt="",  # what the pictures among them show
-    ):
-        "A section at the end; returns the report."
-        self.sections.append(
-            f"<section><h2>{html.escape(heading)}</h2>{''.join(to_html(i, alt or heading) for i in items)}</section>"
-        )
-        return self
-
     def __str__(self):
         title = html.escape(self.title)
-        return (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(self.sections)}</body></html>"
-        )
+        meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        head = f"<head>{meta}<title>{title}</title><style>{_STYLE}</style></head>"
+        body = f"<body><h1>{title}</h1>{''.join(self.sections)}</body>"
+        return f'<!doctype html><html lang="en">{head}{body}</html>'
 
-    def save(self, path):
-        "Write the page to `path`, whole or not at all; returns the absolute path."
-        path = Path(path).absolute()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        except OSError as e:
-            raise OSError(
-                f"can't write the report to {path}: {e.strerror}; choose a folder that you may write to"
-            ) from e
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as f:
-                f.write(str(self))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except OSError as e:
-            Path(temporary).unlink(missing_ok=True)
-            raise OSError(
-                f"can't write the report to {path}: {e.strerror}; what was there is unchanged"
-            ) from e
-        return path
+# %% ../../nbs/core/05_report.ipynb #4e27154a
+@patch
+def add(
+    self: Report,
+    heading,  # of the section
+    *items,  # what `to_html` takes
+    alt="",  # what the pictures among them show
+):
+    "A section at the end; returns the report."
+    inside = "".join(to_html(i, alt or heading) for i in items)
+    self.sections.append(f"<section><h2>{html.escape(heading)}</h2>{inside}</section>")
+    return self
+
+# %% ../../nbs/core/05_report.ipynb #204e726e
+@patch
+def save(self: Report, path):
+    "Write the page to `path`, whole or not at all; returns the absolute path."
+    path = Path(path).absolute()
+    write_files({path: str(self).encode()})
+    return path

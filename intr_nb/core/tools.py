@@ -30,7 +30,7 @@ def patch(f):
 def evaluating(
     model: torch.nn.Module,  # may be in training mode
 ):
-    "Within the block, `model` is in evaluation mode and keeps no gradients; afterwards each module is as it was"
+    "Within the block, evaluation mode and no gradients; afterwards each module is in its own mode again"
     modes = [(m, m.training) for m in model.modules()]
     try:
         with torch.no_grad():
