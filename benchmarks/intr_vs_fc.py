@@ -77,8 +77,9 @@ def steadiness(study, control_of=("purity", "consistency")):
 
 def decoder_exam(model, birds, numbers):
     "What `run_bird_benchmark` asks of a one-block model, for a full decoder: its margins are taken apart"
+    from intr_nb.data.species import twins
+
     from intr_nb.core.images import normalise
-    from intr_nb.data.birds import twins
     from intr_nb.evaluation.bird_benchmark import points_at
     from intr_nb.explanations.methods import smooth_map
 

@@ -9,12 +9,14 @@ __all__ = ['BirdState', 'BirdEditor']
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ..data.bird_drawing import SHOWS_IN
+from ..data.species import ATTRIBUTES, Species
 
 from .browser import T, W, _cached
 from .edit_browser import EditBrowser, _edit_figure
 from ..core.images import normalise
 from ..core.tools import patch
-from ..data.birds import ATTRIBUTES, SHOWS_IN, Bird, Species
+from ..data.birds import Bird
 from ..explanations.explanation import class_list
 from ..explanations.plots import short_name
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from ..data.species import twins
 
 from ..core.images import normalise, to_tensor
 from ..core.tools import progress_bar
-from ..data.birds import Aviary, twins
+from ..data.birds import Aviary
 from .localisation import mass_accuracy, point_mask, pointing, rank_accuracy
 from intr_nb.evaluation.part_removal import (
     background_independence,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ..data.species import twins
 
 from ..core.images import normalise
 from ..core.tools import progress_bar
-from ..data.birds import twins
 from ..explanations.explainer import explain
 from ..explanations.methods import smooth_map
 

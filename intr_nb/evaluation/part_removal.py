@@ -11,9 +11,10 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ..data.species import ATTRIBUTES, Species
 
 from ..core.images import normalise
-from ..data.birds import ATTRIBUTES, Bird, Species
+from ..data.birds import Bird
 from .perturbation import _fill_in, evaluator_logits
 from .statistics import rank_correlation
 from ..explanations.methods import as_map

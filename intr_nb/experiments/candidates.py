@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
+from ..data.species import twins
 
 from ..core.display import html_table
 from ..core.images import to_tensor
 from ..core.tools import progress_bar
-from ..data.birds import twins
 from ..evaluation.bird_benchmark import points_at
 from ..explanations.explainer import explain
 from ..explanations.explanation import Explanation, class_list

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ..data.species import ATTRIBUTES, check_attribute
 from PIL import Image
 
 from ..core.display import html_picture, html_table, overlay, to_pixels
 from ..core.images import to_rgb, to_tensor
 from ..core.tools import progress_bar
-from ..data.birds import ATTRIBUTES, check_attribute
 from ..evaluation.bird_benchmark import points_at
 from .edits import Edit
 from ..explanations.explainer import explain

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from intr_nb.data.species import ATTRIBUTES, Species
 
 from intr_nb.browsers.bird_editor import BirdEditor
 from intr_nb.browsers.paint_editor import PaintEditor, _along, _stroke
-from intr_nb.data.birds import ATTRIBUTES, Aviary, Species
+from intr_nb.data.birds import Aviary
 from intr_nb.experiments.edits import edit_picture, load_edits
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR, OneBlockINTR

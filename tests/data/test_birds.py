@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from intr_nb.data.scenes import LEVELS, make_scene
+from intr_nb.data.species import ATTRIBUTES, Species, make_species, twins
 
 from intr_nb.core.images import denormalise, normalise
-from intr_nb.data.birds import (
-    ATTRIBUTES,
-    LEVELS,
-    Aviary,
-    Bird,
-    Species,
-    draw_birds,
-    make_scene,
-    make_species,
-    to_hf,
-    twins,
-)
+from intr_nb.data.birds import Aviary, Bird, draw_birds, to_hf
 
 
 def widen(mask):

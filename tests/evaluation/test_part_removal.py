@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from intr_nb.data.species import ATTRIBUTES
 
 from intr_nb.core.images import normalise
-from intr_nb.data.birds import ATTRIBUTES, Aviary
+from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.part_removal import (
     _NEUTRAL,
     _chimera,

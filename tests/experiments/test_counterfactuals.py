@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from intr_nb.data.species import ATTRIBUTES, twins
 from PIL import Image
 
-from intr_nb.data.birds import ATTRIBUTES, Aviary, twins
+from intr_nb.data.birds import Aviary
 from intr_nb.experiments.counterfactuals import (
     change_of_evidence,
     compare_edit,

@@ -645,5 +645,7 @@ def test_overlay_has_orange_for_and_blue_against():
 def test_a_model_without_attention_points_to_the_baselines():
     from intr_nb.models.pooled import PooledClassifier
 
-    with pytest.raises(TypeError, match="PooledClassifier has no attention .*intr_nb.explanations.class_activation"):
+    with pytest.raises(
+        TypeError, match="PooledClassifier has no attention .*intr_nb.explanations.class_activation"
+    ):
         explain(PooledClassifier(3, "patchnet"), picture())
