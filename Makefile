@@ -6,6 +6,7 @@ TORCH  ?=
 BIN     := .venv/bin
 # JupyterLab refuses to start as root, which is who one is in a container; it listens on this machine only
 ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
+CODE    := nbs tests tools benchmarks
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH))
 
 .DEFAULT_GOAL := help
@@ -17,7 +18,10 @@ help: ## list these targets
 demo: .venv/labs ## learn birds, explain them, write demo/report.html
 	$(BIN)/python tools/run_notebook.py nbs/tutorials/01_quickstart.ipynb demo/quickstart.ipynb
 
-test: .venv/dev ## check the notebooks, run them all, then the tests in tests/
+test: .venv/dev ## check style, arrows and notebooks, run every notebook, then the tests
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports
 	$(BIN)/python tools/check_notebooks.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
@@ -29,8 +33,12 @@ weights: .venv/labs ## retrain the checkpoint that ships in the package (tools/m
 	$(BIN)/python tools/make_weights.py
 
 export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the notebooks
+	$(BIN)/ruff check --quiet --select I --fix $(CODE)
+	$(BIN)/ruff format --quiet $(CODE)
+	$(BIN)/python tools/stills.py
 	$(BIN)/nbdev_clean
 	$(BIN)/nbdev_export
+	$(BIN)/python tools/sidebar.py
 	$(BIN)/python tools/readme.py
 
 site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _proc/)
