@@ -8,7 +8,9 @@ __version__ = "0.0.1"
 import importlib
 
 _HOMES = {
-    "data.birds": ("Aviary",),
+    "data.species": ("twins",),
+    "data.birds": ("Aviary", "draw_birds", "gallery"),
+    "data.transforms": ("square_transforms",),
     "data.photos": ("ImageFolders",),
     "data.finegrained": ("load_finegrained",),
     "models.backbones": ("build_backbone",),
@@ -20,6 +22,7 @@ _HOMES = {
     "training.recipe": ("RECIPES", "Recipe"),
     "training.features": ("cache_features",),
     "training.accuracy": ("evaluate",),
+    "training.history": ("plot_history",),
     "training.loop": ("fit",),
     "explanations.explanation": ("Explanation",),
     "explanations.explainer": ("explain",),
