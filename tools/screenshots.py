@@ -1,6 +1,6 @@
 """Put screenshots of the browsers into the docs, cut to the widget.
 
-Usage: INTR_NB_SCREENSHOTS=shots pytest tests/test_browsers.py && python tools/screenshots.py shots
+Usage: INTR_NB_SCREENSHOTS=shots pytest tests/browsers/test_in_jupyter.py && python tools/screenshots.py shots
 """
 
 import sys
@@ -12,12 +12,12 @@ from PIL import Image
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "tutorials" / "browsers"
 SHOTS = dict(
     head_browser="head_browser_hover",
-    evidence_explorer="evidence_explorer_0",
-    company_explorer="company_explorer_0",
+    evidence_browser="evidence_explorer_0",
+    candidate_browser="company_explorer_0",
     bird_editor="bird_editor_1",
-    paint_box="paint_box_0",
+    paint_editor="paint_box_0",
     attribute_study="attribute_study_0",
-    explanation_comparer="explanation_comparer_docs",
+    method_browser="explanation_comparer_docs",
 )
 
 
