@@ -1,5 +1,6 @@
 """The published site: what nbdev hands to quarto is whole, and every notebook, link and picture can be reached."""
 
+import ast
 import os
 import re
 import shutil
@@ -152,3 +153,44 @@ def test_quarto_renders_every_page(processed):
         for path in NOTEBOOKS
     }
     assert expected <= pages
+
+
+# -- what a page shows runs without what it hides --
+
+HIDDEN = re.compile(r"^#\| *(hide\b|echo: *false|include: *false)", re.M)
+
+
+def bound(source):
+    "Names that a cell binds at its top level."
+    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((a.asname or a.name).split(".")[0] for a in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def read_names(source):
+    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+    return {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NOTEBOOKS if p.parts[0] in ("tutorials", "index.ipynb")], ids=str
+)
+def test_what_the_page_shows_runs_without_what_it_hides(path):
+    "A reader copies the cells that are shown: none of them may need a name that only a hidden cell gives."
+    shown, hidden = set(), set()
+    for cell in read(NBS / path):
+        if cell.cell_type != "code":
+            continue
+        if HIDDEN.search(cell.source):
+            hidden |= set(bound(cell.source)) - shown
+        else:
+            shown |= set(bound(cell.source))
+            lost = read_names(cell.source) & hidden - shown
+            assert not lost, f"{sorted(lost)} come from a hidden cell, and this one is shown:\n{cell.source}"
