@@ -31,7 +31,8 @@ def processed(tmp_path_factory):
     shutil.copy(ROOT / "_quarto.yml", project)
     shutil.copytree(NBS, project / "nbs", symlinks=True, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     env = {name: value for name, value in os.environ.items() if name != "IN_TEST"} | {"PYTHONPATH": str(ROOT)}
-    command = "from nbdev.quarto import refresh_quarto_yml as f; from nbdev.serve import proc_nbs as g; f(); g(n_workers=2)"
+    imports = "from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs"
+    command = f"{imports}; refresh_quarto_yml(); proc_nbs(n_workers=2)"
     done = subprocess.run(
         [sys.executable, "-c", command], cwd=project, env=env, capture_output=True, text=True
     )

@@ -1,7 +1,8 @@
 """Retrain a checkpoint that ships in the package, and say how close it came to the one that was there.
 
 Usage: python tools/make_weights.py [aviary16 | aviary16-full] [--seed 0] [--out FILE]
-aviary16 is the one-block INTR of the quickstart; aviary16-full has one encoder layer and two decoder layers on aviary16's backbone, frozen.
+aviary16 is the one-block INTR of the quickstart; aviary16-full has one encoder layer and two decoder
+layers on aviary16's backbone, frozen.
 """
 
 import argparse

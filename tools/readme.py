@@ -1,7 +1,8 @@
 """Write README.md from nbs/index.ipynb, without quarto.
 
 Usage: python tools/readme.py (from anywhere in the project)
-nbdev's processors apply the directives (`#| hide`, `#| echo: false` and the like). Links and pictures are relative to nbs/ in the
+nbdev's processors apply the directives (`#| hide`, `#| echo: false` and the like). Links and pictures are
+relative to nbs/ in the
 notebook and to the project's root in README.md. Pictures among the outputs go to README_files/.
 """
 
@@ -45,7 +46,8 @@ def from_root(markdown):
 def output_to_markdown(output, name):
     if output["output_type"] == "error":
         raise SystemExit(
-            f"nbs/index.ipynb holds an error: {output['ename']}: {output['evalue']}. Mend it and run the notebook again."
+            f"nbs/index.ipynb holds an error: {output['ename']}: {output['evalue']}. "
+            "Mend it and run the notebook again."
         )
     if output["output_type"] == "stream":
         return fence("".join(output["text"]))

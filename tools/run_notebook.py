@@ -1,7 +1,8 @@
 """Run a notebook as a job: what its cells print appears as it comes, and the executed copy is stored at the end.
 
 Usage: python tools/run_notebook.py NOTEBOOK EXECUTED_COPY
-The notebook runs in its own folder, in a kernel of the very Python that runs this script. Where a cell fails, its source and
+The notebook runs in its own folder, in a kernel of the very Python that runs this script. Where a cell
+fails, its source and
 its error are shown, the exit status is 1, and no copy is written.
 """
 

@@ -1,7 +1,9 @@
-"""Take live widgets out of the outputs of notebooks; the still picture that a browser displays beside its widget stays.
+"""Take live widgets out of the outputs of notebooks; the still picture that a browser displays beside its
+widget stays.
 
 Usage: python tools/stills.py [notebook ...] (by default all in nbs/)
-A widget lives in a kernel: on the site, and for whoever opens the file, only the picture is left. Without this, the
+A widget lives in a kernel: on the site, and for whoever opens the file, only the picture is left. Without
+this, the
 page would ask the network for a widget manager and then show nothing.
 """
 
