@@ -1,22 +1,23 @@
-"""Train the one-block INTR on the default aviary with several seeds and examine it on held-out birds.
+"""Train the one-block INTR on the default aviary with several seeds and measure it on held-out birds.
 
 Usage: python benchmarks/aviary_seeds.py --seeds 0 1 2 3 4 [--bound none] [--erase 0] [--fc] [--csv FILE]
-Prints a row a seed, then mean and standard deviation. A seed changes the model's start, the order of the birds and what is hidden; the
-birds (6,000 to learn from, 400 to choose the epoch by, 480 to examine) are the quickstart's.
+Prints a row a seed, then mean and standard deviation. A seed changes the model's start, the order of the
+birds and what is hidden; the birds (6,000 to learn from, 400 to choose the epoch by, 480 to test) are the
+quickstart's.
 """
 
 import argparse
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import append_row
 
 from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.evaluation.bird_benchmark import run_bird_benchmark
 from intr_nb.models.checkpoints import save
-from intr_nb.models.intr import OneBlockINTR
+from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES
 
@@ -40,7 +41,7 @@ def main():
         "--bound",
         type=lambda v: None if v == "none" else float(v),
         default=1.0,
-        help="saliency_bound, or none: the paper's model",
+        help="score_bound, or none: the paper's model",
     )
     parser.add_argument("--erase", type=int, default=5, help="patches that may be hidden in training")
     parser.add_argument("--fc", action="store_true", help="INTR-FC")
@@ -48,19 +49,14 @@ def main():
     parser.add_argument("--save", type=Path, help="keep the models in this folder")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     args = parser.parse_args()
-    train, valid, test = (
-        draw_birds(Aviary(6000, seed=0)),
-        draw_birds(Aviary(400, seed=1)),
-        Aviary(480, seed=2),
-    )
-    rows = []
+    train, valid = draw_birds(Aviary(6000, seed=0)), draw_birds(Aviary(400, seed=1))
+    test, rows = Aviary(480, seed=2), []
     for seed in args.seeds:
         torch.manual_seed(seed)
         model = OneBlockINTR(16, score_bound=args.bound, fc=args.fc)
-        history = fit(
-            model, (train, valid), replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed)
-        )
-        exam = run_bird_benchmark(model.cpu(), test)
+        recipe = replace(RECIPES["aviary"], epochs=args.epochs, erase=args.erase, seed=seed)
+        history = fit(model, (train, valid), recipe)
+        found = run_bird_benchmark(model.cpu(), test)
         if args.save:
             save(model, args.save / f"seed{seed}", class_names=test.class_names)
         rows.append(
@@ -70,22 +66,17 @@ def main():
                 erase=args.erase,
                 epochs=args.epochs,
                 fc=args.fc,
-                **{q: round(exam[q], 4) for q in SHOWN},
-                gap=exam.gap,
+                **{q: round(found[q], 4) for q in SHOWN},
+                gap=found.gap,
                 seconds=round(history.seconds),
             )
         )
-        print(rows[-1], {a: round(v, 2) for a, v in exam.by_attribute().items()}, flush=True)
-        if args.csv:
-            new = not args.csv.exists()
-            with args.csv.open("a", newline="") as f:
-                writer = csv.DictWriter(f, rows[-1])
-                if new:
-                    writer.writeheader()
-                writer.writerow(rows[-1])
+        print(rows[-1], {a: round(v, 2) for a, v in found.by_attribute().items()}, flush=True)
+        append_row(args.csv, rows[-1])
     for q in (*SHOWN, "seconds"):
         values = [r[q] for r in rows]
-        print(f"{q:18} {np.mean(values):.3f} +- {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}")
+        spread = np.std(values, ddof=1) if len(values) > 1 else 0
+        print(f"{q:18} {np.mean(values):.3f} +- {spread:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
 """INTR and others on real photographs: CUB-100 crops, features of a frozen backbone, one recipe for all.
 
-Usage: python benchmarks/cub100.py FOLDER --weights FILE [--models intr pooled] [--seeds 0 1 2] [--test] [--csv FILE]
-FOLDER holds the crops (`dataset_card("cub100")`), FILE the MobileNetV2 weights that go with them. Features are kept in --features (about 3 GB).
-Settings are chosen on a seventh of the training photographs; with --test a model learns from all of them and is examined on the official test split.
+Usage: python benchmarks/cub100.py FOLDER --weights FILE [--models intr pooled] [--seeds 0 1] [--test] [--csv FILE]
+FOLDER holds the crops (`dataset_card("cub100")`), FILE the MobileNetV2 weights that go with them. Features
+are cached in --features (about 3 GB). Settings are chosen on a seventh of the training photographs; with
+--test a model learns from all of them and is measured on the official test split.
 """
 
 import argparse
-import csv
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from results import append_row
 
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
-from intr_nb.explanations.class_activation import PooledClassifier
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import save
-from intr_nb.models.intr import OneBlockINTR
+from intr_nb.models.one_block import OneBlockINTR
+from intr_nb.models.pooled import PooledClassifier
+from intr_nb.training.accuracy import evaluate
 from intr_nb.training.features import cache_features
-from intr_nb.training.loop import evaluate, fit
+from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES
 
 PHOTOS = dict(dim=256, dropout=0.3, query_std=0.1)
@@ -56,23 +58,22 @@ def main():
     backbone = build_backbone(
         dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
     )
-    data = load_finegrained(
-        "cub100", args.folder, square_transforms(args.size, scale=(1, 1))
-    )  # they are cut to the bird already: mirrored, no more
+    # they are cut to the bird already: mirrored, no more
+    data = load_finegrained("cub100", args.folder, square_transforms(args.size, scale=(1, 1)))
     if args.test:
         data.valid = None
     else:
-        data.test, data.valid = (
-            None,
-            data.train.with_transform(square_transforms(args.size)[1]),
-        )  # all of them as evaluation sees them
-    kept = cache_features(backbone, data, args.features, args.views)
-    held = [i for i in range(len(kept.train)) if i % 7 == 0]
-    learn, look = (
-        (kept.train, kept.test)
-        if args.test
-        else (kept.train.subset(sorted(set(range(len(kept.train))) - set(held))), kept.valid.subset(held))
-    )
+        data.test = None
+        data.valid = data.train.with_transform(
+            square_transforms(args.size)[1]
+        )  # all, as evaluation sees them
+    cached = cache_features(backbone, data, args.features, args.views)
+    if args.test:
+        learn, look = cached.train, cached.test
+    else:
+        held = [i for i in range(len(cached.train)) if i % 7 == 0]
+        learn = cached.train.subset(sorted(set(range(len(cached.train))) - set(held)))
+        look = cached.valid.subset(held)
     recipe = replace(
         RECIPES["frozen"], epochs=args.epochs, lr=args.lr, weight_decay=args.weight_decay, mixup=args.mixup
     )
@@ -99,13 +100,7 @@ def main():
                 threads=torch.get_num_threads(),
             )
             print(row, flush=True)
-            if args.csv:
-                new = not args.csv.exists()
-                with args.csv.open("a", newline="") as f:
-                    writer = csv.DictWriter(f, row, lineterminator="\n")
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(row)
+            append_row(args.csv, row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""How long taking a DETR-ResNet-50 sized INTR apart takes, beside one forward pass: OMP_NUM_THREADS=1 python benchmarks/decompose.py [--classes 200] [--on 0.1]
+"""How long taking a DETR-ResNet-50 sized INTR apart takes, beside one forward pass.
 
-Weights are random, which leaves half of the MLPs' hidden units on; --on 0.1 shifts linear1's bias until a tenth of them are, as after training.
+Usage: OMP_NUM_THREADS=1 python benchmarks/decompose.py [--classes 200] [--on 0.1]
+Weights are random, which leaves half of the MLPs' hidden units on; --on 0.1 shifts linear1's bias until a
+tenth of them are, as after training.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import time
 import torch
 
 from intr_nb.core.tools import evaluating
-from intr_nb.explanations.decomposition import decompose
+from intr_nb.explanations.decomposer import decompose
 from intr_nb.models.intr import INTR
 
 p = argparse.ArgumentParser()
@@ -42,8 +44,11 @@ began, cpu = time.perf_counter(), time.process_time()
 d = decompose(model, image, classes=None if a.targets is None else range(a.targets))
 both, both_cpu = time.perf_counter() - began, time.process_time() - cpu
 gap = (d.maps.double().sum((0, 1, 3, 4)) + d.residual.double() - d.logits.double()).abs().max()
-print(
-    f"{d}\n{torch.get_num_threads()} threads of {os.cpu_count()} cores, {a.on:.0%} of hidden units on. Forward pass: {forward:.1f} s ({forward_cpu:.1f} s of CPU time). "
-    f"Decomposition: {both - forward:.1f} s ({both_cpu - forward_cpu:.1f}) on top, {(both_cpu - forward_cpu) / forward_cpu:.1f} forward passes. "
-    f"Peak memory {memory / 2**20:.1f} GB after the forward pass, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB at last. Largest gap {gap:.1e}"
-)
+last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+more, more_cpu = both - forward, both_cpu - forward_cpu
+print(d)
+print(f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {a.on:.0%} of hidden units on.")
+print(f"Forward pass: {forward:.1f} s ({forward_cpu:.1f} s of CPU time).")
+print(f"Decomposition: {more:.1f} s ({more_cpu:.1f}) on top, {more_cpu / forward_cpu:.1f} forward passes.")
+print(f"Peak memory {memory / 2**20:.1f} GB after the forward pass, {last / 2**20:.1f} GB at last.")
+print(f"Largest gap {gap:.1e}")

@@ -1,25 +1,29 @@
-"""The paper's three edits of photographs (Figures 5 and 11) on every test photograph that shows the mark, each against a control edit: CUB-100 crops.
+"""The paper's three edits of photographs (Figures 5 and 11), each against a control edit: CUB-100 crops.
 
-Usage: python benchmarks/edit_birds.py FOLDER MODEL [--weights FILE] [--size 320] [--photos N] [--edits FILE] [--csv FILE]
-FOLDER holds the crops (`dataset_card("cub100")`), MODEL is what `intr_nb.models.checkpoints.save` wrote, FILE the MobileNetV2 weights if the model was saved without
-its backbone's. Red-winged Blackbird: the shoulder goes black. Baltimore Oriole: belly and breast become chestnut, as an Orchard Oriole's. Scarlet Tanager:
-wings and tail become red, as a Summer Tanager's. The mark is what has its colour near the part points. The control is as many pixels round another visible
-part, made lighter or darker by as much as the edit changed the colour. One row a photograph and kind is appended to the CSV; what is there is not done again.
+Usage: python benchmarks/edit_birds.py FOLDER MODEL [--weights FILE] [--photos N] [--edits FILE] [--csv FILE]
+FOLDER holds the crops (`dataset_card("cub100")`), MODEL is what `intr_nb.models.checkpoints.save` wrote,
+FILE the MobileNetV2 weights if the model was saved without its backbone's. Every test photograph that shows
+the mark is edited. Red-winged Blackbird: the shoulder goes black. Baltimore Oriole: belly and breast become
+chestnut, as an Orchard Oriole's. Scarlet Tanager: wings and tail become red, as a Summer Tanager's. The
+mark is what has its colour near the part points. The control is as many pixels round another visible part,
+made lighter or darker by as much as the edit changed the colour. One row a photograph and kind is appended
+to the CSV; what is there is not done again.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import append_row, read_rows
 
 from intr_nb.core.images import to_tensor
 from intr_nb.core.tools import progress_bar
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.evaluation.statistics import bootstrap
-from intr_nb.experiments.counterfactuals import Unchanged, compare_edit, share_on
-from intr_nb.experiments.edits import edit_picture, edit_region, save_edits, to_lab
+from intr_nb.experiments.changes import Unchanged, compare_edit, share_on
+from intr_nb.experiments.edits import edit_picture, edit_region, save_edits
+from intr_nb.experiments.pixel_edits import to_lab
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load
 
@@ -66,7 +70,7 @@ def mark(photos, i, parts, radius, like):
 
 
 def elsewhere(photos, i, mask, parts):
-    "As many pixels round the visible part farthest from the mark, and that part's name: None where no part has room"
+    "As many pixels round the visible part farthest from the mark, and its name: None where no part has room"
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     ys, xs = np.nonzero(mask)
     others = {n: p for n, p in seen(photos, i).items() if n not in parts}
@@ -106,11 +110,8 @@ def both(photos, i, species):
 
 def measure(model, photos, i, species, kind, part, made, size):
     "What an edit did: a dict for the CSV"
-    target, image, mask = (
-        EDITS[species][0],
-        photos.image(i),
-        edit_region(made.where, photos.image(i).shape[:2]),
-    )
+    target, image = EDITS[species][0], photos.image(i)
+    mask = edit_region(made.where, image.shape[:2])
     base = dict(
         file=photos.files[i],
         species=species,
@@ -168,18 +169,14 @@ def summary(rows):
     "A line for each species and kind, of the photographs that were right before"
     for species in EDITS:
         for kind in ("edit", "control"):
-            found = [
-                r for r in rows if r["species"] == species and r["kind"] == kind and str(r["right"]) == "1"
-            ]
+            same = [r for r in rows if (r["species"], r["kind"]) == (species, kind)]
+            found = [r for r in same if str(r.get("right")) == "1"]
             if not found:
                 continue
-            cells = {
-                k: bootstrap([float(r[k]) for r in found])
-                for k in ("flipped", "to_target", "change", "near", "area", "shift")
-            }
-            yield f"{species:22} {kind:8} n {len(found):3}  " + "  ".join(
-                f"{k} {m:.2f} [{a:.2f}, {b:.2f}]" for k, (m, a, b, _) in cells.items()
-            )
+            columns = ("flipped", "to_target", "change", "near", "area", "shift")
+            means = {k: bootstrap([float(r[k]) for r in found]) for k in columns}
+            cells = (f"{k} {m:.2f} [{a:.2f}, {b:.2f}]" for k, (m, a, b, _) in means.items())
+            yield f"{species:22} {kind:8} n {len(found):3}  " + "  ".join(cells)
 
 
 def main():
@@ -198,13 +195,11 @@ def main():
             dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
         )
     model.class_names = photos.class_names
-    rows = list(csv.DictReader(args.csv.open())) if args.csv and args.csv.exists() else []
+    rows = read_rows(args.csv)
     done, records = {(r["file"], r["kind"]) for r in rows}, []
     for species in EDITS:
-        numbers, left_out = (
-            [i for i, c in enumerate(photos.labels) if photos.class_names[c] == species][: args.photos],
-            {},
-        )
+        numbers = [i for i, c in enumerate(photos.labels) if photos.class_names[c] == species]
+        numbers, left_out = numbers[: args.photos], {}
         for i in progress_bar(numbers, species, unit="photo"):
             made = both(photos, i, species)
             if isinstance(made, str):
@@ -215,19 +210,10 @@ def main():
                 if (photos.files[i], kind) in done:
                     continue
                 rows.append(measure(model, photos, i, species, kind, part, e, args.size))
-                if not args.csv:
-                    continue
-                new = not args.csv.exists()
-                with args.csv.open("a", newline="") as f:
-                    writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(rows[-1])
+                append_row(args.csv, rows[-1], COLUMNS)
         if left_out:
-            print(
-                f"{species}: left out "
-                + ", ".join(f"{n} of {len(numbers)} where {why}" for why, n in left_out.items())
-            )
+            reasons = ", ".join(f"{n} of {len(numbers)} where {why}" for why, n in left_out.items())
+            print(f"{species}: left out {reasons}")
     if args.edits:
         save_edits(args.edits, records)
     for line in summary(rows):

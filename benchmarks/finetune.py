@@ -1,17 +1,18 @@
-"""Everything learns: INTR on CUB-100 crops, first on a frozen backbone's features, then the whole network on the photographs themselves.
+"""Everything learns: INTR on CUB-100 crops, first on a frozen backbone's features, then the whole network.
 
 Usage: python benchmarks/finetune.py FOLDER --weights FILE [--models intr ...] [--test] [--csv FILE]
-FOLDER, FILE and --features are those of benchmarks/cub100.py, which can also make the start (`--save`, then --start FOLDER here).
-Runs on a GPU if there is one (the full INTR wants one); there it says how much memory it took. Settings are chosen on a seventh of the training photographs; --test learns from all of them.
+FOLDER, FILE and --features are those of benchmarks/cub100.py, which can also make the start (`--save`, then
+--start FOLDER here). Runs on a GPU if there is one (the full INTR wants one); there it says how much memory
+it took. Settings are chosen on a seventh of the training photographs; --test learns from all of them.
 """
 
 import argparse
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from cub100 import MODELS
+from results import append_row
 
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import collate, square_transforms
@@ -19,24 +20,42 @@ from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import freeze_norms, unfreeze
 from intr_nb.models.intr import INTR
+from intr_nb.training.accuracy import evaluate
 from intr_nb.training.attention_stats import attention_statistics
 from intr_nb.training.features import cache_features
-from intr_nb.training.loop import evaluate, fit
+from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES
 
-MODELS = MODELS | {
-    "full": lambda n, b: INTR(n, b)
-}  # six layers of encoder and decoder, from scratch: the file with the weights is no DETR
+# six layers of encoder and decoder, from scratch: the file with the weights is no DETR
+MODELS = MODELS | {"full": lambda n, b: INTR(n, b)}
 FULL_LR = 1e-4  # the paper's: post-norm layers do not start at 1e-3
 
 
-def health(model, photos):
-    "Attention's health on 32 photographs of different species; nothing for a model without attention"
-    images = collate([photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]).images.to(
-        next(model.parameters()).device
-    )
+def statistics(model, photos):
+    "Attention's statistics on 32 photographs of different species; nothing for a model without attention"
+    some = [photos[i] for i in range(0, len(photos), -(-len(photos) // 32))]
+    images = collate(some).images.to(next(model.parameters()).device)
     row = attention_statistics(model, images).row() if hasattr(model, "num_heads") else {}
     return {k: round(row[k], 4) if k in row else "" for k in ("entropy", "peak", "similarity", "share")}
+
+
+def machine():
+    "What it ran on, and on a GPU the memory that it took"
+    if not torch.cuda.is_available():
+        return dict(device=f"CPU, {torch.get_num_threads()} thread(s)", gib="")
+    gib = torch.cuda.max_memory_allocated() / 2**30
+    return dict(device=torch.cuda.get_device_name(), gib=round(gib, 2))
+
+
+def start_on_features(name, data, learn, args, seed, runs):
+    "A model whose backbone stayed frozen, trained on its features"
+    options = dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
+    model = MODELS[name](len(data.class_names), build_backbone(options))
+    plain = data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0])
+    cached = cache_features(model.backbone, (plain, None), args.features, 2)
+    recipe = replace(RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed)
+    fit(model, (cached.train.subset(learn), None), recipe, runs, progress=False)
+    return model
 
 
 def main():
@@ -47,7 +66,7 @@ def main():
     parser.add_argument(
         "--start",
         type=Path,
-        help="folder of models that were trained on features, as cub100.py --save writes them; with --test there, with --test here",
+        help="models trained on features, as cub100.py --save writes them; both with --test or both without",
     )
     parser.add_argument("--models", nargs="+", default=["intr"], choices=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -88,27 +107,8 @@ def main():
             if args.start:
                 model = load(args.start / file)
             else:
-                model = MODELS[name](
-                    len(data.class_names),
-                    build_backbone(
-                        dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
-                    ),
-                )
-                kept = cache_features(
-                    model.backbone,
-                    (data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0]), None),
-                    args.features,
-                    2,
-                )
-                fit(
-                    model,
-                    (kept.train.subset(learn), None),
-                    replace(
-                        RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed
-                    ),
-                    args.runs and args.runs / f"{file}-features",
-                    progress=False,
-                )
+                runs = args.runs and args.runs / f"{file}-features"
+                model = start_on_features(name, data, learn, args, seed, runs)
             frozen = evaluate(model, look)["accuracy"]
             freeze_norms(unfreeze(model.backbone))  # those of this file are folded
             if torch.cuda.is_available():
@@ -121,14 +121,7 @@ def main():
                 workers=args.workers,
                 progress=False,
             )
-            cuda = (
-                dict(
-                    device=torch.cuda.get_device_name(),
-                    gib=round(torch.cuda.max_memory_allocated() / 2**30, 2),
-                )
-                if torch.cuda.is_available()
-                else dict(device=f"CPU, {torch.get_num_threads()} thread(s)", gib="")
-            )
+            ran_on = machine()
             if args.save:
                 save(model, args.save / file, **model.metadata)
             row = dict(
@@ -145,19 +138,13 @@ def main():
                 size=args.size,
                 seconds=round(history.seconds),
                 images_per_second=round(len(train) * len(history) / history.seconds, 1),
-                **cuda,
+                **ran_on,
                 precision=recipe.precision,
                 torch=torch.__version__,
-                **health(model, look),
+                **statistics(model, look),
             )
             print(row, flush=True)
-            if args.csv:
-                new = not args.csv.exists()
-                with args.csv.open("a", newline="") as f:
-                    writer = csv.DictWriter(f, row, lineterminator="\n")
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(row)
+            append_row(args.csv, row)
 
 
 if __name__ == "__main__":

@@ -22,22 +22,17 @@ from intr_nb.core.tools import progress_bar
 from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.data.finegrained import load_finegrained
 from intr_nb.data.transforms import square_transforms
-from intr_nb.evaluation.benchmark import METRICS, PART_METRICS, SANITY_METRICS, _area, evaluate_explanations
+from intr_nb.evaluation.benchmark import evaluate_explanations
+from intr_nb.evaluation.metrics import METRICS, PART_METRICS, SANITY_METRICS, curve_area
 from intr_nb.evaluation.statistics import Evaluation
-from intr_nb.explanations.class_activation import PooledClassifier, grad_cam
+from intr_nb.explanations.class_activation import grad_cam
 from intr_nb.explanations.masking import rise
-from intr_nb.explanations.methods import (
-    BASELINES,
-    METHODS,
-    contrast_map,
-    evidence_map,
-    margin_map,
-    other_class,
-    smoothed,
-)
+from intr_nb.explanations.methods import BASELINES, METHODS, READINGS, evidence_map, other_class, smoothed
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, pretrained, save
-from intr_nb.training.loop import evaluate, fit
+from intr_nb.models.pooled import PooledClassifier
+from intr_nb.training.accuracy import evaluate
+from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES
 
 LEFT_OUT = "left out: not recognised"
@@ -57,18 +52,14 @@ class Rise:
 
 
 def all_methods(masks):
+    "INTR's own maps, some of them spread, other people's, baselines, and the control"
     spread = {
-        f"{name}, {k} x {k}": smoothed(m, k)
+        f"{name}, {k} x {k}": smoothed(METHODS[name], k)
         for k in (3, 5)
-        for name, m in (("evidence", evidence_map), ("margin", margin_map), ("contrast", contrast_map))
+        for name in ("evidence", "margin", "contrast")
     }
-    return (
-        METHODS
-        | spread
-        | {"Grad-CAM": lambda model, image, c: grad_cam(model, image, classes=[c]), "RISE": Rise(masks)}
-        | BASELINES
-        | {"other's evidence": other_class(evidence_map)}
-    )
+    others = {"Grad-CAM": METHODS["Grad-CAM"], "RISE": Rise(masks)}
+    return READINGS | spread | others | BASELINES | {"other's evidence": other_class(evidence_map)}
 
 
 def read(path, columns, methods):
@@ -221,9 +212,9 @@ def main():
         get(args.judge) if args.judge else None,
     )
     curves = {
-        "insertion": _area("insertion", steps=args.steps),
-        "deletion": _area("deletion", steps=args.steps),
-        "deletion, inpaint": _area("deletion", blank="inpaint", steps=args.steps),
+        "insertion": curve_area("insertion", steps=args.steps),
+        "deletion": curve_area("deletion", steps=args.steps),
+        "deletion, inpaint": curve_area("deletion", blank="inpaint", steps=args.steps),
     }
     metrics, methods = METRICS | curves, all_methods(args.masks)
     if args.sanity:

@@ -6,28 +6,28 @@
             b = MyBrowser(...)
             b                                      # the last line displays it
         ''')
-        before = page.picture()                    # hash of what the main stage shows, with the texts in it
+        before = page.picture()                    # hash of what the main canvas shows, with the texts in it
         page.choose("target", "Sparrow")           # trait's control, by the label of an option (or value=...)
         page.wait_changed(before)
         page.finish("my_browser")                  # screenshot; fails if the console held an error
 
 What `lab` has
-    open_widget(code, theme="light") -> Page       writes a notebook with that one cell, opens it, runs it, waits for the widget
+    open_widget(code, theme="light") -> Page       writes a notebook of that one cell, runs it, waits
     open_file(path) -> Page                        a page from a file, with the network off (for twins)
     open_notebook(path) -> Page                    opened, not run; shut_down_kernels()
 What a Page has (its `.tab` is playwright's Page, for all that is not here)
-    control(trait)                                 locator of the control that `Browser.bind` made for a trait
-    choose(trait, label)                           Dropdown: an option that contains `label`; ToggleButtons: the button with that text
+    control(trait)                                 locator of the trait's control, made by `Browser.bind`
+    choose(trait, label)                           Dropdown: an option with `label` in it; ToggleButtons: that button
     options(trait), chosen(trait)                  a Dropdown's options; the one that it shows
     tick(trait)                                    Checkbox
     drag_slider(trait, dx)                         by so many pixels
-    type_in(trait, text)                           number or text field, with Enter; `type_in(css=".intr-nb-search-target", text=...)`
-    stage(name="main")                             locator of a stage
-    press(key, stage="main")                       a key on a focused stage: "ArrowRight"
-    hover(panel, x=.5, y=.5, stage="main") -> str  the text under the mouse over panel number `panel`
-    click_panel(panel, x=.5, y=.5, stage="main"), stroke(panel, points, stage="main")
-    text(stage="main"), picture(stage="main")      its words; hash of all that it shows
-    wait_changed(before, stage="main") -> str      waits until `picture` differs; returns the new one
+    type_in(trait, text)                           number or text field, with Enter; or css=".intr-nb-search-target"
+    canvas(name="main")                             locator of a canvas
+    press(key, canvas="main")                       a key on a focused canvas: "ArrowRight"
+    hover(panel, x=.5, y=.5, canvas="main") -> str  the text under the mouse over panel number `panel`
+    click_panel(panel, x=.5, y=.5, canvas="main"), stroke(panel, points, canvas="main")
+    text(canvas="main"), picture(canvas="main")      its words; hash of all that it shows
+    wait_changed(before, canvas="main") -> str      waits until `picture` differs; returns the new one
     restart_kernel(), save_notebook(), idle()
     error()                                        what the widget says went wrong, or ""
     shot(name)                                     a PNG into $INTR_NB_SCREENSHOTS, or the session's temporary folder
@@ -163,37 +163,40 @@ class Page:
         tab.on("pageerror", lambda e: self.errors.append(str(e)))
 
     # -- what is shown --
-    def stage(self, name="main"):
-        return self.tab.locator(f".intr-nb-stage-{name} .intr-nb-stage").last
+    def canvas(self, name="main"):
+        return self.tab.locator(f".intr-nb-canvas-{name} .intr-nb-canvas").last
 
-    def text(self, stage="main"):
-        return " ".join(self.stage(stage).inner_text().split())
+    def text(self, canvas="main"):
+        return " ".join(self.canvas(canvas).inner_text().split())
 
-    def picture(self, stage="main"):
-        shown = self.stage(stage).evaluate(
-            "e => { const c = e.cloneNode(true); c.querySelectorAll('.intr-nb-cell').forEach(x => x.remove()); return c.innerHTML }"
-        )
+    def picture(self, canvas="main"):
+        unmarked = """e => {
+          const c = e.cloneNode(true);
+          c.querySelectorAll('.intr-nb-position').forEach(x => x.remove());
+          return c.innerHTML;
+        }"""
+        shown = self.canvas(canvas).evaluate(unmarked)
         return hashlib.sha1(shown.encode()).hexdigest()
 
     def error(self):
         return self.tab.locator(".intr-nb-error").last.inner_text().strip()
 
-    def panel(self, number, stage="main"):
-        return self.stage(stage).locator(f'[data-panel="{number}"]')
+    def panel(self, number, canvas="main"):
+        return self.canvas(canvas).locator(f'[data-panel="{number}"]')
 
-    def wait_changed(self, before, stage="main", timeout=60):
+    def wait_changed(self, before, canvas="main", timeout=60):
         start = time.monotonic()
-        while (now := self.picture(stage)) == before:
+        while (now := self.picture(canvas)) == before:
             assert time.monotonic() - start < timeout, (
-                f"the stage {stage!r} still shows what it did {timeout} s ago; the widget says: {self.error()!r}"
+                f"the canvas {canvas!r} still shows what it did {timeout} s ago; the widget says: {self.error()!r}"
             )
             self.tab.wait_for_timeout(50)
         return now
 
-    def settle(self, stage="main", quiet=600):
+    def settle(self, canvas="main", quiet=600):
         "Waits until nothing changes any more."
         last = None
-        while last != (last := self.picture(stage)):
+        while last != (last := self.picture(canvas)):
             self.tab.wait_for_timeout(quiet)
         return last
 
@@ -250,28 +253,28 @@ class Page:
             self.tab.wait_for_timeout(100)
         return box
 
-    def press(self, key, stage="main"):
-        self.stage(stage).focus()
+    def press(self, key, canvas="main"):
+        self.canvas(canvas).focus()
         self.tab.keyboard.press(key)
 
-    def point(self, number, x=0.5, y=0.5, stage="main"):
-        panel = self.panel(number, stage)
+    def point(self, number, x=0.5, y=0.5, canvas="main"):
+        panel = self.panel(number, canvas)
         panel.scroll_into_view_if_needed()
         box = self.at_rest(panel)
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
-    def hover(self, number, x=0.5, y=0.5, stage="main"):
-        self.tab.mouse.move(*self.point(number, x, y, stage))
-        tip = self.tab.locator(f".intr-nb-stage-{stage} .intr-nb-tip").last
+    def hover(self, number, x=0.5, y=0.5, canvas="main"):
+        self.tab.mouse.move(*self.point(number, x, y, canvas))
+        tip = self.tab.locator(f".intr-nb-canvas-{canvas} .intr-nb-tip").last
         tip.wait_for(state="visible", timeout=60_000)
         return tip.inner_text()
 
-    def click_panel(self, number, x=0.5, y=0.5, stage="main"):
-        self.tab.mouse.click(*self.point(number, x, y, stage))
+    def click_panel(self, number, x=0.5, y=0.5, canvas="main"):
+        self.tab.mouse.click(*self.point(number, x, y, canvas))
 
-    def stroke(self, number, points, stage="main"):
+    def stroke(self, number, points, canvas="main"):
         for k, (x, y) in enumerate(points):
-            self.tab.mouse.move(*self.point(number, x, y, stage), steps=4)
+            self.tab.mouse.move(*self.point(number, x, y, canvas), steps=4)
             if k == 0:
                 self.tab.mouse.down()
         self.tab.mouse.up()
@@ -290,16 +293,17 @@ class Page:
             timeout=240_000,
         )
 
+    def tool(self, name):
+        "A button of the notebook's toolbar; JupyterLab writes it as one of two elements."
+        item = f".jp-NotebookPanel:visible [data-jp-item-name={name}]"
+        return self.tab.locator(f"{item} button, {item} jp-button").first
+
     def save_notebook(self):
-        self.tab.locator(
-            ".jp-NotebookPanel:visible [data-jp-item-name=save] button, .jp-NotebookPanel:visible [data-jp-item-name=save] jp-button"
-        ).first.click()
+        self.tool("save").click()
         self.tab.wait_for_timeout(1500)
 
     def restart_kernel(self):
-        self.tab.locator(
-            ".jp-NotebookPanel:visible [data-jp-item-name=restart] button, .jp-NotebookPanel:visible [data-jp-item-name=restart] jp-button"
-        ).first.click()
+        self.tool("restart").click()
         self.tab.locator(".jp-Dialog .jp-mod-accept").click()
         self.tab.wait_for_timeout(2000)
         self.idle()
@@ -363,7 +367,7 @@ class Lab:
         page = self.open_notebook(self.write(code, *more), theme)
         page.run_all()
         try:
-            page.stage().locator("svg").wait_for(timeout=120_000)
+            page.canvas().locator("svg").wait_for(timeout=120_000)
         except Exception:
             page.shot("failed")
             raise AssertionError(

@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,16 @@ from intr_nb.data.finegrained import load_finegrained
 def save(path, shade=0, size=(40, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (shade * 37 % 256, shade * 91 % 256, 90)).save(path)
+    return path
+
+
+def save_noise(path, seed=None, size=(30, 20), **more):
+    "A small picture of noise: another seed, other pixels"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = zlib.crc32(str(path).encode()) if seed is None else seed
+    Image.fromarray(np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3)).astype(np.uint8)).save(
+        path, **more
+    )
     return path
 
 
@@ -69,7 +80,10 @@ def make_cub(root, end="\n"):
         *(f"{i} {a} {p} {c} {'0 ' * (i in (5, 9)) + '7 ' * (i == 9)}4.509" for i, a, p, c in rows),
         end=end,
     )
-    name = lambda n: n[4:].split("/")[0].replace("_", " ")
+
+    def name(n):
+        return n[4:].split("/")[0].replace("_", " ")
+
     return root, {
         "train": [(f"images/{n}", name(n)) for i, n in enumerate(names) if i % 4 != 3],
         "test": [(f"images/{n}", name(n)) for i, n in enumerate(names) if i % 4 == 3],
@@ -140,14 +154,17 @@ def make_pet(root):
     )
     for p, rows in parts.items():
         lines(home / f"annotations/{p}.txt", *(f"{f.stem} {k} {1 + (k > 1)} 1" for f, _, k in rows))
-    title = lambda b: " ".join(w.title() for w in b.split("_"))
+
+    def title(b):
+        return " ".join(w.title() for w in b.split("_"))
+
     return root, {
         s: [(f.relative_to(home).as_posix(), title(b)) for f, b, _ in parts[p]]
         for s, p in (("train", "trainval"), ("test", "test"))
     }
 
 
-def make_craft(root):
+def make_aircraft(root):
     home, variants, out = root / "fgvc-aircraft-2013b", ["707-320", "A330-200", "F/A-18", "Model B200"], {}
     lines(home / "data/variants.txt", *variants)
     for n, (part, split) in enumerate((("train", "train"), ("valid", "val"), ("test", "test"))):
@@ -190,16 +207,15 @@ def make_dog(root):
     home, breeds, out = root / "stanford_dogs", ["n02085620-Chihuahua", "n02099267-flat-coated_retriever"], {}
     for part, numbers in ("train", (5927, 2441)), ("test", (4077,)):
         rows = [(f"{b}/{b[:9]}_{n}.jpg", k) for k, b in enumerate(breeds) for n in numbers]
-        cells = lambda values: np.array([[v] for v in values], dtype=object)
         savemat(
             home.mkdir(parents=True, exist_ok=True) or home / f"{part}_list.mat",
             {
-                "file_list": cells(f for f, _ in rows),
-                "annotation_list": cells(f[:-4] for f, _ in rows),
+                "file_list": np.array([[f] for f, _ in rows], dtype=object),
+                "annotation_list": np.array([[f[:-4]] for f, _ in rows], dtype=object),
                 "labels": np.array([[k + 1] for _, k in rows]),
             },
         )
-        for f, k in rows:
+        for f, _ in rows:
             lines(home / "Annotation" / f[:-4], "<annotation></annotation>")
         out[part] = [
             (save(home / "Images" / f, k).relative_to(home).as_posix(), breeds[k][10:].replace("_", " "))
@@ -247,7 +263,7 @@ def make_bird(root):
     return root, out
 
 
-def make_bf(root):
+def make_butterflies(root):
     out = {
         p: [(f"{f}/{s}/{i}.jpg", s) for s in ("Heliconius erato", "Heliconius sara") for i in range(n)]
         for p, f, n in (("train", "train", 3), ("test", "val", 1))
@@ -261,11 +277,11 @@ def make_bf(root):
 MAKERS = dict(
     bird=make_bird,
     cub=make_cub,
-    bf=make_bf,
+    butterflies=make_butterflies,
     fish=make_fish,
     dog=make_dog,
     pet=make_pet,
     car=make_car,
-    craft=make_craft,
+    aircraft=make_aircraft,
     cub100=make_cub100,
 )

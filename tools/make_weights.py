@@ -15,7 +15,8 @@ import torch
 from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.evaluation.bird_benchmark import QUESTIONS, run_bird_benchmark
 from intr_nb.models.checkpoints import load, pretrained, save
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.training.accuracy import evaluate
 from intr_nb.training.attention_stats import attention_statistics
 from intr_nb.training.features import cache_features

@@ -10,14 +10,14 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from ..data.species import ATTRIBUTES, Species
 
+from ..core.errors import one_of
 from ..core.images import normalise
 from ..data.birds import Bird
-from .perturbation import _fill_in, evaluator_logits
+from ..data.species import ATTRIBUTES, Species
+from .localisation import mask_cover
+from .perturbation import _fill_in, evaluator_logits, method_map
 from .statistics import rank_correlation
-from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-009
 _NEUTRAL = {a: v for a, values in ATTRIBUTES.items() for v in values if v in ("none", "plain")}
@@ -31,13 +31,12 @@ def _without(
     for a in attributes:
         if a in _NEUTRAL:
             bird = bird.swap(a, _NEUTRAL[a])
-    image, residual = normalise(bird.image), [bird.masks[a] for a in attributes if a not in _NEUTRAL]
-    hidden = (
-        torch.as_tensor(np.logical_or.reduce(residual))
-        if residual
-        else torch.zeros(image.shape[1:], dtype=torch.bool)
-    )
-    return _fill_in(image[None], ~hidden[None, None])[0]
+    image = normalise(bird.image)
+    hidden = np.zeros(image.shape[1:], bool)
+    for a in attributes:
+        if a not in _NEUTRAL:
+            hidden |= bird.masks[a]
+    return _fill_in(image[None], ~torch.as_tensor(hidden)[None, None])[0]
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-006
 def _exchanged(
@@ -48,6 +47,14 @@ def _exchanged(
     others = [v for v in ATTRIBUTES[attribute] if v != bird.species.attributes[attribute]]
     return torch.stack([normalise(bird.swap(attribute, v).image) for v in others])
 
+# %% ../../nbs/evaluation/03_part_removal.ipynb #e094a66e
+def _removable(bird, how):
+    "The attributes that show and can be taken away"
+    shown = [a for a, m in bird.masks.items() if m.any()]
+    if how == "exchange":
+        return shown
+    return [a for a in shown if _NEUTRAL.get(a) != bird.species.attributes[a]]
+
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-012
 def part_effects(
     model,  # images -> logits, or an output with `logits`
@@ -56,38 +63,29 @@ def part_effects(
     how: str = "remove",  # or "exchange"
     over: int
     | str
-    | None = None,  # of the margin over this class; "mean": over the mean of all logits; None: of the logit of `c`
+    | None = None,  # a class, or "mean" of all logits: of the margin over it; None: of the logit
 ) -> dict:  # attribute: logit units, for those that show
     "What the logit of `c`, or its margin, loses without each part"
-    if how not in ("exchange", "remove"):
-        raise ValueError(f"how={how!r}: expected 'exchange' or 'remove'")
+    one_of("how", how, ("exchange", "remove"))
     if isinstance(over, str) and over != "mean":
         raise ValueError(f"over={over!r}: expected the index of a class, 'mean' or None")
-    shown = [
-        a
-        for a, m in bird.masks.items()
-        if m.any() and not (how == "remove" and _NEUTRAL.get(a) == bird.species.attributes[a])
-    ]
+    shown = _removable(bird, how)
     edits = [_exchanged(bird, a) if how == "exchange" else _without(bird, [a])[None] for a in shown]
     logits = evaluator_logits(model, torch.cat([normalise(bird.image)[None], *edits]))
-    against = 0 if over is None else logits.mean(1) if over == "mean" else logits[:, over]
-    whole, *residual = (logits[:, c] - against).split([1, *map(len, edits)])
-    return {a: (whole - r.mean()).item() for a, r in zip(shown, residual)}
+    against = 0
+    if over is not None:
+        against = logits.mean(1) if over == "mean" else logits[:, over]
+    whole, *others = (logits[:, c] - against).split([1, *map(len, edits)])
+    return {a: (whole - r.mean()).item() for a, r in zip(shown, others)}
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-017
 def part_importance(
     map: torch.Tensor,  # (h, w)
     masks: dict,  # name: (H, W) bool
     widen: float = 1 / 96,  # of the width, added on every side
-) -> dict:  # name: sum of the map on the part, where several lie on a cell their shares of it
+) -> dict:  # name: sum of the map on the part, where several lie on a position their shares of it
     "How much of a map lies on every part"
-
-    def cover(mask):
-        r = round(widen * mask.shape[1])
-        wide = F.max_pool2d(torch.as_tensor(np.asarray(mask)).float()[None], 2 * r + 1, 1, r)
-        return F.interpolate(wide[None], map.shape, mode="area")[0, 0]
-
-    covers = {name: cover(mask) for name, mask in masks.items() if mask.any()}
+    covers = {k: mask_cover(mask, map.shape, widen).float() for k, mask in masks.items() if mask.any()}
     shared = sum(covers.values(), torch.zeros(map.shape)).clamp(min=1)
     return {name: (map * c / shared).sum().item() for name, c in covers.items()}
 
@@ -98,13 +96,10 @@ def part_correlation(
     ranks: bool = True,  # Spearman's; False: Pearson's
 ) -> float:  # -1 to 1; nan if one of them is constant, or there is but one part
     "Correlation of the importance of parts with their effect"
-    x, y = (
-        torch.tensor([(importance[a], e) for a, e in effects.items() if a in importance], dtype=torch.float64)
-        .reshape(-1, 2)
-        .T
-    )
-    if len(x) < 2:
+    pairs = [(importance[a], e) for a, e in effects.items() if a in importance]
+    if len(pairs) < 2:
         return math.nan
+    x, y = torch.tensor(pairs, dtype=torch.float64).T
     return rank_correlation(x, y) if ranks else torch.corrcoef(torch.stack([x, y]))[0, 1].item()
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-030
@@ -113,7 +108,8 @@ def _important(
     share: float = 0.8,  # of the positive importance
 ) -> list:  # names
     "The fewest parts that hold `share` of the positive importance"
-    positive = {a: v for a, v in sorted(importance.items(), key=lambda x: -x[1]) if v > 0}
+    largest_first = sorted(importance.items(), key=lambda item: -item[1])
+    positive = {a: v for a, v in largest_first if v > 0}
     before = np.cumsum([0, *positive.values()])[:-1]
     return [a for a, b in zip(positive, before) if b < share * sum(positive.values())]
 
@@ -128,17 +124,13 @@ def completeness(
     "Are the important parts all that matters?"
     chosen = _important(importance, share)
     others = [a for a in importance if a not in chosen]
-    whole, less, kept = (
-        evaluator_logits(
-            model, torch.stack([normalise(bird.image), _without(bird, chosen), _without(bird, others)])
-        )
-        .argmax(1)
-        .tolist()
-    )
-    idle = [a for a, e in effects.items() if abs(e) < 0.05 * max(map(abs, effects.values()))]
+    images = [normalise(bird.image), _without(bird, chosen), _without(bird, others)]
+    whole, less, only = evaluator_logits(model, torch.stack(images)).argmax(1).tolist()
+    largest = max(map(abs, effects.values()), default=0)
+    idle = [a for a, e in effects.items() if abs(e) < 0.05 * largest]
     return dict(
         deletion=float(less != whole),
-        preservation=float(kept == whole),
+        preservation=float(only == whole),
         distractibility=float(np.mean([a not in chosen for a in idle])) if idle else float("nan"),
     )
 
@@ -152,7 +144,8 @@ def _chimera(
     mixed = np.random.RandomState(seed).permutation(bird.species.differences(other)).tolist()
     if len(mixed) < 2:
         raise ValueError(
-            f"{bird.species.name!r} and {other.name!r} differ in {len(mixed)} attributes: expected 2 at least, to have one of each"
+            f"{bird.species.name!r} and {other.name!r} differ in {len(mixed)} attributes: "
+            "expected 2 at least, to have one of each"
         )
     own, taken = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
     for a in taken:
@@ -173,30 +166,32 @@ def contrastivity(
     mixture, own, taken = _chimera(bird, other, seed)
 
     def parts(k):
-        map = as_map(method(model, normalise(mixture.image), k), k)
+        map = method_map(method, model, normalise(mixture.image), k)
         return part_importance(map / map.abs().sum().clamp(min=1e-12), mixture.masks)
 
     first, second = parts(c), parts(d)
-    more = [first[a] - second[a] for a in own if a in first] + [
-        second[a] - first[a] for a in taken if a in first
-    ]
+    more = [first[a] - second[a] for a in own if a in first]
+    more += [second[a] - first[a] for a in taken if a in first]
     return float(np.mean([(m > 0) + 0.5 * (m == 0) for m in more])) if more else float("nan")
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-040
 def _sceneries(bird: Bird) -> list:  # seven `Bird`s
     "The same bird in other surroundings"
     s = bird.scene
-    changes = [dict(background=(s["background"] + 50 * k) % 256) for k in range(1, 5)] + [
-        dict(leaves=[]),
-        dict(berries=[]),
-        dict(light=(-s["light"][0], s["light"][1])),
-    ]
+    changes = [dict(background=(s["background"] + 50 * k) % 256) for k in range(1, 5)]
+    changes += [dict(leaves=[]), dict(berries=[]), dict(light=(-s["light"][0], s["light"][1]))]
     return [Bird(bird.species, s | change, bird.size) for change in changes]
 
-
-def background_independence(model, bird, c, effects, share=0.1):
+# %% ../../nbs/evaluation/03_part_removal.ipynb #df3e710b
+def background_independence(
+    model,  # as in `part_effects`
+    bird: Bird,
+    c: int,  # class
+    effects: dict,  # of `part_effects`
+    share: float = 0.1,  # of the largest part effect
+) -> float:  # 0 to 1
     "Share of other surroundings that move the logit of `c` by less than `share` of the largest part effect"
-    whole, *others = evaluator_logits(
-        model, torch.stack([normalise(b.image) for b in (bird, *_sceneries(bird))])
-    )[:, c].tolist()
-    return float(np.mean([abs(o - whole) < share * max(map(abs, effects.values())) for o in others]))
+    images = torch.stack([normalise(b.image) for b in (bird, *_sceneries(bird))])
+    whole, *others = evaluator_logits(model, images)[:, c].tolist()
+    largest = max(map(abs, effects.values()))
+    return float(np.mean([abs(o - whole) < share * largest for o in others]))

@@ -11,11 +11,25 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from .perturbation import evaluator_logits
+from ..core.errors import need, one_of
+from .perturbation import evaluator_logits, method_map
 from .statistics import rank_correlation
-from ..explanations.methods import as_map
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-006
+def _rank_similarity(a, b):
+    "Rank correlation of two maps, averaged down to at most 48 x 48"
+    small = (F.adaptive_avg_pool2d(m[None], [min(n, 48) for n in m.shape]) for m in (a, b))
+    return rank_correlation(*(m.flatten() for m in small))
+
+
+def _structural_similarity(a, b):
+    "SSIM of two maps, each scaled to 0 to 1"
+    metrics = need("torchmetrics.functional.image", "SSIM needs torchmetrics")
+    a, b = ((m - m.min()) / (m.max() - m.min()).clamp(min=1e-12) for m in (a, b))
+    ssim = metrics.structural_similarity_index_measure
+    return ssim(a[None, None], b[None, None], data_range=1.0, sigma=min(a.shape) / 32 + 0.5).item()
+
+
 def map_similarity(
     a: torch.Tensor,  # (h, w)
     b: torch.Tensor,  # (h, w)
@@ -24,25 +38,16 @@ def map_similarity(
     "How alike two maps are"
     if a.shape != b.shape:
         raise ValueError(f"maps of {tuple(a.shape)} and {tuple(b.shape)}: expected the same size")
-    if by not in ("rank", "ssim"):
-        raise ValueError(f"by={by!r}: expected 'rank' or 'ssim'")
-    if by == "rank":
-        return rank_correlation(
-            *(F.adaptive_avg_pool2d(m[None], [min(n, 48) for n in m.shape]).flatten() for m in (a, b))
-        )
-    try:
-        from torchmetrics.functional.image import structural_similarity_index_measure as ssim
-    except ImportError as e:
-        raise ImportError('SSIM needs torchmetrics: pip install "intr_nb[labs]"') from e
-    a, b = ((m - m.min()) / (m.max() - m.min()).clamp(min=1e-12) for m in (a, b))
-    return ssim(a[None, None], b[None, None], data_range=1.0, sigma=min(a.shape) / 32 + 0.5).item()
+    one_of("by", by, ("rank", "ssim"))
+    return _rank_similarity(a, b) if by == "rank" else _structural_similarity(a, b)
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-009
+@torch.no_grad()
 def _shuffle(module, generator):
     "Shuffle the numbers within every parameter, in place"
-    with torch.no_grad():
-        for p in module.parameters(recurse=False):
-            p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view_as(p))
+    for p in module.parameters(recurse=False):
+        order = torch.randperm(p.numel(), generator=generator).to(p.device)
+        p.copy_(p.flatten()[order].view_as(p))
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-010
 def cascade(
@@ -51,9 +56,7 @@ def cascade(
 ):
     "Copies of `model`, more and more of it shuffled, with the name of the last part: a generator"
     broken, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
-    parts = [
-        (name, m) for name, m in broken.named_modules() if next(m.parameters(recurse=False), None) is not None
-    ]
+    parts = [(name, m) for name, m in broken.named_modules() if list(m.parameters(recurse=False))]
     if not parts:
         raise ValueError(f"a {type(model).__name__} has no parameters: there is nothing to shuffle")
     for name, module in reversed(parts):
@@ -70,11 +73,10 @@ def cascade_similarity(
     by: str = "rank",  # as in `map_similarity`
 ) -> dict:  # name of the part shuffled last: similarity to the map before
     "What is left of a map while the model is destroyed from the top"
-    first = as_map(method(model, image, c), c)
-    return {
-        name: map_similarity(first, as_map(method(broken, image, c), c), by)
-        for name, broken in cascade(model, seed)
-    }
+    first, left = method_map(method, model, image, c), {}
+    for name, broken in cascade(model, seed):
+        left[name] = map_similarity(first, method_map(method, broken, image, c), by)
+    return left
 
 # %% ../../nbs/evaluation/04_sanity.ipynb #09sanity-020
 def _variants(
@@ -84,10 +86,11 @@ def _variants(
     seed: int = 0,
 ) -> torch.Tensor:  # (n + 2, 3, H, W)
     "Copies of the image that look the same: noisy, brighter and darker"
+    image = image.cpu()
     grains = noise * torch.randn(n, *image.shape, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([image.cpu() + grains, torch.stack([image.cpu() + 2 * noise, image.cpu() - 2 * noise])])
+    return torch.cat([image + grains, torch.stack([image + 2 * noise, image - 2 * noise])])
 
-
+# %% ../../nbs/evaluation/04_sanity.ipynb #45e7b3fd
 def stability(
     model,
     method,  # (model, image, c) -> map
@@ -100,11 +103,9 @@ def stability(
 ) -> float:  # nan if the prediction never stays
     "Mean similarity of the maps of variants that get the same prediction"
     copies = _variants(image, noise, n, seed)
-    whole, *answers = evaluator_logits(model, torch.cat([image[None].cpu(), copies])).argmax(1).tolist()
-    first = as_map(method(model, image, c), c)
-    same = [
-        map_similarity(first, as_map(method(model, x, c), c), by)
-        for x, a in zip(copies, answers)
-        if a == whole
-    ]
-    return sum(same) / len(same) if same else float("nan")
+    logits = evaluator_logits(model, torch.cat([image[None].cpu(), copies]))
+    whole, *answers = logits.argmax(1).tolist()
+    first = method_map(method, model, image, c)
+    same = [x for x, a in zip(copies, answers) if a == whole]
+    alike = [map_similarity(first, method_map(method, model, x, c), by) for x in same]
+    return sum(alike) / len(alike) if alike else float("nan")

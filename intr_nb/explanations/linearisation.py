@@ -6,13 +6,12 @@
 __all__ = ['LinearisedLayer', 'linearise_decoder']
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-003
-from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 
 from ..models.attention import join_heads, split_heads
-from ..models.intr import candidate_index
+from ..models.decoder_layers import LayerRecord
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-021
 def _value_out(attention):
@@ -22,60 +21,78 @@ def _value_out(attention):
 
 
 def _norm_scale(norm, x):
+    "What a LayerNorm multiplies by, for x (1, C, D)"
     return (x[0].var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-023
 @dataclass
 class LinearisedLayer:
-    "A decoder layer and what it did at one image, for C classes and N places"
+    "A decoder layer and what it did at one image, for C classes and N positions"
 
     layer: torch.nn.Module  # a `DecoderLayer`
-    among: torch.Tensor  # (R, C, C) weights of self-attention, class by source class
-    heard: torch.Tensor  # (R, C, d) values that self-attention mixed
+    class_attention: torch.Tensor  # (R, C, C) weights of self-attention, class by source class
+    class_values: torch.Tensor  # (R, C, d) values that self-attention mixed
     alpha: torch.Tensor  # (R, C, N) weights of cross-attention
     values: torch.Tensor  # (R, N, d) values that cross-attention mixed, without their bias
     gate: torch.Tensor  # (C, F) which hidden units of the MLP were on
-    said: torch.Tensor  # (C, D) what the MLP added
+    mlp_output: torch.Tensor  # (C, D) what the MLP added
     scales: tuple  # of the three norms, each (C, 1)
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-025
 def _linearise_layer(
-    layer,  # a `DecoderLayer` in evaluation mode
-    x: torch.Tensor,  # (1, C, D) finds so far
-    queries: torch.Tensor,  # (1, C, D) who is asking
-    memory: torch.Tensor,  # (1, N, D) cells
-    padding: torch.Tensor | None = None,  # (1, N), True on padding
-) -> tuple:  # `LinearisedLayer`, and the finds after the layer
-    "Run one layer, keeping what has to be held fixed"
-    n1, n2, n3, R = layer.norm1, layer.norm2, layer.norm3, layer.self_attn.num_heads
-    h = layer.before(n1, x)
-    heard, among = layer.self_attn(h + queries, h + queries, h, need_weights=True)
-    x1 = layer.after(n1, x, heard)
-    seen, alpha = layer.multihead_attn(layer.before(n2, x1) + queries, memory, memory, padding, True)
-    x2 = layer.after(n2, x1, seen)
-    hidden = layer.linear1(layer.before(n3, x2))
-    said = layer.linear2(hidden.relu())
-    into = (x, x1, x2) if layer.pre_norm else (x + heard, x1 + seen, x2 + said)
-    (W, b, _), V = _value_out(layer.self_attn), _value_out(layer.multihead_attn)[0]
-    frozen = LinearisedLayer(
+    held: LayerRecord,  # of one image, in evaluation mode
+    memory: torch.Tensor,  # (1, N, D) positions
+) -> LinearisedLayer:
+    "What has to be held fixed of a layer, and its values"
+    layer = held.layer
+    W, b, _ = _value_out(layer.self_attn)
+    V = _value_out(layer.multihead_attn)[0]
+    norms = layer.norm1, layer.norm2, layer.norm3
+    return LinearisedLayer(
         layer,
-        among[0],
-        split_heads(h @ W.T + b, R)[0],
-        alpha[0],
-        split_heads(memory @ V.T, R)[0],
-        hidden[0] > 0,
-        said[0],
-        tuple(map(_norm_scale, (n1, n2, n3), into)),
+        class_attention=held.class_attention[0],
+        class_values=split_heads(held.class_input @ W.T + b, layer.self_attn.num_heads)[0],
+        alpha=held.attention[0],
+        values=split_heads(memory @ V.T, layer.self_attn.num_heads)[0],
+        gate=held.hidden[0] > 0,
+        mlp_output=held.mlp_output[0],
+        scales=tuple(map(_norm_scale, norms, held.norm_inputs)),
     )
-    return frozen, layer.after(n3, x2, said)
+
+# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-057
+def _check_replay(
+    logits: torch.Tensor,  # (C,) of the record
+    given: torch.Tensor,  # (C,) of the model
+):
+    "Raise a `ValueError` with the gap unless the record meets the model's logits"
+    gap = (logits - given).abs().max().item()
+    tolerance = 1e-9 if logits.dtype == torch.float64 else 1e-4
+    if not gap <= tolerance:
+        raise ValueError(
+            f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: "
+            "is the model wrapped, hooked or under autocast?"
+        )
+
+
+def linearise_decoder(
+    model,  # with a decoder, as `INTR`
+    out,  # its `INTROutput` for one image
+    candidates=None,  # indices of the candidate classes that `out` is about; None: all
+) -> tuple:  # a `LinearisedLayer` for each layer, last query outputs (1, C, D), weights (C, D), biases (C,)
+    "Everything of the decoder that is held fixed at this image, and what the logits are made of at the end"
+    held = model.record(out, candidates)
+    logits = held.logits
+    _check_replay(logits, out.logits[0])
+    layers = [_linearise_layer(layer, held.memory) for layer in held.layers]
+    return layers, held.outputs, held.weight.expand(len(logits), -1), held.bias.expand(len(logits))
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-028
 def _norm_back(
     norm,  # a LayerNorm
-    scale: torch.Tensor,  # (C, 1), frozen
+    scale: torch.Tensor,  # (C, 1), held fixed
     g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of its output
 ) -> torch.Tensor:  # what that asks of its input
-    "Transpose of a LayerNorm whose scale is frozen"
+    "Transpose of a LayerNorm whose scale is held fixed"
     g = g * norm.weight * (scale if g.dim() == 2 else scale[:, None])
     return g - g.mean(-1, keepdim=True)
 
@@ -84,7 +101,7 @@ def _mlp_back(
     f: LinearisedLayer,
     g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of the MLP's output
 ) -> torch.Tensor:  # what that asks of its input
-    "Transpose of an MLP whose gates are frozen"
+    "Transpose of an MLP whose gates are held fixed"
     W1, W2 = f.layer.linear1.weight, f.layer.linear2.weight
     if g.dim() == 2:
         return g @ W2 * f.gate @ W1
@@ -110,159 +127,7 @@ def _self_back(
     f: LinearisedLayer,
     g: torch.Tensor,  # (C, T, D) what is asked of self-attention's output
 ) -> torch.Tensor:  # what that asks of its values' input
-    "Transpose of self-attention whose weights are frozen"
+    "Transpose of self-attention whose weights are held fixed"
     W_v, _, W_o = _value_out(f.layer.self_attn)
-    to_heads = (g @ W_o).unflatten(-1, (len(f.among), -1))  # (C, T, R, d)
-    return torch.einsum("rcs,ctrd->strd", f.among, to_heads).flatten(-2) @ W_v
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-040
-def _answer(
-    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked
-    vector: torch.Tensor,  # (C, D) or (D,) what was added to the streams
-    targets: list,  # T of the classes
-) -> torch.Tensor:  # (T,) logits
-    "What `vector` gives to the targets' logits"
-    given = torch.einsum("c...d,cd->c...", g, vector.expand(len(g), -1))
-    return given[targets] if g.dim() == 2 else given.sum(0)
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-043
-def _place_maps(
-    f: LinearisedLayer,
-    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of cross-attention's output
-    targets: list,  # T of the classes
-    values: torch.Tensor,  # (R, N, d), measured from some zero
-) -> tuple:  # (R, T, N) maps over all streams, (R, T, N) through the target's own
-    "What each head's value at each place gives to the targets' logits"
-    u = (g @ _value_out(f.layer.multihead_attn)[2]).unflatten(-1, (len(values), -1))
-    mine = u[targets] if g.dim() == 2 else u[targets, range(len(targets))]
-    own = torch.einsum("trd,rnd->rtn", mine, values) * f.alpha[:, targets]
-    if g.dim() == 2:
-        return own, own
-    total = torch.empty_like(own)
-    for r, (alpha, v) in enumerate(zip(f.alpha, values)):  # a head at a time: N T d numbers
-        sought = (alpha.T @ u[:, :, r].flatten(1)).unflatten(1, (len(targets), -1))
-        total[r] = torch.einsum("ntd,nd->tn", sought, v)
-    return total, own
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-046
-class _Book:
-    "What the parts answer to the questions of some target classes"
-
-    def __init__(self, targets, padding, reference):
-        self.targets, self.padding, self.reference = targets, padding, reference
-        self.groups, self.maps, self.own, self.sources, self.layer = defaultdict(dict), [], [], [], ""
-
-    def note(self, group, name, g, vector):
-        self.groups[group][self.layer + name] = _answer(g, vector, self.targets)
-
-    def look(self, f, g):
-        mean = f.values[:, ~self.padding].mean(1, keepdim=True) * (self.reference == "mean")
-        for kept, m in zip((self.maps, self.own), _place_maps(f, g, self.targets, f.values - mean)):
-            kept.append(m)
-        W_o = _value_out(f.layer.multihead_attn)[2].unflatten(1, (len(mean), -1))  # (D, R, d)
-        for r in reversed(range(len(mean))):
-            self.note(
-                "common", f"multihead_attn.head{r}", g, W_o[:, r] @ mean[r, 0]
-            )  # backwards, as all here
-
-    def hear(self, f, g):
-        to_heads = (g @ f.layer.self_attn.out_proj.weight).unflatten(-1, (len(f.among), -1))
-        self.note(
-            "self_attention",
-            "self_attn",
-            g,
-            join_heads((f.among @ f.heard)[None])[0] @ f.layer.self_attn.out_proj.weight.T,
-        )
-        self.sources.append(torch.einsum("crd,rcs,rsd->cs", to_heads, f.among, f.heard)[self.targets])
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-049
-def _mlp_branch(f, g, as_parts, book):
-    "What is asked of the MLP's input; None if the MLP is a part"
-    if "mlp" in as_parts:
-        return book.note("mlp", "mlp", g, f.said)
-    one, two = f.layer.linear1, f.layer.linear2
-    book.note("biases", "linear2.bias", g, two.bias)
-    book.note("biases", "linear1.bias", g, f.gate * one.bias @ two.weight.T)
-    return _mlp_back(f, g)
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-052
-def _value_bias(attention, name, g, book):
-    _, b_v, W_o = _value_out(attention)
-    book.note("biases", f"{name}.in_proj_bias", g, W_o @ b_v)
-
-
-def _cross_branch(f, g, as_parts, book):
-    "Cross-attention: maps, and nothing asked further"
-    book.note("biases", "multihead_attn.out_proj.bias", g, f.layer.multihead_attn.out_proj.bias)
-    _value_bias(f.layer.multihead_attn, "multihead_attn", g, book)
-    book.look(f, g)
-
-
-def _self_branch(f, g, as_parts, book):
-    "What is asked of self-attention's input; None if self-attention is a part"
-    book.note("biases", "self_attn.out_proj.bias", g, f.layer.self_attn.out_proj.bias)
-    if "self_attention" in as_parts:
-        return book.hear(f, g)
-    _value_bias(f.layer.self_attn, "self_attn", g, book)
-    return _self_back(f, g)
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-054
-def _layer_back(
-    f: LinearisedLayer,
-    g: torch.Tensor,  # (C, D) or (C, T, D) what is asked of the streams after the layer
-    as_parts,  # "mlp", "self_attention", both or none: not carried through
-    book: _Book,  # where the answers go
-) -> torch.Tensor:  # what is asked of the streams before the layer
-    "Carry the questions back through one layer"
-    steps = (_self_branch, f.layer.norm1), (_cross_branch, f.layer.norm2), (_mlp_branch, f.layer.norm3)
-    for i, (branch, norm) in reversed(list(enumerate(steps))):
-
-        def through_norm(g):
-            book.note("biases", f"norm{i + 1}.bias", g, norm.bias)
-            return _norm_back(norm, f.scales[i], g)
-
-        if branch is _self_branch and "self_attention" not in as_parts:
-            g = _spread(g, book.targets)
-        if not f.layer.pre_norm:
-            g = through_norm(g)
-        asked = branch(f, g, as_parts, book)
-        if asked is not None:
-            g = g + (through_norm(asked) if f.layer.pre_norm else asked)
-    return g
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-057
-def linearise_decoder(model, out, candidates=None):
-    "A `LinearisedLayer` for each layer, the finds after the last, and presence vectors and biases, (C, D) and (C,)"
-    memory, padding = out.features.flatten(2).transpose(1, 2), out.mask.flatten(1) if out.mask.any() else None
-    picked = candidate_index(candidates, model.num_classes)
-    z_in, frozen = model.query_embed.weight[picked][None], []
-    x = torch.zeros_like(z_in)
-    for layer in model.decoder.layers:
-        f, x = _linearise_layer(layer, x, z_in, memory, padding)
-        frozen.append(f)
-    w, b = (p[picked] if model.fc else p for p in (model.presence_vector.weight, model.presence_vector.bias))
-    logits, norm = (model.decoder.norm(x) * w).sum(-1)[0] + b, model.decoder.norm
-    gap, tolerance = (
-        (logits - out.logits[0]).abs().max().item(),
-        1e-9 if logits.dtype == torch.float64 else 1e-4,
-    )
-    if not gap <= tolerance:
-        raise ValueError(
-            f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: is the model wrapped, hooked or under autocast?"
-        )
-    return frozen, x, w.expand(len(logits), -1), b.expand(len(logits))
-
-# %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-059
-def _read_back(model, run, targets, padding, reference, as_parts):
-    "A `_Book` of everything that the targets' logits are made of"
-    frozen, x, w, b = run
-    book, norm = _Book(targets, padding, reference), model.decoder.norm
-    book.groups["biases"]["presence_vector.bias"] = b[targets]
-    book.note("biases", "decoder.norm.bias", w, norm.bias)
-    g = _norm_back(norm, _norm_scale(norm, x), w)
-    for l, f in reversed(list(enumerate(frozen))):
-        book.layer = f"decoder.layers.{l}."
-        g = _layer_back(f, g, as_parts, book)
-    book.layer = ""
-    book.note("query_stream", "query_embed", g, torch.zeros_like(x[0]))
-    return book
+    to_heads = (g @ W_o).unflatten(-1, (len(f.class_attention), -1))  # (C, T, R, d)
+    return torch.einsum("rcs,ctrd->strd", f.class_attention, to_heads).flatten(-2) @ W_v

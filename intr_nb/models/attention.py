@@ -10,6 +10,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..core.tools import patch
+
 # %% ../../nbs/models/00_attention.ipynb #02-026
 def split_heads(
     x: torch.Tensor,  # (batch, positions, dim) projected vectors, head after head in the last dimension
@@ -47,7 +49,9 @@ def attend(
     mask: torch.Tensor | None = None,  # (batch, positions), True where a position is padding
     need_weights: bool = False,  # return the attention weights as well?
     dropout: float = 0.0,  # share of the attention weights to drop
-) -> tuple:  # what every query found (batch, heads, queries, value width), its weights (batch, heads, queries, positions) or None
+) -> (
+    tuple
+):  # found: (batch, heads, queries, value width), weights: (batch, heads, queries, positions) or None
     "Eq. 4 and 5 for every head: a mean of the values `v` under softmax(q k / sqrt(width))"
     if not need_weights:
         return _fused(q, k, v, mask, dropout), None
@@ -66,7 +70,8 @@ def _check_heads(
     if num_heads < 1 or dim % num_heads:
         fits = [n for n in (1, 2, 4, 8, 16, 32) if dim % n == 0]
         raise ValueError(
-            f"num_heads={num_heads} does not divide dim={dim}: every head gets dim / num_heads numbers. Heads that fit: {fits}"
+            f"num_heads={num_heads} does not divide dim={dim}: every head gets dim / num_heads numbers. "
+            f"Heads that fit: {fits}"
         )
 
 # %% ../../nbs/models/00_attention.ipynb #02-049
@@ -90,18 +95,21 @@ class MultiheadAttention(nn.Module):
         if bias:
             nn.init.zeros_(self.out_proj.bias)
 
-    def forward(
-        self,
-        query: torch.Tensor,  # (batch, queries, dim)
-        key: torch.Tensor,  # (batch, positions, dim)
-        value: torch.Tensor,  # (batch, positions, dim)
-        key_padding_mask: torch.Tensor | None = None,  # (batch, positions), True on padding
-        need_weights: bool = False,  # return the attention weights as well?
-    ) -> tuple:  # (batch, queries, dim) and the weights (batch, heads, queries, positions) or None
-        biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        q, k, v = [
-            split_heads(F.linear(x, w, b), self.num_heads)
-            for x, w, b in zip((query, key, value), self.in_proj_weight.chunk(3), biases)
-        ]
-        out, alpha = attend(q, k, v, key_padding_mask, need_weights, self.dropout if self.training else 0.0)
-        return self.out_proj(join_heads(out)), alpha
+# %% ../../nbs/models/00_attention.ipynb #87987268
+@patch
+def forward(
+    self: MultiheadAttention,
+    query: torch.Tensor,  # (batch, queries, dim)
+    key: torch.Tensor,  # (batch, positions, dim)
+    value: torch.Tensor,  # (batch, positions, dim)
+    key_padding_mask: torch.Tensor | None = None,  # (batch, positions), True on padding
+    need_weights: bool = False,  # return the attention weights as well?
+) -> tuple:  # (batch, queries, dim) and the weights (batch, heads, queries, positions) or None
+    "What every query finds, and where"
+    weights = self.in_proj_weight.chunk(3)
+    biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+    projected = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
+    q, k, v = (split_heads(x, self.num_heads) for x in projected)
+    dropout = self.dropout if self.training else 0.0
+    out, alpha = attend(q, k, v, key_padding_mask, need_weights, dropout)
+    return self.out_proj(join_heads(out)), alpha

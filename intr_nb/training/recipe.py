@@ -11,49 +11,51 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from ..core.errors import one_of
 from ..models.freezing import param_groups
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-006
+def _check_whole(name, value, least):
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} in a recipe: expected a whole number, at least {least}")
+
+
+def _check_number(name, value, positive):
+    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not real or value < 0 or (positive and value == 0):
+        expected = "a positive number" if positive else "a number from 0 up"
+        raise ValueError(f"{name}={value!r} in a recipe: expected {expected}")
+
+# %% ../../nbs/training/00_recipe.ipynb #recipe-n8
 _SCHEDULES = ("onecycle", "cosine", "step", "constant")
+_PRECISIONS = ("fp32", "bf16")
+_WHOLE = dict(epochs=1, batch_size=1, drop_epoch=1, erase=0, seed=0, micro_batch=1)  # and the least of each
+_NUMBERS = ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup")
+_MAY_BE_NONE = ("micro_batch", "backbone_lr", "clip_norm")
 
 
 def _check_recipe(
     r,  # a `Recipe`
 ):
     "Raise a `ValueError` that names what can't be meant"
-    whole = dict(epochs=1, batch_size=1, drop_epoch=1, erase=0, seed=0) | (
-        {} if r.micro_batch is None else dict(micro_batch=1)
-    )
-    for name, least in whole.items():
-        value = getattr(r, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r} in a recipe: expected a whole number, at least {least}")
-    for name in ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup"):
-        value = getattr(r, name)
-        if value is None and name in ("backbone_lr", "clip_norm"):
-            continue
-        if (
-            not isinstance(value, (int, float))
-            or isinstance(value, bool)
-            or not math.isfinite(value)
-            or value < 0
-            or (value == 0 and name in ("lr", "clip_norm"))
-        ):
-            raise ValueError(
-                f"{name}={value!r} in a recipe: expected a {'positive ' if name in ('lr', 'clip_norm') else ''}number{'' if name in ('lr', 'clip_norm') else ' from 0 up'}"
-            )
+    given = {f.name: getattr(r, f.name) for f in fields(r)}
+    given = {k: v for k, v in given.items() if v is not None or k not in _MAY_BE_NONE}
+    for name, value in given.items():
+        if name in _WHOLE:
+            _check_whole(name, value, _WHOLE[name])
+        if name in _NUMBERS:
+            _check_number(name, value, positive=name in ("lr", "clip_norm"))
     if not isinstance(r.compile, bool):
         raise ValueError(f"compile={r.compile!r} in a recipe: expected True or False")
     if r.label_smoothing >= 1:
         raise ValueError(
-            f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, the share of the target that is spread over all classes"
+            f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, "
+            "the share of the target that is spread over all classes"
         )
-    for name, known in (("schedule", _SCHEDULES), ("precision", ("fp32", "bf16"))):
-        if getattr(r, name) not in known:
-            raise ValueError(f"{name}={getattr(r, name)!r} in a recipe: expected one of {known}")
+    one_of("schedule", r.schedule, _SCHEDULES)
+    one_of("precision", r.precision, _PRECISIONS)
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-008
 @dataclass(frozen=True)
@@ -130,18 +132,15 @@ def make_schedule(
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-026
 def _differences(
     recipe: Recipe,  # asked for
-    kept: dict,  # of a checkpoint, by name
+    was: dict,  # of a checkpoint, by name; a field younger than the checkpoint had its default
 ) -> list:  # of texts such as "lr 0.001, was 0.003"
     "Where two recipes part, apart from what changes speed and memory only"
-    speed = {"micro_batch", "compile"}
-    was = {
-        f.name: kept.get(f.name, f.default) for f in fields(Recipe) if f.name not in speed
-    }  # a field younger than the checkpoint had its default
-    return [
-        f"{name} {getattr(recipe, name)!r}, was {v!r}"
-        for name, v in was.items()
-        if getattr(recipe, name) != v
-    ]
+    found = []
+    for f in fields(Recipe):
+        now, before = getattr(recipe, f.name), was.get(f.name, f.default)
+        if now != before and f.name not in ("micro_batch", "compile"):
+            found.append(f"{f.name} {now!r}, was {before!r}")
+    return found
 
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-030
 def _seed_at(
@@ -173,37 +172,6 @@ class _Seeded(Dataset):
         finally:
             torch.set_rng_state(before)
 
-# %% ../../nbs/training/00_recipe.ipynb #06recipe-042
-class _Mixed(Dataset):
-    "Every image blended with another, its label a share of each (mixup)"
-
-    def __init__(
-        self,
-        dataset: Dataset,  # of (image, label), all images of one size
-        alpha: float,  # shares are drawn from Beta(alpha, alpha): 1 is any share alike, less is mostly one of the two
-        num_classes: int,  # length of the labels
-    ):
-        self.dataset, self.alpha, self.num_classes = dataset, alpha, num_classes
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, i):
-        j = torch.randint(len(self), ()).item()
-        share = torch.distributions.Beta(self.alpha, self.alpha).sample().item()
-        (x, a), (y, b) = self.dataset[i], self.dataset[j]
-        if x.shape != y.shape:
-            raise ValueError(
-                f"images {i} and {j} have shapes {tuple(x.shape)} and {tuple(y.shape)}: mixup needs one size, as transforms.square_transforms gives; or train with mixup=0"
-            )
-        for k, image in (i, x), (j, y):
-            if not image.isfinite().all():
-                raise ValueError(
-                    f"image {self.dataset.name(k) if hasattr(self.dataset, 'name') else k} holds NaN or infinite values: check its file, and the normalisation for a division by zero"
-                )
-        a, b = F.one_hot(torch.tensor([int(a), int(b)]), self.num_classes).float()
-        return share * x + (1 - share) * y, share * a + (1 - share) * b
-
 # %% ../../nbs/training/00_recipe.ipynb #06recipe-036
 def _steps_of(
     n: int,  # images
@@ -221,8 +189,8 @@ def _micro_batches(
     rank: int = 0,  # which device
     world: int = 1,  # how many devices
     micro_batch: int | None = None,  # images at once; None: all of this device's
-) -> list:  # of lists of places in the step
-    "Which of a step's images a device takes, round by round"
-    hand = list(range(rank, size, world))
-    n = micro_batch or len(hand)
-    return [hand[i : i + n] for i in range(0, len(hand), n)]
+) -> list:  # of lists of positions in the step
+    "Which of a step's images a device takes, micro-batch by micro-batch"
+    own = list(range(rank, size, world))
+    n = micro_batch or len(own)
+    return [own[i : i + n] for i in range(0, len(own), n)]

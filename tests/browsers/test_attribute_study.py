@@ -4,14 +4,9 @@ import json
 
 import pytest
 
-from intr_nb.browsers.attribute_study import (
-    AttributeStudy,
-    StudyExample,
-    append_answer,
-    bird_examples,
-    read_answers,
-)
+from intr_nb.browsers.attribute_study import AttributeStudy
 from intr_nb.data.birds import Aviary
+from intr_nb.evaluation.user_study import StudyExample, append_answer, bird_examples, read_answers
 from intr_nb.models.checkpoints import pretrained
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
@@ -134,10 +129,10 @@ def test_a_double_click_is_one_answer_and_open_questions_are_told(tmp_path):
     for _ in range(len(s.order)):
         on.click()
     assert (
-        f"{len(s.order) - 1} of {len(s.order)} questions are still open" in s.stage().svg
-        and "Thank you" not in s.stage().svg
+        f"{len(s.order) - 1} of {len(s.order)} questions are still open" in s.canvas().svg
+        and "Thank you" not in s.canvas().svg
     )
-    s.stage()._handle_custom_msg(dict(type="click", name="question 1", row=None, column=None), [])
+    s.canvas()._handle_custom_msg(dict(type="click", name="question 1", row=None, column=None), [])
     assert s.position == 1 and not s.error
     back.click()
     assert s.position == 0

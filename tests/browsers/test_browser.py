@@ -1,4 +1,4 @@
-"""What the base of all browsers does where something goes wrong; the notebook 12_widgets shows the rest."""
+"""What the base of all browsers does where something goes wrong; the notebooks 00 to 06 show the rest."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from intr_nb.browsers.browser import Browser, Scene, T, W, _cached, _data_uri, _element, _page, _plain, _tint
+from intr_nb.browsers.browser import Browser, T, W
+from intr_nb.browsers.cache import _cached
+from intr_nb.browsers.canvas import Canvas
+from intr_nb.browsers.scene import Scene, _data_uri, _element, _tint
+from intr_nb.browsers.standalone import _page, _plain
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = '<img src=x onerror="alert(1)">&"\''
@@ -50,7 +54,7 @@ class Counter(Browser):
             lambda: [("none", None), ("a", "a"), (f"n{self.number}", "n")],
             lambda: self.number < 5,
         )
-        return [self.slider, self.menu, self.stage()]
+        return [self.slider, self.menu, self.canvas()]
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def counter():
 
 
 def send(counter, **message):
-    counter.stage()._handle_custom_msg(message, [])
+    counter.canvas()._handle_custom_msg(message, [])
 
 
 def told(counter):
@@ -76,7 +80,7 @@ def test_drawn_once_for_each_state(counter):
     assert counter.drawn == 1
     with counter.hold_trait_notifications():
         counter.number, counter.kind = 2, "a"
-    assert counter.drawn == 2 and "2 a" in counter.stage().svg
+    assert counter.drawn == 2 and "2 a" in counter.canvas().svg
 
 
 def test_kept_forgets_the_oldest_and_knows_arguments(counter):
@@ -92,7 +96,7 @@ def test_kept_forgets_the_oldest_and_knows_arguments(counter):
 
 def test_controls_and_traits_follow_each_other(counter):
     counter.slider.value = 4
-    assert counter.number == 4 and "4 None" in counter.stage().svg and ("n4", "n") in counter.menu.options
+    assert counter.number == 4 and "4 None" in counter.canvas().svg and ("n4", "n") in counter.menu.options
     counter.menu.value = "a"
     assert counter.kind == "a"
     counter.menu.value = ""
@@ -120,7 +124,7 @@ def test_an_error_while_drawing_shows_no_old_picture_and_is_escaped(counter):
     assert (
         counter.number == 7
         and counter.error.startswith("RuntimeError: seven")
-        and "nothing to show" in counter.stage().svg
+        and "nothing to show" in counter.canvas().svg
     )
     assert (
         "<img" not in told(counter)
@@ -129,7 +133,7 @@ def test_an_error_while_drawing_shows_no_old_picture_and_is_escaped(counter):
         and "in draw" in told(counter)
     )
     send(counter, type="key", name="ArrowRight")
-    assert counter.number == 8 and not counter.error and "8 None" in counter.stage().svg
+    assert counter.number == 8 and not counter.error and "8 None" in counter.canvas().svg
 
 
 def test_an_error_in_a_click_is_told(counter):
@@ -160,8 +164,15 @@ def test_text_is_escaped_everywhere():
     )
 
 
+def test_the_canvas_reads_its_files_and_sets_text_as_text():
+    canvas = Canvas()
+    assert "export default { render }" in canvas._esm and ".intr-nb-tip" in canvas._css
+    assert canvas._esm.count("innerHTML") == 1, "the SVG alone, whose texts are escaped"
+    assert "tip.textContent" in canvas._esm
+
+
 def test_panels_tell_their_numbers(counter):
-    (panel,) = counter.stage().panels
+    (panel,) = counter.canvas().panels
     assert (panel["rows"], panel["columns"], [v["name"] for v in panel["values"]]) == (2, 3, ["value"])
     assert np.frombuffer(panel["values"][0]["data"], "<f4").tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -218,8 +229,8 @@ def test_displayed_with_a_still_picture(counter, monkeypatch):
     counter._ipython_display_()
     live, still = shown
     assert "application/vnd.jupyter.widget-view+json" in live
-    assert f"intr-nb-still-{counter.id}" in still.data and 'alt="number 0"' in still.data
-    assert f".intr-nb-still-{counter.id} {{ display: none; }}" in counter.view().children[-1].value
+    assert f"intr-nb-snapshot-{counter.id}" in still.data and 'alt="number 0"' in still.data
+    assert f".intr-nb-snapshot-{counter.id} {{ display: none; }}" in counter.view().children[-1].value
     counter.number = 7
     counter._ipython_display_()  # what can't be drawn is told by the widget, not raised
     assert counter.error

@@ -1,4 +1,7 @@
-"""CompanyExplorer: the answers are the model's own; bad input; names that would like to be HTML; nothing is asked twice; many classes."""
+"""CandidateBrowser: the answers are the model's own.
+
+And: bad input; names that would like to be HTML; nothing is asked twice; many classes.
+"""
 
 import pytest
 import torch
@@ -8,7 +11,8 @@ from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 FULL = dict(encoder_layers=1, decoder_layers=2, ffn_dim=32)
@@ -38,18 +42,18 @@ MASK[1, 48:] = True
 NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
 
 
-def explorer(name="full", **state):
+def browser(name="full", **state):
     return CandidateBrowser(MODELS[name], Batch(IMAGES, MASK, torch.tensor([0, 1, 2])), NAMES, **state)
 
 
 def tell(b, **message):
-    b.stage()._handle_custom_msg(message, [])
+    b.canvas()._handle_custom_msg(message, [])
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("form", ["absent", "zero"])
 def test_the_answers_are_the_models(name, form):
-    b, picked = explorer(name, form=form, members=["bird 9", 4, 1], layer=None), [1, 4, 9]
+    b, picked = browser(name, form=form, candidates=["bird 9", 4, 1], layer=None), [1, 4, 9]
     for b.index in (0, 1):
         x, mask = IMAGES[b.index][None], MASK[b.index][None]
         with torch.no_grad():
@@ -58,7 +62,7 @@ def test_the_answers_are_the_models(name, form):
             else:
                 with intervene(MODELS[name], queries=[c for c in range(16) if c not in picked]):
                     logits = MODELS[name](x, mask).logits[0, picked]
-        said = b.answers(b.index, b.members, form)
+        said = b.answers(b.index, b.candidates, form)
         assert list(said) == picked
         torch.testing.assert_close(
             torch.tensor(list(said.values()), dtype=torch.float64), logits, atol=1e-9, rtol=0
@@ -70,39 +74,39 @@ def test_the_answers_are_the_models(name, form):
 
 
 def test_ticks_keys_and_buttons():
-    b = explorer()
+    b = browser()
     b.view()
     before = b.answers(0, None, "absent")
     ranked = sorted(before, key=before.get, reverse=True)
     tell(b, type="click", name=f"tick {ranked[5]}")
-    assert set(b.members) == set(range(16)) - {ranked[5]}
-    svg = b.stage().svg
+    assert set(b.candidates) == set(range(16)) - {ranked[5]}
+    svg = b.canvas().svg
     tell(b, type="key", name="ArrowUp")
-    assert b.members is None and b.stage().svg != svg
+    assert b.candidates is None and b.canvas().svg != svg
     tell(b, type="key", name="ArrowDown")
-    assert set(range(16)) - set(b.members) == {ranked[-1]}
+    assert set(range(16)) - set(b.candidates) == {ranked[-1]}
     b.keep(2)
-    assert set(b.members) == set(ranked[:2]) and b.pair() == tuple(
-        sorted(b.members, key=b.answers(0, b.members, "absent").get, reverse=True)
+    assert set(b.candidates) == set(ranked[:2]) and b.pair() == tuple(
+        sorted(b.candidates, key=b.answers(0, b.candidates, "absent").get, reverse=True)
     )
     tell(b, type="key", name="ArrowRight")
-    assert b.index == 1 and b.members is not None and not b.error
+    assert b.index == 1 and b.candidates is not None and not b.error
 
 
-def test_a_company_of_one_is_refused_in_the_widget():
-    b = explorer(members=[3, 4])
+def test_one_candidate_alone_is_refused_in_the_widget():
+    b = browser(candidates=[3, 4])
     b.view()
     for message in dict(type="click", name="tick 3"), dict(type="key", name="ArrowDown"):
         tell(b, **message)
-        assert "at least two classes" in b.error and b.members == (3, 4)
+        assert "at least two classes" in b.error and b.candidates == (3, 4)
     tell(b, type="click", name="tick 5")
-    assert not b.error and b.members == (3, 4, 5)
+    assert not b.error and b.candidates == (3, 4, 5)
 
 
 def test_a_target_that_leaves():
-    b = explorer(target=3, runner_up="bird 4")
+    b = browser(target=3, runner_up="bird 4")
     assert b.pair() == (3, 4)
-    b.members = [4, 5, 6]
+    b.candidates = [4, 5, 6]
     assert 3 not in b.pair() and b.pair()[1] in (4, 5, 6)
     b.view()
     assert not b.error
@@ -111,9 +115,9 @@ def test_a_target_that_leaves():
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        (dict(members=[3]), "at least two"),
-        (dict(members=[3, 3]), "twice"),
-        (dict(members=["bird 99", 1]), "bird 99"),
+        (dict(candidates=[3]), "at least two"),
+        (dict(candidates=[3, 3]), "twice"),
+        (dict(candidates=["bird 99", 1]), "bird 99"),
         (dict(index=3), "3 images"),
         (dict(layer=2), "2 layers"),
         (dict(form="gone"), "gone"),
@@ -123,7 +127,7 @@ def test_a_target_that_leaves():
 )
 def test_wrong_states_are_told(wrong, words):
     with pytest.raises(Exception, match=words):
-        explorer(**wrong)
+        browser(**wrong)
 
 
 def test_other_models_are_refused():
@@ -150,23 +154,23 @@ def test_nothing_is_asked_twice():
         return lambda *a: count.update({name: count[name] + 1})
 
     hooks = [getattr(model, n).register_forward_hook(counting(n)) for n in count]
-    b = explorer()
+    b = browser()
     b.view()
     count.update(backbone=0, decoder=0)
     b.what, b.layer = "attention", 0
     assert count == dict(backbone=0, decoder=0)
-    b.members = [1, 2, 3]
+    b.candidates = [1, 2, 3]
     assert count["backbone"] == 0 < count["decoder"] <= 4
     again = count["decoder"]
-    b.members = None
-    b.members = [1, 2, 3]
+    b.candidates = None
+    b.candidates = [1, 2, 3]
     for h in hooks:
         h.remove()
     assert count["decoder"] == again
 
 
 def test_names_stay_text(tmp_path):
-    b = explorer(target=0, runner_up=1)
+    b = browser(target=0, runner_up=1)
     b.view()
     assert "<img" not in b.main().svg() and "&lt;img" in b.main().svg()
     for ending in "png", "svg", "html":
@@ -174,9 +178,9 @@ def test_names_stay_text(tmp_path):
     assert NASTY not in (tmp_path / "view.html").read_text().replace("\\u003c", "<").replace("\\u003e", ">")
 
 
-def test_the_twin_holds_the_answers():
-    b = explorer(members=[2, 5, 7], index=1)
-    figure, (c, r) = b.to_figure(), b.pair()
+def test_the_standalone_figure_holds_the_answers():
+    b = browser(candidates=[2, 5, 7], index=1)
+    figure, c = b.to_figure(), b.pair()[0]
     slider = figure.layout.sliders[0]
     assert [s.label for s in slider.steps][:1] == ["16"] and slider.steps[
         slider.active
@@ -195,20 +199,22 @@ def test_many_classes():
     weakest = min(b.answers(0, None, "absent"), key=b.answers(0, None, "absent").get)
     b.keep(30)
     b.finder().value = f"class {weakest}"
-    assert weakest in b.members and len(b.members) == 31 and not b.error
+    assert weakest in b.candidates and len(b.candidates) == 31 and not b.error
     assert len(b.main().svg()) < 400_000
 
 
-def test_the_field_only_adds_and_nobody_is_the_rival_of_itself():
-    b = CandidateBrowser(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, members=[0, 8])
+def test_the_field_only_adds_and_nobody_is_the_runner_up_of_itself():
+    b = CandidateBrowser(pretrained("aviary16-full"), Aviary(16, seed=2), index=8, candidates=[0, 8])
     b.join("barbet")
-    assert len(b.members) == 3 and "barbet" in b.class_name(next(c for c in b.members if c not in (0, 8)))
+    assert len(b.candidates) == 3 and "barbet" in b.class_name(
+        next(c for c in b.candidates if c not in (0, 8))
+    )
     for text in (b.class_name(0), b.class_name(8)):
-        with pytest.raises(ValueError, match="is asked already"):
+        with pytest.raises(ValueError, match="is a candidate already"):
             b.join(text)
     with pytest.raises(ValueError, match="no class has 'penguin'"):
         b.join("penguin")
-    assert len(b.members) == 3
+    assert len(b.candidates) == 3
     b.target, b.runner_up = 8, 8
     b.view()
     assert (

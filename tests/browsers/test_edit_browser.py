@@ -1,24 +1,26 @@
-"""BirdEditor and PaintBox without a browser: faults, what is kept, what must not change."""
+"""BirdEditor and PaintEditor without a browser: faults, what is kept, what must not change."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from intr_nb.data.species import ATTRIBUTES, Species
 
 from intr_nb.browsers.bird_editor import BirdEditor
-from intr_nb.browsers.paint_editor import PaintEditor, _along, _stroke
+from intr_nb.browsers.paint_editor import PaintEditor
+from intr_nb.browsers.strokes import _along, _stroke
 from intr_nb.data.birds import Aviary
+from intr_nb.data.species import ATTRIBUTES, Species
 from intr_nb.experiments.edits import edit_picture, load_edits
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 
 
 def send(b, **message):
-    b.stage()._handle_custom_msg(message, [])
+    b.canvas()._handle_custom_msg(message, [])
 
 
 # birds
@@ -35,7 +37,7 @@ def test_an_exchanged_attribute_goes_along_and_the_menu_knows_it():
 
 @pytest.mark.parametrize("kind", [BirdEditor, PaintEditor])
 def test_every_image_has_its_thumbnail(kind):
-    drawn = kind(MODEL, BIRDS, index=8).strip().svg()
+    drawn = kind(MODEL, BIRDS, index=8).thumbnails().svg()
     assert drawn.count("<image") == 12 and "unreadable" not in drawn
 
 
@@ -107,13 +109,13 @@ def test_a_brush_leaves_no_gap():
 def test_strokes_undo_and_redo():
     b = PaintEditor(MODEL, BIRDS, index=8)
     b.view()
-    first = b.stage().svg
+    first = b.canvas().svg
     send(b, type="drag", name="picture", path=[[0.3, 0.6], [0.5, 0.55]])
-    painted, asked = b.stage().svg, b.counts["explained"]
+    painted, asked = b.canvas().svg, b.counts["explained"]
     b.undo()
-    assert b.stage().svg == first
+    assert b.canvas().svg == first
     b.redo()
-    assert b.stage().svg == painted and b.counts["explained"] == asked
+    assert b.canvas().svg == painted and b.counts["explained"] == asked
     b.clear()
     b.redo()
     assert len(b.edits) == 1

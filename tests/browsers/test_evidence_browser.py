@@ -1,15 +1,21 @@
-"""EvidenceExplorer: the sum ends at the logit for every kind of model; bad input; names that would like to be HTML; nothing is asked twice."""
+"""EvidenceBrowser: the sum ends at the logit for every kind of model.
+
+And: bad input; names that would like to be HTML; nothing is asked twice.
+"""
 
 import re
 
 import pytest
 import torch
 
-from intr_nb.browsers.evidence_browser import _ORDERS, EvidenceBrowser, _sequence
+from intr_nb.browsers.evidence_browser import EvidenceBrowser
+from intr_nb.browsers.evidence_figures import _words
+from intr_nb.browsers.evidence_state import _ORDERS, _sequence
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 NASTY = '<img src=x onerror=alert(1)>'
@@ -44,7 +50,7 @@ def explorer(name="one", **state):
 
 
 def tell(b, **message):
-    b.stage()._handle_custom_msg(message, [])
+    b.canvas()._handle_custom_msg(message, [])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -86,21 +92,22 @@ def test_orders_are_what_they_say():
 def test_what_is_added_is_what_is_shown():
     b = explorer(index=1)
     for b.order in _ORDERS:
-        for b.step in (0, 2, len(b.terms()[0])):
+        n = len(b.terms()[0])
+        for b.step in (0, 2, n):
             now, waiting = b.added()
             torch.testing.assert_close(now.sum() + b.running()[0], b.running()[b.step])
             assert not waiting[6:].any()  # padding does not wait
 
 
 @pytest.mark.parametrize("name", ["one", "fc", "full"])
-def test_factors_are_those_of_the_place(name):
-    b = explorer(name, place=(2, 3), target=5)
+def test_factors_are_those_of_the_position(name):
+    b = explorer(name, position=(2, 3), target=5)
     s, alpha, evidence = b.factors()
     k = b.shown().index(5)
     if s is not None:
         torch.testing.assert_close(s * alpha[:, k], evidence[:, k])
     assert (s is None) == (name == "full")
-    assert ("No s here" in " ".join(b.words())) == (name == "full")
+    assert ("No s here" in " ".join(_words(b))) == (name == "full")
 
 
 def test_nothing_is_asked_twice():
@@ -113,12 +120,12 @@ def test_nothing_is_asked_twice():
         pass
     for b.step in (3, 1, 2):
         pass
-    b.place, b.target = (1, 1), 4
+    b.position, b.target = (1, 1), 4
     tell(b, type="key", name="ArrowDown")
-    assert b.place == (2, 1) and not count
+    assert b.position == (2, 1) and not count
     b.index = 2
     hook.remove()
-    assert len(count) == 1 and b.place is None
+    assert len(count) == 1 and b.position is None
 
 
 def test_wrong_states_are_told():
@@ -126,9 +133,9 @@ def test_wrong_states_are_told():
     for wrong in (
         dict(step=73),
         dict(step=-2),
-        dict(place=(8, 0)),
-        dict(place=(7, 0)),
-        dict(place="top"),
+        dict(position=(8, 0)),
+        dict(position=(7, 0)),
+        dict(position="top"),
         dict(index=3),
         dict(target="bird 99"),
         dict(order="up"),
@@ -138,10 +145,10 @@ def test_wrong_states_are_told():
     with pytest.raises(TypeError, match="colour"):
         explorer(colour=1)
     b.view()
-    tell(b, type="click", name="place", row=7, column=0)
-    assert "padding" in b.error and b.place is None
-    tell(b, type="click", name="place", row=1, column=0)
-    assert not b.error and b.place == (1, 0)
+    tell(b, type="click", name="position", row=7, column=0)
+    assert "padding" in b.error and b.position is None
+    tell(b, type="click", name="position", row=1, column=0)
+    assert not b.error and b.position == (1, 0)
     tell(b, type="click", name="class", row=2, column=0)
     assert b.target == b.shown()[2]
 
@@ -173,7 +180,7 @@ def test_names_stay_text(tmp_path):
 
 
 @pytest.mark.parametrize("order", _ORDERS)
-def test_the_twin_holds_the_same_sums(order):
+def test_the_standalone_figure_holds_the_same_sums(order):
     b = explorer(index=1, order=order, step=2)
     figure = b.to_figure()
     steps = figure.layout.sliders[0].steps
@@ -200,4 +207,4 @@ def test_the_player_takes_steps_that_fit():
     b.order = "head by head"
     assert (player.step, player.max) == (1, 8)
     b.reference = "median"
-    assert re.search(r"logit [+-][\d.]+ = [+-]\d+\.\d{3} rest \+ Σ", b.words()[0]), b.words()[0]
+    assert re.search(r"logit [+-][\d.]+ = [+-]\d+\.\d{3} residual \+ Σ", _words(b)[0]), _words(b)[0]

@@ -12,7 +12,8 @@ from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.data.photos import Photos
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.pooled import PooledClassifier
 
 
@@ -91,7 +92,7 @@ def test_wrong_images(model, images, error, says):
     "options, error, says",
     [
         (dict(target=16), ValueError, "target: no class 16"),
-        (dict(runner_up="Sparrow"), ValueError, "rival: no class 'Sparrow'"),
+        (dict(runner_up="Sparrow"), ValueError, "runner_up: no class 'Sparrow'"),
         (dict(index=20), ValueError, "20 images, numbered from 0 to 19"),
         (dict(index=-1), ValueError, "index=-1"),
         (dict(head=8), ValueError, "8 heads"),
@@ -120,7 +121,7 @@ def test_models_without_attention(birds, made, says):
 
 
 def test_nothing_is_asked_twice(browser, model):
-    calls, forward = [], model.forward
+    calls = []
     handle = model.register_forward_hook(lambda *_: calls.append(1))
     browser.index = 5
     assert len(calls) == 1
@@ -136,10 +137,10 @@ def test_nothing_is_asked_twice(browser, model):
         dict(head=None),
         dict(what="value_scores"),
     ):
-        shown = browser.stage().svg
+        shown = browser.canvas().svg
         for name, value in change.items():
             setattr(browser, name, value)
-        assert browser.stage().svg != shown, change
+        assert browser.canvas().svg != shown, change
     handle.remove()
     assert len(calls) == 1 and browser.counts["explained"] == 2 and not browser.error
 
@@ -189,7 +190,7 @@ def test_the_class_in_view_follows_the_image_until_one_is_chosen(browser):
 
 
 def test_classes_listed_and_found(browser):
-    texts, values = zip(*browser.classes("target"))
+    texts, values = zip(*browser.class_menu("target"))
     assert (
         values[0] is None
         and values[1] == 0
@@ -206,23 +207,23 @@ def test_classes_listed_and_found(browser):
 def test_an_image_that_cannot_be_read_is_told_and_left_again(model, birds):
     browser = HeadBrowser(model, [birds.bird(0).image, "lost.jpg", birds.bird(1).image])
     browser.view()
-    assert "unreadable" in browser.stage("strip").svg and not browser.error
-    browser.stage()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
+    assert "unreadable" in browser.canvas("thumbnails").svg and not browser.error
+    browser.canvas()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
     assert (
         "no picture 'lost.jpg'" in browser.error
-        and "nothing to show" in browser.stage().svg
-        and "image 1 is chosen" in browser.stage("strip").svg
+        and "nothing to show" in browser.canvas().svg
+        and "image 1 is chosen" in browser.canvas("thumbnails").svg
     )
-    browser.stage()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
-    assert not browser.error and "image 2" in browser.stage().svg
+    browser.canvas()._handle_custom_msg(dict(type="key", name="ArrowRight"), [])
+    assert not browser.error and "image 2" in browser.canvas().svg
 
 
 def test_nobody_is_the_rival_of_itself(browser):
     browser.what, browser.target, browser.runner_up = "margin", 3, None
-    assert 3 not in [c for _, c in browser.classes("runner_up")]
+    assert 3 not in [c for _, c in browser.class_menu("runner_up")]
     browser.runner_up = 3
     assert (
-        any("the class itself" in text for text, c in browser.classes("runner_up") if c == 3)
+        any("the class itself" in text for text, c in browser.class_menu("runner_up") if c == 3)
         and browser.pair(0, browser.index)[1] != 3
         and not browser.error
     )
@@ -240,7 +241,7 @@ def test_one_head_alone_has_its_own_scale(browser):
 
 def test_keys_stop_at_the_ends(browser):
     def press(name):
-        browser.stage()._handle_custom_msg(dict(type="key", name=name), [])
+        browser.canvas()._handle_custom_msg(dict(type="key", name=name), [])
 
     press("ArrowLeft")
     assert browser.index == 0 and not browser.error
@@ -259,24 +260,24 @@ def test_a_thousand_images_and_many_classes():
     torch.manual_seed(0)
     browser = HeadBrowser(OneBlockINTR(525), Aviary(1000, seed=3))
     browser.view()
-    assert browser.counts["copy_of"] <= 14 and len(browser.classes("target")) <= 9
+    assert browser.counts["copy_of"] <= 14 and len(browser.class_menu("target")) <= 9
     browser.index = 700
-    assert browser.counts["copy_of"] <= 28 and "image 700" in browser.stage().svg and not browser.error
+    assert browser.counts["copy_of"] <= 28 and "image 700" in browser.canvas().svg and not browser.error
 
 
 def test_full_decoder_by_layers(birds):
     browser = HeadBrowser(decoder(), birds)
     browser.view()
-    assert len(browser.stage().panels) == 8 and browser.possible == ["attention", "evidence", "margin"]
+    assert len(browser.canvas().panels) == 8 and browser.possible == ["attention", "evidence", "margin"]
     browser.layer = None
-    assert len(browser.stage().panels) == 24
+    assert len(browser.canvas().panels) == 24
     browser.head = 20
-    assert len(browser.stage().panels) == 1 and "layer 2, head 4 alone" in browser.stage().svg
+    assert len(browser.canvas().panels) == 1 and "layer 2, head 4 alone" in browser.canvas().svg
     asked = browser.counts["reader"]
     browser.layer, browser.what, browser.target, browser.runner_up = 0, "margin", 3, 4
     assert (
         browser.head is None
-        and len(browser.stage().panels) == 8
+        and len(browser.canvas().panels) == 8
         and browser.counts["reader"] == asked
         and not browser.error
     )

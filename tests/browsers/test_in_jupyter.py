@@ -36,7 +36,7 @@ def test_head_browser_is_worked(lab):
     assert "alone" not in page.text()
 
     # mouse: a thumbnail, the numbers under it
-    page.click_panel(4, stage="strip")
+    page.click_panel(4, canvas="thumbnails")
     shown = page.wait_changed(shown)
     assert "image 4" in page.text()
     tip = page.hover(3, 0.52, 0.3)
@@ -45,7 +45,7 @@ def test_head_browser_is_worked(lab):
         and "\ns " in tip
         and "\nevidence, logit units " in tip
     )
-    assert page.stage().locator(".intr-nb-cell").count() == 8, "the same place is marked on all heads"
+    assert page.canvas().locator(".intr-nb-position").count() == 8, "the same place is marked on all heads"
     assert tip != page.hover(3, 0.8, 0.8)
     page.shot("head_browser_hover")
 
@@ -73,7 +73,7 @@ def test_head_browser_is_worked(lab):
     shown = page.wait_changed(shown)
     page.type_in("second", 16)
     page.wait_changed(shown)
-    assert "image 16" in page.text() and page.stage().locator("[data-panel]").count() == 16
+    assert "image 16" in page.text() and page.canvas().locator("[data-panel]").count() == 16
     assert page.error() == ""
     page.finish("head_browser_two_sides")
 
@@ -92,11 +92,11 @@ b
     page.tab.on("dialog", lambda d: (alerts.append(d.message), d.dismiss()))
     assert (
         NASTY in page.text()
-        and page.stage().locator("img").count() == 0
+        and page.canvas().locator("img").count() == 0
         and "unreadable" in page.text("strip")
     )
     assert NASTY in page.hover(0) and NASTY in page.chosen("target")
-    colour = page.stage().evaluate("e => getComputedStyle(e).color")
+    colour = page.canvas().evaluate("e => getComputedStyle(e).color")
     assert min(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3])) > 180, (
         f"text on a dark ground is {colour}"
     )
@@ -115,17 +115,17 @@ b
 
 def test_what_stays_when_the_kernel_is_gone(lab):
     page = lab.open_widget(SETUP + "HeadBrowser(model, birds, index=5)")
-    still = page.tab.locator(".intr-nb-still")
+    still = page.tab.locator(".intr-nb-snapshot")
     assert still.count() == 1 and not still.is_visible(), "the still picture hides while the widget lives"
     page.save_notebook()
     path = lab.folder / "notebooks" / f"widget{lab.number}.ipynb"
     page.restart_kernel()
-    assert page.stage().is_visible()
+    assert page.canvas().is_visible()
     page.finish("still_after_restart")
     lab.shut_down_kernels()
     page = lab.open_notebook(path)
-    page.tab.locator(".intr-nb-still img").wait_for(state="visible")
-    assert "Predicted" in page.tab.locator(".intr-nb-still img").get_attribute("alt")
+    page.tab.locator(".intr-nb-snapshot img").wait_for(state="visible")
+    assert "Predicted" in page.tab.locator(".intr-nb-snapshot img").get_attribute("alt")
     assert not page.tab.get_by_text("model not found").is_visible()
     page.shot("still_after_reopening")
     page.tab.context.close()  # JupyterLab itself logs that the model is gone
@@ -149,15 +149,19 @@ def test_twin_without_kernel_and_network(lab, twin):
     page.tab.on("request", lambda r: asked.append(r.url))
     page.tab.on("dialog", lambda d: (alerts.append(d.message), d.dismiss()))
     page.tab.locator(".hm").first.wait_for(state="attached")
-    state = "() => { const g = document.querySelector('.js-plotly-plot'); return g._fullData.filter(t => t.visible === true && t.opacity > 0).map(t => [t.index, t.z[9][9], t.z.flat().reduce((a, b) => a + b)]) }"
+    state = """() => {
+      const all = document.querySelector('.js-plotly-plot')._fullData;
+      const shown = all.filter(t => t.visible === true && t.opacity > 0);
+      return shown.map(t => [t.index, t.z[9][9], t.z.flat().reduce((a, b) => a + b)]);
+    }"""
     shown = page.tab.evaluate(state)
     assert len(shown) == 8, "eight heads of one image"
     assert NASTY in page.tab.locator(".gtitle").text_content() and page.tab.locator("img").count() == 0
-    assert "class: <b>bold</b>" in str(
-        page.tab.evaluate(
-            "() => document.querySelector('.js-plotly-plot')._fullLayout.updatemenus[1].buttons.map(b => new DOMParser().parseFromString(b.label, 'text/html').body.textContent)"
-        )
-    )
+    labels = """() => {
+      const menu = document.querySelector('.js-plotly-plot')._fullLayout.updatemenus[1];
+      return menu.buttons.map(b => new DOMParser().parseFromString(b.label, 'text/html').body.textContent);
+    }"""
+    assert "class: <b>bold</b>" in str(page.tab.evaluate(labels))
     for number, name in (0, "image 1"), (1, "class: finch 0"), (2, "attention"), (2, "value_scores"):
         page.tab.locator(".updatemenu-header").nth(number).click()
         page.tab.locator(".updatemenu-dropdown-button", has_text=name).click()
@@ -179,7 +183,7 @@ EVIDENCE = """
 from intr_nb.data.birds import Aviary
 from intr_nb.browsers.evidence_browser import EvidenceBrowser
 from intr_nb.models.checkpoints import pretrained
-b = EvidenceExplorer(pretrained("aviary16"), Aviary(64, seed=2), index=8)
+b = EvidenceBrowser(pretrained("aviary16"), Aviary(64, seed=2), index=8)
 b
 """
 
@@ -188,11 +192,11 @@ def test_evidence_explorer(lab):
     page = lab.open_widget(EVIDENCE)
     shown = page.picture()
     page.shot("evidence_explorer_0")
-    assert "All 576 places are added" in page.text()
+    assert "All 576 positions are added" in page.text()
     page.drag_slider("step", -150)
     page.wait_changed(shown)
     shown = page.settle()
-    assert "Still missing to the logit" in page.text() and "576 places are added: +" in page.text()
+    assert "Still missing to the logit" in page.text() and "576 positions are added: +" in page.text()
     page.click_panel(0, 0.52, 0.4)
     shown = page.wait_changed(shown)
     assert "row 10, column 13" in page.text()
@@ -206,7 +210,7 @@ def test_evidence_explorer(lab):
     page.click_panel(2, 0.3, 0.5)  # on the curve
     shown = page.wait_changed(shown)
     assert "2 of 8 heads added" in page.text() or "3 of 8 heads added" in page.text()
-    title = page.stage().locator("text").first
+    title = page.canvas().locator("text").first
     first = title.text_content()
     page.click_panel(3, 0.5, 2.5 / 16)  # the third class
     shown = page.wait_changed(shown)
@@ -254,7 +258,7 @@ COMPANY = """
 from intr_nb.data.birds import Aviary
 from intr_nb.browsers.candidate_browser import CandidateBrowser
 from intr_nb.models.checkpoints import pretrained
-b = CompanyExplorer(pretrained("aviary16-full"), Aviary(64, seed=2), index=8)
+b = CandidateBrowser(pretrained("aviary16-full"), Aviary(64, seed=2), index=8)
 b
 """
 
@@ -262,21 +266,23 @@ b
 def test_company_explorer(lab):
     page = lab.open_widget(COMPANY)
     shown = page.picture()
-    assert "16 of 16 classes are asked" in page.text()
-    tick = lambda k: page.stage().locator("[role=checkbox]").nth(k)
+    assert "16 of 16 classes are candidates" in page.text()
+    tick = lambda k: page.canvas().locator("[role=checkbox]").nth(k)
     assert tick(3).get_attribute("aria-checked") == "true"
     tick(3).click()
     shown = page.wait_changed(shown)
-    assert "15 of 16 classes are asked" in page.text() and tick(3).get_attribute("aria-checked") == "false"
+    assert (
+        "15 of 16 classes are candidates" in page.text() and tick(3).get_attribute("aria-checked") == "false"
+    )
     page.tab.locator("button", has_text="halve").click()
     shown = page.wait_changed(shown)
-    assert "in this company of 7, the others absent" in page.text()
+    assert "among these 7, the others absent" in page.text()
     page.choose("form", "zero")
     shown = page.wait_changed(shown)
     assert "the others zero" in page.text()
     page.press("ArrowDown")
     shown = page.wait_changed(shown)
-    assert "6 of 16 classes are asked" in page.text()
+    assert "6 of 16 classes are candidates" in page.text()
     page.choose("what", "attention")
     shown = page.wait_changed(shown)
     assert "attention" in page.hover(0, 0.4, 0.5)
@@ -288,22 +294,22 @@ def test_company_explorer(lab):
     assert "keep at least two classes" in page.error()
     page.type_in(
         css=".intr-nb-find",
-        text=page.stage().locator("[role=checkbox][aria-checked=false]").first.get_attribute("aria-label"),
+        text=page.canvas().locator("[role=checkbox][aria-checked=false]").first.get_attribute("aria-label"),
     )
     page.wait_changed(shown)
-    assert "3 of 16 classes are asked" in page.text() and not page.error()
+    assert "3 of 16 classes are candidates" in page.text() and not page.error()
     page.finish("company_explorer_1")
 
 
 def test_company_explorer_in_the_dark(lab):
-    page = lab.open_widget(COMPANY.replace("index=8", "index=3, members=[0, 1, 2, 3]"), theme="dark")
+    page = lab.open_widget(COMPANY.replace("index=8", "index=3, candidates=[0, 1, 2, 3]"), theme="dark")
     page.finish("company_explorer_dark")
 
 
 def test_the_twin_of_company_explorer(lab, tmp_path):
     here = {}
     exec(COMPANY, here)
-    here["b"].members = [7, 8, 9, 10]
+    here["b"].candidates = [7, 8, 9, 10]
     page = lab.open_file(here["b"].save(tmp_path / "company.html"))
     slider = page.tab.locator(".slider-container")
     slider.wait_for()
@@ -334,7 +340,7 @@ b
 
 
 def thumbnails(page):
-    return page.stage("strip").locator("image").count()
+    return page.canvas("thumbnails").locator("image").count()
 
 
 def test_bird_editor(lab):
@@ -394,7 +400,7 @@ PAINT = """
 from intr_nb.data.birds import Aviary
 from intr_nb.browsers.paint_editor import PaintEditor
 from intr_nb.models.checkpoints import pretrained
-b = PaintBox(pretrained("aviary16"), Aviary(64, seed=2), index=8)
+b = PaintEditor(pretrained("aviary16"), Aviary(64, seed=2), index=8)
 b
 """
 
@@ -421,7 +427,7 @@ def test_paint_box(lab):
     page.tab.get_by_text("Record: replay these edits").last.click()
     record = page.tab.locator(".intr-nb-record textarea").last
     record.wait_for()
-    assert "edit('recolour', points=[" in record.input_value()
+    assert "edit_picture('recolour', points=[" in record.input_value()
     page.choose("how", "copy")
     page.choose("tool", "brush")
     page.settle()
@@ -443,7 +449,8 @@ def test_paint_box(lab):
 
 
 def test_paint_box_without_a_kernel(lab, tmp_path):
-    from intr_nb.browsers.paint_editor import PaintEditor, _stroke
+    from intr_nb.browsers.paint_editor import PaintEditor
+    from intr_nb.browsers.strokes import _stroke
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
@@ -463,8 +470,9 @@ def test_paint_box_without_a_kernel(lab, tmp_path):
 
 STUDY = """
 import os
-from intr_nb.browsers.attribute_study import AttributeStudy, bird_examples
+from intr_nb.browsers.attribute_study import AttributeStudy
 from intr_nb.data.birds import Aviary
+from intr_nb.evaluation.user_study import bird_examples
 from intr_nb.models.checkpoints import pretrained
 if os.path.exists("ada.jsonl"): os.remove("ada.jsonl")
 b = AttributeStudy(pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", "ada.jsonl")
@@ -494,8 +502,9 @@ def test_attribute_study(lab):
 
 
 def test_attribute_study_without_a_kernel(lab, tmp_path):
-    from intr_nb.browsers.attribute_study import AttributeStudy, bird_examples
+    from intr_nb.browsers.attribute_study import AttributeStudy
     from intr_nb.data.birds import Aviary
+    from intr_nb.evaluation.user_study import bird_examples
     from intr_nb.models.checkpoints import pretrained
 
     study = AttributeStudy(
@@ -522,7 +531,7 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
     from plotly.graph_objects import Figure, Heatmap
     from plotly.offline import get_plotlyjs
 
-    from intr_nb.browsers.browser import _menu, _standalone_figure, embed
+    from intr_nb.browsers.standalone import _menu, _standalone_figure, embed
 
     name = "it's <b>\"bold\"</b> & &lt;escaped&gt;"
     both = _standalone_figure(
@@ -531,9 +540,9 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
         300,
         "a title",
     )
-    (tmp_path / "site.html").write_text(
-        f"<!doctype html><script>window.define = () => 0; window.define.amd = true</script><p>before</p>{embed(both).data}<p>after</p>"
-    )
+    script = "<script>window.define = () => 0; window.define.amd = true</script>"
+    body = f"<p>before</p>{embed(both).data}<p>after</p>"
+    (tmp_path / "site.html").write_text(f"<!doctype html>{script}{body}")
     page = lab.open_file(tmp_path / "site.html")
     frame = page.tab.frame_locator("iframe[title='a title']")
     frame.get_by_text("plotly did not come from the network").wait_for()
@@ -559,10 +568,14 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
 
 COMPARER = """
 from intr_nb.data.birds import Aviary
-from intr_nb.browsers.method_browser import _COMPARED, MethodBrowser, _rise_map
+from intr_nb.browsers.method_browser import MethodBrowser
+from intr_nb.browsers.method_state import _COMPARED
+from intr_nb.explanations.methods import rise_map
 from intr_nb.models.checkpoints import pretrained
-names = ["<img src=x onerror=alert(1)>" if "yellow-bellied" in n and "Blue" in n else n for n in Aviary(1).class_names]
-b = ExplanationComparer(pretrained("aviary16"), Aviary(64, seed=2), COMPARED | {"RISE": rise_map(32)}, class_names=names, index=8)
+nasty = "<img src=x onerror=alert(1)>"
+names = [nasty if "yellow-bellied" in n and "Blue" in n else n for n in Aviary(1).class_names]
+methods = _COMPARED | {"RISE": rise_map(32)}
+b = MethodBrowser(pretrained("aviary16"), Aviary(64, seed=2), methods, class_names=names, index=8)
 b
 """
 
@@ -574,7 +587,7 @@ def test_explanation_comparer(lab, theme):
     assert (
         "not computed yet: press “compute”" in page.text()
         and NASTY in page.text()
-        and page.stage().locator("img").count() == 0
+        and page.canvas().locator("img").count() == 0
     )
     assert button.inner_text() == "compute 3 maps and 24 curves"
     page.shot(f"explanation_comparer_{theme}_0")
@@ -588,7 +601,7 @@ def test_explanation_comparer(lab, theme):
     assert "areas of insertion / deletion" in page.text() and "not computed" not in page.text()
     assert (
         "row 12 of 24, column 12 of 24" in page.hover(0, 0.48, 0.48)
-        and page.stage().locator(".intr-nb-cell").count() == 15
+        and page.canvas().locator(".intr-nb-position").count() == 15
     ), "the same place on all maps of that grid"
     tip = page.hover(24, 0.3, 0.5)
     assert "share of pixels" in tip and "Grad-CAM" in tip and "edges" in tip
@@ -619,7 +632,7 @@ def test_explanation_comparer(lab, theme):
     assert "sunbird (0.00)" in page.text() and "compute 5 curves" == button.inner_text()
     page.settle()
     page.shot(f"explanation_comparer_{theme}_2")
-    page.stage().locator("[data-click^=drop]").first.click()
+    page.canvas().locator("[data-click^=drop]").first.click()
     page.wait_changed(shown)
     shown = page.settle()
     page.type_in(css=".intr-nb-add", text="no such bird")
@@ -634,8 +647,10 @@ def test_explanation_comparer(lab, theme):
 @pytest.mark.skipif("INTR_NB_SCREENSHOTS" not in os.environ, reason="only for the docs: tools/screenshots.py")
 def test_explanation_comparer_for_the_docs(lab):
     page = lab.open_widget(
-        "from intr_nb.data.birds import Aviary\nfrom intr_nb.browsers.method_browser import ExplanationComparer\nfrom intr_nb.models.checkpoints import pretrained\n"
-        "ExplanationComparer(pretrained('aviary16'), Aviary(64, seed=2), index=8)\n"
+        "from intr_nb.data.birds import Aviary\n"
+        "from intr_nb.browsers.method_browser import MethodBrowser\n"
+        "from intr_nb.models.checkpoints import pretrained\n"
+        "MethodBrowser(pretrained('aviary16'), Aviary(64, seed=2), index=8)\n"
     )
     page.tab.locator(".intr-nb-compute").last.click()
     page.tab.locator(".intr-nb-compute", has_text="all computed").last.wait_for()
@@ -660,7 +675,7 @@ def test_the_twin_of_explanation_comparer(lab, tmp_path):
         [e.get_attribute("d") for e in lines.all()],
         title.text_content(),
     )
-    assert len(paths) == 16 and "Judge: the model itself" in words
+    assert len(paths) == 16 and "Evaluator: the model itself" in words
     page.tab.locator(".updatemenu-header").nth(0).click()
     page.tab.locator(".updatemenu-dropdown-button").nth(1).click()
     page.tab.wait_for_timeout(700)

@@ -1,19 +1,25 @@
-"""ExplanationComparer: its curves are those of insertion_deletion; nothing is asked twice; bad input; names that would like to be HTML; methods that fail."""
+"""MethodBrowser: its curves are those of insertion_deletion.
+
+And: nothing is asked twice; bad input; names that would like to be HTML; methods that fail.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from intr_nb.browsers.browser import _data_uri
-from intr_nb.browsers.method_browser import _COMPARED, MethodBrowser, _coarse, _rise_map
+from intr_nb.browsers.method_browser import MethodBrowser
+from intr_nb.browsers.method_figures import _coarse, _look_of
+from intr_nb.browsers.method_state import _COMPARED
+from intr_nb.browsers.scene import _data_uri
 from intr_nb.core.display import to_pixels
 from intr_nb.core.images import Batch
 from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.perturbation import BLANKS, UNITS, hide_pixels, insertion_deletion
 from intr_nb.explanations.class_activation import grad_cam
 from intr_nb.explanations.masking import rise
-from intr_nb.explanations.methods import BASELINES, attention_map, evidence_map
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.explanations.methods import BASELINES, attention_map, evidence_map, rise_map
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 NASTY = '<img src=x onerror=alert(1)>'
@@ -39,17 +45,17 @@ IMAGES = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 MASK = torch.zeros(3, 64, 96, dtype=torch.bool)
 MASK[1, 48:] = True
 NAMES = [NASTY] + [f"bird {k}" for k in range(1, 16)]
-METHODS = _COMPARED | {"RISE": _rise_map(40)}
+METHODS = _COMPARED | {"RISE": rise_map(40)}
 
 
-def comparer(name="one", methods=METHODS, **state):
+def browser(name="one", methods=METHODS, **state):
     return MethodBrowser(
         MODELS[name], Batch(IMAGES, MASK, torch.tensor([5, 1, 2])), methods, NAMES, steps=6, **state
     )
 
 
 def tell(b, **message):
-    b.stage()._handle_custom_msg(message, [])
+    b.canvas()._handle_custom_msg(message, [])
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def asked():
 
 @pytest.mark.parametrize("name", ["one", "full"])
 def test_maps_are_those_of_the_methods(name):
-    b = comparer(name, classes=["bird 3", 7])
+    b = browser(name, classes=["bird 3", 7])
     b.compute()
     for c in (3, 7):
         torch.testing.assert_close(b.map_of("evidence", c), evidence_map(MODELS[name], IMAGES[0], c))
@@ -85,7 +91,7 @@ def test_maps_are_those_of_the_methods(name):
 @pytest.mark.parametrize("evaluator", [None, "other"])
 @pytest.mark.parametrize("blank", BLANKS)
 def test_areas_are_those_of_insertion_deletion(evaluator, blank):
-    b = comparer(
+    b = browser(
         methods={k: METHODS[k] for k in ("evidence", "RISE", "edges")},
         classes=[0, 4],
         blank=blank,
@@ -103,27 +109,27 @@ def test_areas_are_those_of_insertion_deletion(evaluator, blank):
                 )
                 for which in "insertion", "deletion":
                     torch.testing.assert_close(known.area(which), expected.area(which), atol=1e-5, rtol=1e-5)
-    assert b.counts["judged"] == 6
+    assert b.counts["scored"] == 6
 
 
-def test_the_judge_is_asked_not_the_model(asked):
-    b = comparer(methods={"centre": METHODS["centre"]}, evaluator=MODELS["other"], classes=[1])
+def test_the_evaluator_is_asked_not_the_model(asked):
+    b = browser(methods={"centre": METHODS["centre"]}, evaluator=MODELS["other"], classes=[1])
     b.logits(0, 0)
     asked.update(one=0, other=0)
     b.compute()
     assert asked["one"] == 0 and asked["other"] == 2 * 7
-    assert "another network" in b.main().svg() and "the model itself" in comparer().main().svg()
+    assert "another network" in b.main().svg() and "the model itself" in browser().main().svg()
 
 
 def test_nothing_is_asked_twice(asked):
-    b = comparer()
+    b = browser()
     b.view()
-    assert b.map_of("RISE", 0) is None and b.counts["judged"] == 0, "slow methods and curves wait"
+    assert b.map_of("RISE", 0) is None and b.counts["scored"] == 0, "slow methods and curves wait"
     b._button.click()
     assert not b.error and b._button.disabled
     assert (
         b.counts["RISE"] == 1
-        and b.counts["judged"] == 3 * len(METHODS)
+        and b.counts["scored"] == 3 * len(METHODS)
         and all(b.counts[k] == 3 for k in METHODS if k != "RISE")
     )
     asked.update(one=0)
@@ -154,7 +160,7 @@ def test_nothing_is_asked_twice(asked):
 
 
 def test_rows_by_themselves():
-    b = comparer()
+    b = browser()
     ranked = b.logits(0, 0).argsort(descending=True).tolist()
     others = [c for c in ranked if c != 5]
     assert ranked[0] != 5 and b.rows() == [ranked[0], 5, others[1]] and b.focused() == ranked[0]
@@ -167,20 +173,20 @@ def test_rows_by_themselves():
 
 
 def test_padding_is_cut_off():
-    b = comparer(index=1, methods={"evidence": evidence_map, "edges": METHODS["edges"]}, classes=[3])
+    b = browser(index=1, methods={"evidence": evidence_map, "edges": METHODS["edges"]}, classes=[3])
     assert b.sized(0, 1)[0].shape == (3, 48, 96) and b.map_of("edges", 3).shape == (48, 96)
     torch.testing.assert_close(b.map_of("evidence", 3), evidence_map(MODELS["one"], IMAGES[1, :, :48], 3))
     b.compute()
     assert b.main().panels and not b.error
 
 
-def test_what_the_judge_saw():
-    b = comparer(methods={"edges": METHODS["edges"]}, classes=[3], blank="zero")
+def test_what_the_evaluator_saw():
+    b = browser(methods={"edges": METHODS["edges"]}, classes=[3], blank="zero")
     for which, step in ("insertion", 2), ("deletion", 2), ("insertion", 0), ("deletion", 6):
         b.map_of("edges", 3)
         shown = b.first("edges", 3)[step if which == "insertion" else 7 + step]
         assert shown.sum() == 64 * 96 * (step if which == "insertion" else 6 - step) // 6
-        assert b.seen_by_judge(0, "edges", 3, 0, "zero", which, step) == _data_uri(
+        assert b.seen_by_evaluator(0, "edges", 3, 0, "zero", which, step) == _data_uri(
             to_pixels(hide_pixels(IMAGES[0], shown[None], "zero")[0])
         )
     b.view()
@@ -199,7 +205,7 @@ def test_a_method_that_fails():
             raise RuntimeError(f"{NASTY} is missing")
         return torch.ones(2, 2)
 
-    b = comparer(
+    b = browser(
         methods={
             "broken": broken,
             "stack": lambda m, x, c: torch.ones(2, 3, 3),
@@ -210,8 +216,8 @@ def test_a_method_that_fails():
     )
     b.view()
     b._button.click()
-    assert not b.error and b.waiting() == ([], []) and calls == [1, 2] and b.counts["judged"] == 2
-    svg = " ".join(b.stage().svg.split())
+    assert not b.error and b.waiting() == ([], []) and calls == [1, 2] and b.counts["scored"] == 2
+    svg = " ".join(b.canvas().svg.split())
     assert (
         "RuntimeError: &lt;img" in svg
         and "shape (2, 3, 3)" in svg
@@ -229,13 +235,13 @@ def test_a_method_that_fails():
     b.to_figure()
 
 
-def test_a_judge_that_fails():
+def test_an_evaluator_that_fails():
     def evaluator(images):
         if len(images) > 1:
             raise MemoryError("no room")
         return torch.zeros(len(images), 16)
 
-    b = comparer(methods={"centre": METHODS["centre"]}, evaluator=evaluator, classes=[1])
+    b = browser(methods={"centre": METHODS["centre"]}, evaluator=evaluator, classes=[1])
     b.compute()
     assert isinstance(b.curve("centre", 1), MemoryError) and torch.is_tensor(b.map_of("centre", 1))
     assert "centre: MemoryError: no room" in b.main().svg()
@@ -272,7 +278,7 @@ def test_a_judge_that_fails():
 )
 def test_wrong_states_are_told(wrong, words):
     with pytest.raises(Exception, match=words):
-        comparer(**wrong)
+        browser(**wrong)
 
 
 def test_wrong_names_are_told():
@@ -281,11 +287,11 @@ def test_wrong_names_are_told():
 
 
 def test_clicks_keys_and_controls():
-    b = comparer(classes=[1, 2, 3])
+    b = browser(classes=[1, 2, 3])
     b.view()
-    shown = b.stage().svg
+    shown = b.canvas().svg
     tell(b, type="click", name="map 0 2", row=1, column=1)
-    assert (b.focus, b.method) == (2, "evidence") and b.stage().svg != shown
+    assert (b.focus, b.method) == (2, "evidence") and b.canvas().svg != shown
     tell(b, type="key", name="ArrowDown")
     tell(b, type="key", name="ArrowDown")
     assert b.focus == 1
@@ -298,23 +304,23 @@ def test_clicks_keys_and_controls():
     tell(b, type="click", name="method 0")
     assert b.method is None
     b._boxes["edges"].value = False
-    assert "edges" not in b.columns() and "edges" not in b.stage().svg
+    assert "edges" not in b.columns() and "edges" not in b.canvas().svg
     b.shown = ["edges"]
     b._boxes["edges"].value = False
     assert "the last method" in b.error and b._boxes["edges"].value and b.shown == ("edges",)
     tell(b, type="click", name="again 4 2", row=0, column=0)  # one map, not one column in view
-    assert not b.error and torch.is_tensor(b.map_of("RISE", 2)) and b.counts["judged"] == 0
+    assert not b.error and torch.is_tensor(b.map_of("RISE", 2)) and b.counts["scored"] == 0
 
 
 def test_an_answer_with_one_class_is_asked_again():
-    b = comparer(methods={"RISE": lambda m, x, c: rise(m, x, masks=8, classes=[c])}, classes=[1, 2])
+    b = browser(methods={"RISE": lambda m, x, c: rise(m, x, masks=8, classes=[c])}, classes=[1, 2])
     b.compute()
     assert b.counts["RISE"] == 2
 
 
 @pytest.mark.parametrize("many", [1, 4, 7])
 def test_names_stay_text(tmp_path, many):
-    b = comparer(
+    b = browser(
         classes=[0, 1],
         methods={NASTY: evidence_map} | {k: METHODS[k] for k in list(METHODS)[1:many]},
         seen=("insertion", 1),
@@ -327,8 +333,8 @@ def test_names_stay_text(tmp_path, many):
     assert NASTY not in (tmp_path / "view.html").read_text().replace("\\u003c", "<").replace("\\u003e", ">")
 
 
-def test_the_twin_holds_what_was_computed():
-    b = comparer(classes=[1, 2], method="RISE", focus=2)
+def test_the_standalone_figure_holds_what_was_computed():
+    b = browser(classes=[1, 2], method="RISE", focus=2)
     assert "not computed" in str(b.to_figure().data[-1].name)
     b.compute()
     figure, n = b.to_figure(), len(METHODS)
@@ -355,14 +361,14 @@ def test_the_twin_holds_what_was_computed():
 
 def test_the_scale_of_a_column():
     maps = {1: torch.tensor([[1.0, 0], [0, 0]]), 2: torch.tensor([[4.0, 0], [0, -1]])}
-    b = comparer(methods={"own": lambda m, x, c: maps[c]}, classes=[1, 2])
-    assert b.look_of("own") == ({1: 4, 2: 4}, True)
+    b = browser(methods={"own": lambda m, x, c: maps[c]}, classes=[1, 2])
+    assert _look_of(b, "own") == ({1: 4, 2: 4}, True)
     b.own_scale = True
-    assert b.look_of("own") == ({1: 1, 2: 4}, True)
+    assert _look_of(b, "own") == ({1: 1, 2: 4}, True)
 
 
 def test_progress_is_told():
-    said, b = [], comparer(classes=[0, 1])
+    said, b = [], browser(classes=[0, 1])
     b.view()
     b._label.observe(lambda change: said.append(change["new"]), "value")
     b.compute()  # from another cell: the view must follow
@@ -375,7 +381,7 @@ def test_progress_is_told():
         any(s.startswith(f"{n} of {n}: curves of edges, bird 1") for s in said)
         and said[-1] == ""
         and b._button.disabled
-        and "not computed" not in b.stage().svg
+        and "not computed" not in b.canvas().svg
     )
 
 
@@ -393,7 +399,7 @@ def test_any_network_and_many_classes():
         torch.nn.Flatten(),
         torch.nn.Linear(8, 525),
     ).eval()
-    b = MethodBrowser(net, IMAGES, {"RISE": _rise_map(8), **BASELINES}, steps=4)
+    b = MethodBrowser(net, IMAGES, {"RISE": rise_map(8), **BASELINES}, steps=4)
     b.view()
     b._button.click()
     assert not b.error and b.waiting() == ([], []) and len(b.rows()) == 3 and len(b.main().svg()) < 300_000
@@ -410,7 +416,7 @@ def test_an_interruption_keeps_what_was_found():
             raise KeyboardInterrupt
         return torch.ones(2, 2)
 
-    b = comparer(methods={"stop": stop}, slow=["stop"], classes=[1, 2])
+    b = browser(methods={"stop": stop}, slow=["stop"], classes=[1, 2])
     with pytest.raises(KeyboardInterrupt):
         b.compute()
     assert torch.is_tensor(b.map_of("stop", 1)) and b._label.value == "" and b.waiting()[0] == [("stop", 2)]
@@ -422,9 +428,9 @@ def test_an_image_that_cannot_be_read():
     b = MethodBrowser(MODELS["one"], [IMAGES[0], "lost.jpg", IMAGES[2]], METHODS, NAMES)
     b.view()
     tell(b, type="key", name="ArrowRight")
-    assert "lost.jpg" in b.error and "nothing to show" in b.stage().svg
+    assert "lost.jpg" in b.error and "nothing to show" in b.canvas().svg
     tell(b, type="key", name="ArrowRight")
-    assert not b.error and b.index == 2 and "nothing to show" not in b.stage().svg
+    assert not b.error and b.index == 2 and "nothing to show" not in b.canvas().svg
 
 
 def test_drawn_birds_as_they_are():

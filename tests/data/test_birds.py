@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from intr_nb.data.scenes import LEVELS, make_scene
-from intr_nb.data.species import ATTRIBUTES, Species, make_species, twins
 
 from intr_nb.core.images import denormalise, normalise
 from intr_nb.data.birds import Aviary, Bird, draw_birds, to_hf
+from intr_nb.data.scenes import LEVELS, make_scene
+from intr_nb.data.species import ATTRIBUTES, Species, make_species, twins
 
 
 def widen(mask):

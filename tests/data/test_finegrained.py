@@ -16,9 +16,9 @@ from layouts import (
     MAKERS,
     OTHERS,
     lines,
-    make_bf,
+    make_aircraft,
     make_bird,
-    make_craft,
+    make_butterflies,
     make_cub,
     make_cub100,
     make_dog,
@@ -30,19 +30,12 @@ from layouts import (
 from PIL import Image
 
 import intr_nb.data.finegrained
+from intr_nb.data.birds_and_fish import read_fish
+from intr_nb.data.butterflies import _species_of, read_butterflies, select_classes
 from intr_nb.data.cub import _id_table, _id_values, read_cub, read_cub100
-from intr_nb.data.dataset_cards import CARDS, Counts, _count, _gather, _present, dataset_card
-from intr_nb.data.finegrained import (
-    _HUB,
-    _READERS,
-    FineGrained,
-    _fetch,
-    _read_bf,
-    _read_fish,
-    _species_of,
-    load_finegrained,
-    select_classes,
-)
+from intr_nb.data.dataset_cards import CARDS, KEYS, dataset_card
+from intr_nb.data.dataset_files import Counts, _count_found, _gather, _present
+from intr_nb.data.finegrained import _READERS, FineGrained, _fetch, load_finegrained
 
 # -- every set --
 
@@ -55,12 +48,12 @@ def test_cards_are_table_3():
     table = {
         "bird": (84635, 2625, 525),
         "cub": (5994, 5794, 200),
-        "bf": (4697, 275, 65),
+        "butterflies": (4697, 275, 65),
         "fish": (45162, 1830, 183),
         "dog": (12000, 8580, 120),
         "pet": (3680, 3669, 37),
         "car": (8144, 8041, 196),
-        "craft": (3334, 3333, 100),
+        "aircraft": (3334, 3333, 100),
     }
     assert {k: (c.train, c.test, c.classes) for k, c in CARDS.items() if k != "cub100"} == table
 
@@ -92,7 +85,7 @@ INNER = dict(
     dog="stanford_dogs",
     pet="oxford-iiit-pet",
     car="stanford_cars",
-    craft="fgvc-aircraft-2013b",
+    aircraft="fgvc-aircraft-2013b",
 )
 
 
@@ -126,7 +119,7 @@ def test_nothing_there_says_what_to_get_and_where_to_put_it(key, there, tmp_path
     assert ("no such folder" in said) != there and ("lacks" in said) == there
 
 
-@pytest.mark.parametrize("key", [k for k in CARDS if k not in ("fish", "bf")])
+@pytest.mark.parametrize("key", [k for k in CARDS if k not in ("fish", "butterflies")])
 def test_a_photograph_that_is_listed_but_not_there_is_named(key, tmp_path):
     root, expected = MAKERS[key](tmp_path)
     gone = expected["train"][1][0]
@@ -165,7 +158,7 @@ def test_the_whole_set_is_complete_and_one_photograph_less_is_not(key):
         photos = parts(*n)
         for p in photos.values():
             p.opener = len  # no files to look for
-        return _count(key, photos)[1]
+        return _count_found(key, photos)[1]
 
     card = CARDS[key]
     assert counted(card.train, card.test, card.classes).complete
@@ -238,8 +231,8 @@ def test_names_from_the_disk_are_escaped():
 
 
 def test_own_validation_part_or_a_share(tmp_path):
-    root, expected = make_craft(tmp_path)
-    own, share, none = (quiet("craft", root, valid=v) for v in (None, 0.5, 0))
+    root, expected = make_aircraft(tmp_path)
+    own, share, none = (quiet("aircraft", root, valid=v) for v in (None, 0.5, 0))
     assert sorted(own.valid.files) == sorted(f for f, _ in expected["valid"]) and len(own.train) == 8
     assert (
         len(share.valid) == 4
@@ -269,8 +262,8 @@ def test_a_share_of_a_set_without_a_validation_part_depends_on_the_seed_only(tmp
 
 
 def test_transforms_go_to_the_right_part(tmp_path):
-    root, _ = make_craft(tmp_path)
-    data = quiet("craft", root, transforms=(lambda p: "train", lambda p: "evaluation"))
+    root, _ = make_aircraft(tmp_path)
+    data = quiet("aircraft", root, transforms=(lambda p: "train", lambda p: "evaluation"))
     assert [getattr(data, p)[0][0] for p in ("train", "valid", "test")] == [
         "train",
         "evaluation",
@@ -439,7 +432,7 @@ def test_real_photographs_can_be_read(crops):
 # -- those that torchvision reads --
 
 
-@pytest.mark.parametrize("key", ["pet", "craft", "car"])
+@pytest.mark.parametrize("key", ["pet", "aircraft", "car"])
 def test_torchvision_needs_the_folders_name(key, tmp_path):
     root, _ = MAKERS[key](tmp_path)
     (root / INNER[key]).rename(root / "other")
@@ -502,14 +495,14 @@ def test_fish_agree_with_torchvision_where_it_reads_the_folder(tmp_path):
         if whole.category_name("class", whole.categories_map[c]["class"]) == "Actinopterygii"
     }
     assert sorted(f"2021_train/{whole.all_categories[c]}/{f}" for c, f in whole.index if c in fish) == sorted(
-        _read_fish(tmp_path)[0]["train"].files
+        read_fish(tmp_path)[0]["train"].files
     )
     for t in taxa[:1]:
         (tmp_path / "2021_train" / t / "0.jpg").unlink()
         (tmp_path / "2021_train" / t).rmdir()
     with pytest.raises(RuntimeError):
         tv.INaturalist(tmp_path, "2021_train")  # why we don't use it
-    assert len(_read_fish(tmp_path)[0]["train"]) == 2
+    assert len(read_fish(tmp_path)[0]["train"]) == 2
 
 
 # -- birds --
@@ -533,9 +526,9 @@ def make_records(root, rows, header=("CAMID", "X", "Image_name", "View", "Taxono
         csv.writer(f).writerows([header, *rows])
 
 
-def collection(root, n=dict(erato=30, sara=24, ricini=10)):
+def collection(root, **n):
     rows = []
-    for species, count in n.items():
+    for species, count in (n or dict(erato=30, sara=24, ricini=10)).items():
         for i in range(count):
             name = f"{species[:2]}{i // 2:04}_{'dv'[i % 2]}.JPG"
             save(root / f"images/{species}" / name, i)
@@ -562,12 +555,19 @@ def test_butterflies_from_the_collection(tmp_path):
     rows.append(("x3", 1, "cross.JPG", "dorsal", "Heliconius erato x himera"))
     lines(tmp_path / "images/raw_d.CR2", "raw")
     make_records(tmp_path, rows)
-    data, again, other = quiet("bf", tmp_path), quiet("bf", tmp_path), quiet("bf", tmp_path, seed=1)
+    data, again, other = (
+        quiet("butterflies", tmp_path),
+        quiet("butterflies", tmp_path),
+        quiet("butterflies", tmp_path, seed=1),
+    )
     assert data.class_names == ["Heliconius erato", "Heliconius sara"]  # ricini has fewer than B = 20
     assert (
         len(data.train) == 26 + 20 and len(data.test) == 8
     )  # the record that stands twice counts once; K = 3 takes two specimens
-    specimen = lambda f: Path(f).name[:6]
+
+    def specimen(f):
+        return Path(f).name[:6]
+
     assert not {specimen(f) for f in data.train.files} & {specimen(f) for f in data.test.files}
     assert data.test.files == again.test.files and data.test.files != other.test.files
     notes = " ".join(data.counts.notes)
@@ -580,16 +580,16 @@ def test_butterflies_from_the_collection(tmp_path):
 
 
 def test_butterflies_by_other_column_names(tmp_path):
-    rows = collection(tmp_path, dict(erato=20, sara=20))
+    rows = collection(tmp_path, erato=20, sara=20)
     make_records(
         tmp_path,
         [(r[0], f"images/{r[4].split()[1]}/{r[2]}", " ".join(r[4].split()[:2])) for r in rows],
         ("cam_id", "filepath", "species"),
     )
-    assert len(quiet("bf", tmp_path).test) == 8
+    assert len(quiet("butterflies", tmp_path).test) == 8
     make_records(tmp_path, [("a", "b")], ("Locality", "Brood"))
     with pytest.raises(ValueError, match="0.collection.csv has the columns locality, brood: expected one of"):
-        load_finegrained("bf", tmp_path)
+        load_finegrained("butterflies", tmp_path)
 
 
 def test_butterflies_with_one_name_in_two_folders(tmp_path):
@@ -598,26 +598,29 @@ def test_butterflies_with_one_name_in_two_folders(tmp_path):
             save(tmp_path / f"{species}/{i}.jpg")
     rows = [(f"{s}/{i}.jpg", f"Heliconius {s}") for s in ("erato", "sara") for i in range(20)]
     make_records(tmp_path, rows, ("filepath", "species"))
-    photos, _ = _read_bf(tmp_path)
+    photos, _ = read_butterflies(tmp_path)
     assert len(photos["train"]) == 34 and all(
         photos["train"].class_names[l].split()[1] == f.split("/")[0]
         for f, l in zip(photos["train"].files, photos["train"].labels)
     )
     make_records(tmp_path, [(f.split("/")[1], s) for f, s in rows], ("filename", "species"))
     with pytest.raises(FileNotFoundError, match="40 records whose picture's name stands in two folders"):
-        load_finegrained("bf", tmp_path)
+        load_finegrained("butterflies", tmp_path)
 
 
 def test_the_authors_split_is_found_in_the_unpacked_archive(tmp_path):
-    _, expected = make_bf(tmp_path / "butterfly")
+    _, expected = make_butterflies(tmp_path / "butterfly")
     make_records(tmp_path, [])
-    assert len(quiet("bf", tmp_path).train) == len(expected["train"])
+    assert len(quiet("butterflies", tmp_path).train) == len(expected["train"])
 
 
 def test_selection_of_appendix_d():
     labels = ["a"] * 19 + ["b"] * 20 + ["c"] * 88 + ["d"] * 500
     train, test = select_classes(labels)
-    per = lambda rows: {c: sum(labels[i] == c for i in rows) for c in "abcd"}
+
+    def per(rows):
+        return {c: sum(labels[i] == c for i in rows) for c in "abcd"}
+
     assert per(train) == dict(a=0, b=17, c=85, d=85) and per(test) == dict(a=0, b=3, c=3, d=3)
     assert not set(train) & set(test) and train == sorted(set(train))
     assert select_classes(labels, seed=0) == (train, test) and select_classes(labels, seed=1)[0] != train
@@ -652,10 +655,11 @@ def test_species_of(taxon, species):
 def hub(n=2, names=("PARAKETT  AUKLET", "OSPREY", "PARAKETT AUKLET"), **parts):
     datasets = pytest.importorskip("datasets", reason="copies on the hub are read with the datasets library")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
-    make = lambda labels: datasets.Dataset.from_dict(
-        {"image": [Image.new("RGB", (32, 24), (50 * l, 9, 9)) for l in labels], "label": labels},
-        features=features,
-    )
+
+    def make(labels):
+        pictures = [Image.new("RGB", (32, 24), (50 * l, 9, 9)) for l in labels]
+        return datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
+
     return datasets.DatasetDict({part: make(labels) for part, labels in parts.items()})
 
 
@@ -675,13 +679,13 @@ def test_a_copy_on_the_hub():
 def test_download_asks_where_it_can_be_had_and_only_when_allowed(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        intr_nb.data.finegrained, "fetch", lambda key, root: asked.append(key) or MAKERS[key](root)[0]
+        intr_nb.data.finegrained, "_fetch", lambda key, root: asked.append(key) or MAKERS[key](root)[0]
     )
     quiet("pet", tmp_path, download=True)
     quiet("pet", tmp_path, download=True)
     assert asked == ["pet"]  # the second time it is there
     with pytest.raises(FileNotFoundError):
-        load_finegrained("craft", tmp_path)
+        load_finegrained("aircraft", tmp_path)
     assert asked == ["pet"]
 
 
@@ -695,7 +699,7 @@ def test_fetch_calls_torchvision_or_the_hub(tmp_path, monkeypatch):
         "download_and_extract_archive",
         lambda url, root, md5=None: asked.append(url.rsplit("/", 1)[1]),
     )
-    for key in ("pet", "craft", "fish", "cub", "dog"):
+    for key in ("pet", "aircraft", "fish", "cub", "dog"):
         assert _fetch(key, tmp_path) == tmp_path
     assert asked == [
         "OxfordIIITPet",
@@ -709,8 +713,8 @@ def test_fetch_calls_torchvision_or_the_hub(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets, "load_dataset", lambda name, cache_dir: (name, cache_dir))
     assert (
-        _fetch("bird", tmp_path) == (_HUB["bird"], str(tmp_path))
-        and _fetch("car", tmp_path)[0] == _HUB["car"]
+        _fetch("bird", tmp_path) == (CARDS["bird"].hub, str(tmp_path))
+        and _fetch("car", tmp_path)[0] == CARDS["car"].hub
     )
     with pytest.raises(ValueError, match="can't be downloaded"):
         _fetch("cub100", tmp_path)
@@ -720,10 +724,10 @@ def test_the_hubs_archive_of_butterflies_is_unpacked(tmp_path, monkeypatch):
     import shutil
 
     huggingface_hub = pytest.importorskip("huggingface_hub")
-    make_bf(tmp_path / "made/butterfly")
+    make_butterflies(tmp_path / "made/butterfly")
     archive = shutil.make_archive(tmp_path / "butterfly", "zip", tmp_path / "made")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file, repo_type, local_dir: archive)
-    assert len(quiet("bf", tmp_path / "new", download=True).train) == 6
+    assert len(quiet("butterflies", tmp_path / "new", download=True).train) == 6
 
 
 def test_present_looks_at_each_folder_once(tmp_path):
@@ -733,3 +737,12 @@ def test_present_looks_at_each_folder_once(tmp_path):
         ["c"],
     )["train"]
     assert _present(photos) == [True, False, False]
+
+
+def test_the_papers_keys_still_find_their_sets(tmp_path):
+    for old, key in KEYS.items():
+        assert old not in CARDS and dataset_card(old) is CARDS[key]
+        root, expected = MAKERS[key](tmp_path / key)
+        with pytest.warns(UserWarning, match=f"^{key}: "):
+            data = load_finegrained(old, root)
+        assert data.card.key == key and len(data.train) == len(expected["train"])

@@ -1,43 +1,12 @@
-"""The exam's questions on toys with a known answer, and on models that must fail."""
+"""The benchmark of a model that must pass, of one that must fail, and what it leaves behind."""
 
-import numpy as np
 import pytest
 import torch
 
 from intr_nb.data.birds import Aviary
-from intr_nb.evaluation.bird_benchmark import peak_pixel, points_at, run_bird_benchmark, share_inside
+from intr_nb.evaluation.bird_benchmark import run_bird_benchmark
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import OneBlockINTR
-
-
-def test_peak_is_the_middle_of_its_cell():
-    m = torch.zeros(24, 24)
-    m[3, 10] = 1
-    assert peak_pixel(m, 96) == (13.5, 41.5)
-
-
-def test_tolerance_is_four_pixels_at_96():
-    m, mask = torch.zeros(24, 24), np.zeros((96, 96), bool)
-    m[3, 10] = 1  # at (13.5, 41.5)
-    mask[17, 42] = True
-    assert points_at(m, mask)
-    mask[:] = False
-    mask[18, 42] = True
-    assert not points_at(m, mask) and points_at(m, mask, tolerance=5 / 96)
-
-
-def test_an_empty_mask_is_an_error():
-    with pytest.raises(ValueError, match="empty"):
-        points_at(torch.ones(2, 2), np.zeros((8, 8), bool))
-
-
-def test_share_counts_positive_evidence_only():
-    m, mask = torch.tensor([[4.0, -100.0], [0.0, 4.0]]), np.zeros((8, 8), bool)
-    mask[:4, :2] = True  # half of the first cell
-    assert share_inside(m, mask) == pytest.approx(0.25)
-    assert np.isnan(share_inside(-torch.ones(2, 2), mask))
-    with pytest.raises(ValueError, match="whole pixels"):
-        share_inside(torch.ones(3, 3), mask)
+from intr_nb.models.one_block import OneBlockINTR
 
 
 def test_the_shipped_model_passes_and_an_untrained_one_fails():
@@ -60,3 +29,17 @@ def test_the_shipped_model_passes_and_an_untrained_one_fails():
 def test_other_species_are_an_error():
     with pytest.raises(ValueError, match="16 classes and the aviary 4 species"):
         run_bird_benchmark(pretrained("aviary16"), Aviary(8, species=4), progress=False)
+
+
+def test_a_model_in_training_is_measured_in_evaluation_and_left_as_it_was():
+    torch.manual_seed(0)
+    birds, model = Aviary(4, seed=2), OneBlockINTR(16, dropout=0.5)
+    expected = run_bird_benchmark(model.eval(), birds, progress=False).answers
+    model.train().backbone.eval()
+    modes, state = (
+        [m.training for m in model.modules()],
+        {k: v.clone() for k, v in model.state_dict().items()},
+    )
+    assert run_bird_benchmark(model, birds, progress=False).answers == expected
+    assert modes == [m.training for m in model.modules()]
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())

@@ -7,7 +7,6 @@ import torch
 from intr_nb.data.birds import Aviary
 from intr_nb.evaluation.head_alignment import (
     HeadAlignment,
-    _discs,
     _measures,
     align_heads,
     attention_densities,
@@ -73,7 +72,7 @@ def test_shuffles_are_seeded_and_tell_steady_from_fickle():
         == c.shuffled
         != shuffle_heads(steady(), 40, seed=2).shuffled
     )
-    for k, v, mean, low, high, p in c.rows():
+    for _, v, mean, low, high, p in c.rows():
         assert low <= mean <= high < v and p == pytest.approx(1 / 41)
     g = torch.Generator().manual_seed(0)
     fickle = HeadAlignment(torch.rand(60, 3, 4, generator=g).softmax(2), list("abcd"), list("xyz"))
@@ -124,12 +123,6 @@ def test_layers_of_a_full_decoder():
     torch.testing.assert_close(
         s.shares[0, 2:], attention_densities(alpha, BIRDS.bird(0).masks), atol=1e-5, rtol=1e-4, equal_nan=True
     )
-
-
-def test_discs():
-    d = _discs([[30, 20, 1], [5, 5, 0]], ["a", "b"], (64, 96), 1 / 12)
-    ys, xs = np.nonzero(d["a"])
-    assert (ys.mean(), xs.mean()) == (20, 30) and (xs.max() - xs.min()) == 16 and not d["b"].any()
 
 
 def test_photographs_that_show_no_part_are_left_out():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from intr_nb.data.species import ATTRIBUTES
 
 from intr_nb.core.images import normalise
 from intr_nb.data.birds import Aviary
+from intr_nb.data.species import ATTRIBUTES
 from intr_nb.evaluation.part_removal import (
     _NEUTRAL,
     _chimera,
@@ -142,3 +142,19 @@ def test_sceneries_leave_the_bird_alone():
         background_independence(throat_only, BIRD, 0, dict(throat=100.0)) == 1
         and background_independence(lambda x: x.mean((2, 3)), BIRD, 0, dict(a=0.0)) == 0
     )
+
+
+def test_effects_are_measured_in_evaluation_and_the_model_is_left_as_it_was():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.AvgPool2d(8),
+        torch.nn.BatchNorm2d(3),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(),
+        torch.nn.Linear(432, 2),
+    )
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    found = part_effects(model, BIRD, 0)
+    assert all(m.training for m in model.modules())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert found == part_effects(model.eval(), BIRD, 0)

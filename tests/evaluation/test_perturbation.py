@@ -1,8 +1,12 @@
 """Curves whose areas are known, for every stand-in, and the errors that a wrong map or option gets."""
 
+import copy
+
 import pytest
 import torch
 
+from intr_nb.evaluation import perturbation
+from intr_nb.evaluation.localisation import pixel_order
 from intr_nb.evaluation.perturbation import (
     BLANKS,
     _fill_in,
@@ -10,8 +14,9 @@ from intr_nb.evaluation.perturbation import (
     first_pixels,
     hide_pixels,
     insertion_deletion,
-    pixel_order,
+    method_map,
 )
+from intr_nb.evaluation.sanity import stability
 
 REGION = torch.zeros(16, 16, dtype=torch.bool)
 REGION[4:8, 4:12] = True  # an eighth
@@ -85,7 +90,7 @@ def test_errors_name_what_was_expected():
         first_pixels(torch.arange(4), (2, 2), 5)
     with pytest.raises(ValueError, match="2 classes"):
         insertion_deletion(evaluator, ONES, REGION.float(), 2)
-    with pytest.raises(ValueError, match="probability, logit, margin"):
+    with pytest.raises(ValueError, match="'probability', 'logit' or 'margin'"):
         insertion_deletion(evaluator, ONES, REGION.float(), 0, unit="loss")
 
 
@@ -95,3 +100,74 @@ def test_a_judge_may_return_an_output_or_logits():
             self.logits = evaluator(x)
 
     assert torch.equal(evaluator_logits(Out, ONES[None]), evaluator_logits(evaluator, ONES[None]))
+
+
+# modes and memory
+
+
+def trembling():
+    "A network with batch norm and dropout, as it stands in the middle of training"
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)
+    )
+    model = torch.nn.Sequential(body, torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 4))
+    body[1].eval()  # one part frozen by hand
+    return model
+
+
+def snapshot(model):
+    return [m.training for m in model.modules()], [v.clone() for v in model.state_dict().values()]
+
+
+def same(a, b):
+    return a[0] == b[0] and all(map(torch.equal, a[1], b[1]))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model, image: insertion_deletion(model, image, REGION.float(), 0).insertion.tolist(),
+        lambda model, image: evaluator_logits(model, image[None]).tolist(),
+        lambda model, image: stability(model, gradient, image, 0),
+        lambda model, image: method_map(gradient, model, image, 0).tolist(),
+    ],
+    ids=["insertion_deletion", "evaluator_logits", "stability", "method_map"],
+)
+def test_a_model_in_training_is_measured_in_evaluation_and_left_as_it_was(ask):
+    model, image = trembling(), torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for frozen in (True, False):
+        model[0][1].train(not frozen)
+        before = snapshot(model)
+        found = [ask(model, image) for _ in range(2)]
+        assert same(snapshot(model), before)
+        assert found == [ask(copy.deepcopy(model).eval(), image)] * 2
+
+
+def gradient(model, image, c):
+    "A method that needs gradients, and a model that stands still"
+    assert not any(m.training for m in model.modules())
+    x = image[None].clone().requires_grad_()
+    model(x)[0, c].backward()
+    return x.grad[0].abs().sum(0)
+
+
+def test_copies_are_made_batch_by_batch():
+    sizes = []
+
+    def small(images):
+        sizes.append(len(images))
+        return evaluator(images)
+
+    for blank in BLANKS:
+        whole = insertion_deletion(evaluator, ONES, REGION.float(), 0, blank=blank, batch=1000)
+        parts = insertion_deletion(small, ONES, REGION.float(), 0, blank=blank, batch=7)
+        assert torch.equal(whole.insertion, parts.insertion) and torch.equal(whole.deletion, parts.deletion)
+    assert max(sizes) == 7 and sum(sizes) == 4 * 50
+
+
+def test_no_more_than_a_batch_of_copies_is_ever_there(monkeypatch):
+    made, hide = [], perturbation._hide
+    monkeypatch.setattr(perturbation, "_hide", lambda *a: made.append(len(a[1])) or hide(*a))
+    insertion_deletion(evaluator, ONES, REGION.float(), 0, batch=16)
+    assert made == [16, 16, 16, 2]

@@ -7,16 +7,10 @@ import torch
 
 from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
-from intr_nb.experiments.candidates import (
-    CandidateSet,
-    cache_features_once,
-    candidate_sets,
-    pair_pointing,
-    paired_difference,
-    shrink_candidates,
-    zero_queries,
-)
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.experiments.candidates import CandidateSet, cache_features_once, zero_queries
+from intr_nb.experiments.shrinking import candidate_sets, pair_pointing, paired_difference, shrink_candidates
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(backbone=dict(name="patchnet", width=8, dim=32, stride=8), dim=32, num_heads=4)
 
@@ -55,18 +49,18 @@ def close(a, b):
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "padded"])
 def test_reading_once_changes_no_answer(name, mask):
     model, picked = MODELS[name], [4, 1, 9]
-    before, company = copy.deepcopy(model.state_dict()), CandidateSet(model, IMAGE, mask)
+    before, candidate_set = copy.deepcopy(model.state_dict()), CandidateSet(model, IMAGE, mask)
     batch = None if mask is None else mask[None]
     with torch.no_grad():
         out = model(IMAGE[None], batch, "last", picked)
         with intervene(model, queries=[c for c in range(16) if c not in picked]):
             zeroed = model(IMAGE[None], batch, "all")
-    logits, alpha = company.ask(picked, attention="last")
+    logits, alpha = candidate_set.forward(picked, attention="last")
     close(logits, out.logits[0]), close(alpha, out.attention[0])
-    logits, alpha = company.ask(picked, "zero", "all")
+    logits, alpha = candidate_set.forward(picked, "zero", "all")
     close(logits, zeroed.logits[0, picked]), close(alpha, zeroed.attention[:, 0, :, picked])
     for form, expected in ("absent", out.logits[0]), ("zero", zeroed.logits[0, picked]):
-        e = company.explain(picked, form)
+        e = candidate_set.explain(picked, form)
         close(e.logits, expected)
         assert e.candidates == e.classes == picked and e.adds_up
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -78,43 +72,43 @@ def test_the_backbone_and_encoder_run_once():
         model.backbone.register_forward_hook(lambda *a: count.append("backbone")),
         model.encoder.register_forward_hook(lambda *a: count.append("encoder")),
     )
-    company = CandidateSet(model, IMAGE)
+    candidate_set = CandidateSet(model, IMAGE)
     ran = len(count)
     for c in [1, 2], [3, 4, 5]:
-        company.ask(c), company.ask(c, "zero"), company.explain(c)
+        candidate_set.forward(c), candidate_set.forward(c, "zero"), candidate_set.explain(c)
     assert len(count) == ran
 
 
 def test_training_mode_is_left_as_it_was():
     model = copy.deepcopy(MODELS["full"]).train()
-    logits = CandidateSet(model, IMAGE).ask([1, 2])[0]
-    close(logits, CandidateSet(MODELS["full"], IMAGE).ask([1, 2])[0])
+    logits = CandidateSet(model, IMAGE).forward([1, 2])[0]
+    close(logits, CandidateSet(MODELS["full"], IMAGE).forward([1, 2])[0])
     assert all(m.training for m in model.modules())
 
 
 @pytest.mark.parametrize("name", ["one", "fc"])
-def test_in_one_block_company_changes_nothing(name):
-    company = CandidateSet(MODELS[name], IMAGE)
-    everybody = company.explain()
+def test_in_one_block_other_candidates_change_nothing(name):
+    candidate_set = CandidateSet(MODELS[name], IMAGE)
+    everybody = candidate_set.explain()
     for form in "absent", "zero":
-        e = company.explain([2, 7], form)
+        e = candidate_set.explain([2, 7], form)
         close(e.logits, everybody.logits[[2, 7]]), close(e.evidence, everybody.evidence[:, [2, 7]])
         assert e.probability(2) > everybody.probability(2)
 
 
 @pytest.mark.parametrize("name", FULL)
 def test_in_a_full_decoder_it_does_and_the_forms_differ(name):
-    company = CandidateSet(MODELS[name], IMAGE)
+    candidate_set = CandidateSet(MODELS[name], IMAGE)
     everybody, absent, reference = (
-        company.ask()[0][[2, 7]],
-        company.ask([2, 7])[0],
-        company.ask([2, 7], "zero")[0],
+        candidate_set.forward()[0][[2, 7]],
+        candidate_set.forward([2, 7])[0],
+        candidate_set.forward([2, 7], "zero")[0],
     )
     for a, b in (everybody, absent), (everybody, reference), (absent, reference):
         assert (a - b).abs().max() > 1e-4
 
 
-def test_companies_shrink_to_the_pair():
+def test_candidate_sets_shrink_to_the_pair():
     e = CandidateSet(MODELS["full"], IMAGE).explain()
     sets = candidate_sets(e, 3, 5)
     assert [len(s) for s in sets] == [16, 8, 4, 2] and sets[-1] == [3, 5]
@@ -129,7 +123,7 @@ def test_shrink_reports_what_explanations_say():
     rows = s.rows()
     assert [r["candidates"] for r in rows] == [16, 8, 4, 2]
     assert rows[0]["alpha_kept"] == pytest.approx(1) and rows[0]["map_kept"] == pytest.approx(1)
-    pair = CandidateSet(MODELS["full"], IMAGE).ask([3, 5])[0]
+    pair = CandidateSet(MODELS["full"], IMAGE).forward([3, 5])[0]
     assert rows[-1]["margin"] == pytest.approx((pair[0] - pair[1]).item(), abs=1e-9)
     still = shrink_candidates(MODELS["one"], IMAGE, 3, 5).rows()
     assert len({round(r["margin"], 9) for r in still}) == 1 and all(
@@ -142,13 +136,13 @@ def test_shrink_reports_what_explanations_say():
 @pytest.mark.parametrize(
     "go, words",
     [
-        (lambda c: c.ask([]), "empty"),
-        (lambda c: c.ask([16]), "no class 16"),
-        (lambda c: c.ask([1, 1]), "twice"),
-        (lambda c: c.ask(["heron"]), "no class 'heron'"),
-        (lambda c: c.ask([1, 2], "gone"), "form='gone'"),
+        (lambda c: c.forward([]), "empty"),
+        (lambda c: c.forward([16]), "no class 16"),
+        (lambda c: c.forward([1, 1]), "twice"),
+        (lambda c: c.forward(["heron"]), "no class 'heron'"),
+        (lambda c: c.forward([1, 2], "gone"), "form='gone'"),
         (lambda c: c.explain([1, 2], "gone"), "form='gone'"),
-        (lambda c: shrink_candidates(c, a=3, b=3), "own rival"),
+        (lambda c: shrink_candidates(c, a=3, b=3), "own runner-up"),
         (lambda c: shrink_candidates(c, a=3, b=5, sizes=[1]), "from 2 to 16"),
         (lambda c: shrink_candidates(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
         (lambda c: zero_queries(MODELS["one"], []), "at least one"),

@@ -5,31 +5,25 @@ import json
 import numpy as np
 import pytest
 import torch
-from intr_nb.data.species import ATTRIBUTES, twins
 from PIL import Image
 
 from intr_nb.data.birds import Aviary
-from intr_nb.experiments.counterfactuals import (
-    change_of_evidence,
-    compare_edit,
-    counterfactual,
-    run_counterfactuals,
-    share_on,
-    value_or_attention,
-)
+from intr_nb.data.species import ATTRIBUTES, twins
+from intr_nb.experiments.changes import change_of_evidence, compare_edit, share_on, value_or_attention
+from intr_nb.experiments.counterfactuals import counterfactual, run_counterfactuals
 from intr_nb.experiments.edits import (
     _soft_edge,
     edit_picture,
     edit_region,
-    inpaint,
     load_edits,
     part_points,
-    recolour,
     save_edits,
 )
+from intr_nb.experiments.pixel_edits import inpaint, recolour
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.checkpoints import pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 BIRD = BIRDS.bird(8)
@@ -93,7 +87,7 @@ def test_recolour_moves_the_mean_and_keeps_the_texture():
     p, w = np.full((20, 20, 3), 0.5), np.ones((20, 20))
     p[::2] = 0.4
     q = recolour(p, w, colour="#8b5a33")
-    from intr_nb.experiments.edits import to_lab
+    from intr_nb.experiments.pixel_edits import to_lab
 
     moved = to_lab(q)
     assert np.allclose(moved.mean((0, 1)), to_lab(np.array([139, 90, 51]) / 255), atol=0.1)
@@ -123,7 +117,7 @@ def test_mask_files(tmp_path):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: edit_picture("smear", box=BOX), "smear.*recolour, blur"),
+        (lambda: edit_picture("smear", box=BOX), "smear.*'recolour', 'blur'"),
         (lambda: edit_picture("recolour", box=BOX, color="red"), "no color.*colour"),
         (lambda: edit_picture("blur"), "box, a mask, or points"),
         (lambda: edit_picture("blur", box=BOX, points=[(1, 2)], radius=3), "box, a mask, or points"),
@@ -247,7 +241,7 @@ def test_a_change_shows_text_safely():
 )
 def test_wrong_questions(go, words):
     with pytest.raises(ValueError, match=words):
-        go().total
+        _ = go().total
 
 
 def test_share_on():

@@ -12,21 +12,15 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 import intr_nb.explanations.masking as rise_module
-from intr_nb.explanations.class_activation import (
-    _rollout_of,
-    _transformer_in,
-    _watched,
-    cam,
-    forward_logits,
-    grad_cam,
-    pose,
-    rollout,
-)
+from intr_nb.explanations.attention_rollout import _rollout_of, _transformer_in, _watched, rollout
+from intr_nb.explanations.class_activation import cam, grad_cam
 from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.masking import _RiseSums, _Sampled, rise, rise_masks
+from intr_nb.explanations.targets import forward_logits, pose
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.hub import from_pretrained, save_pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.pooled import PooledClassifier
 from intr_nb.models.prediction import predict
 from intr_nb.training.accuracy import evaluate
@@ -328,7 +322,7 @@ def test_rollout_of_a_token_and_of_a_mean():
     e = rollout(net, x, classes=[1, 4])
     assert torch.allclose(e.attention, (row / row.sum()).view(1, 1, 4, 4).expand(1, 2, 4, 4), atol=1e-7)
     with pytest.raises(AttributeError, match="one map for all classes"):
-        e.evidence
+        _ = e.evidence
 
 
 def test_rollout_leaves_padding_out():

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from intr_nb.explanations import decomposition as module
-from intr_nb.explanations.decomposition import Decomposition, _share_of, decompose
+from intr_nb.explanations import decomposer as module
+from intr_nb.explanations.decomposer import decompose
+from intr_nb.explanations.decomposition import Decomposition, _share_of
 from intr_nb.models.attention import MultiheadAttention, join_heads, split_heads
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 
 class Patches(torch.nn.Module):
@@ -90,7 +92,7 @@ def test_parts_add_up_to_the_models_logits(kind, layers, as_parts):
 
 @contextmanager
 def frozen_for_autograd(monkeypatch, leaves):
-    "The model's own code, with scales, gates and weights detached; each cross-attention reads a leaf of values (C, R, N, d)"
+    "The model's own code, scales, gates and weights detached; each cross-attention reads a leaf (C, R, N, d)"
 
     def norm(self, x):
         scale = (x.var(-1, unbiased=False, keepdim=True) + self.eps).rsqrt().detach()
@@ -111,7 +113,7 @@ def frozen_for_autograd(monkeypatch, leaves):
     with monkeypatch.context() as m:
         m.setattr(torch.nn.LayerNorm, "forward", norm)
         m.setattr(MultiheadAttention, "forward", attention)
-        m.setattr("intr_nb.models.intr.F.relu", lambda x: x * (x > 0).detach())
+        m.setattr("torch.nn.functional.relu", lambda x: x * (x > 0).detach())
         yield
 
 
@@ -200,7 +202,7 @@ def test_a_linear_decoder_is_taken_apart_by_hand():
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])
-def test_what_all_places_share_is_a_bias(pre_norm):
+def test_what_all_positions_share_is_a_bias(pre_norm):
     "A constant added to every cell, taken off again by the values' bias, is no change at all: the maps must not notice"
     model = shaken(encoder_layers=0, pre_norm=pre_norm)
     if pre_norm:
@@ -221,7 +223,7 @@ def test_what_all_places_share_is_a_bias(pre_norm):
             )
 
 
-def test_zero_moves_between_maps_and_common_by_head():
+def test_the_reference_moves_between_maps_and_common_by_head():
     d, e = (decompose(shaken(), picture(), reference=reference) for reference in ("mean", "raw"))
     for l in range(2):
         for r in range(4):
@@ -262,7 +264,7 @@ def test_a_padded_image_has_the_same_parts():
 def test_fewer_classes_and_chunks_keep_the_same_numbers(as_parts, monkeypatch):
     model = shaken(fc=True)
     d = decompose(model, picture(), as_parts=as_parts)
-    monkeypatch.setattr(module, "CHUNK", 2 * 5 * 32)
+    monkeypatch.setattr(module, "_CHUNK", 2 * 5 * 32)
     chunked, few = (
         decompose(model, picture(), as_parts=as_parts),
         decompose(model, picture(), classes=[4, 0, 2], as_parts=as_parts),
@@ -326,7 +328,9 @@ def test_margins_and_changes_decompose():
         decompose(model, picture(), as_parts=["mlp"]),
         decompose(model, picture(w=48)),
     ):
-        with pytest.raises(ValueError, match="expected the same model, classes, places, zero and parts"):
+        with pytest.raises(
+            ValueError, match="expected the same model, classes, positions, reference and parts"
+        ):
             d - other
     with pytest.raises(ValueError, match="no margin over itself"):
         d.margin(3, 3)
@@ -369,7 +373,7 @@ def test_shares_of_a_decomposition_sum_to_one():
     assert d.share("mlp", 2).of_sum == pytest.approx(
         sum(v[2] for v in d.groups["mlp"].values()).item() / d.logits[2].item()
     )
-    with pytest.raises(ValueError, match="group='maps': expected one of 'cross_attention'"):
+    with pytest.raises(ValueError, match="group='maps': expected 'cross_attention'"):
         d.share("maps")
 
 

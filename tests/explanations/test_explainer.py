@@ -3,6 +3,7 @@
 import base64
 import copy
 import html
+import importlib
 import io
 import pickle
 import re
@@ -15,9 +16,12 @@ from PIL import Image
 from intr_nb.core.display import AGAINST, FOR, overlay, to_pixels
 from intr_nb.core.images import to_tensor
 from intr_nb.data.birds import Aviary
+from intr_nb.explanations.checks import check_sum
 from intr_nb.explanations.explainer import explain
-from intr_nb.explanations.explanation import REFERENCES, Explanation, check_sum, reference_score
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.explanations.explanation import Explanation
+from intr_nb.explanations.references import REFERENCES, reference_score
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 
 NAMES = [f"bird {i}" for i in range(5)]
 
@@ -154,7 +158,7 @@ def test_a_constant_changes_maps_but_no_prediction_and_no_total():
 
 
 @pytest.mark.parametrize("reference, fixed", [("median", True), ("mean", True), ("raw", False)])
-def test_a_stated_zero_fixes_the_gauge(reference, fixed):
+def test_a_stated_reference_fixes_the_gauge(reference, fixed):
     p = parts(torch.float64)
     e, f = (
         Explanation(**p).with_reference(reference),
@@ -164,7 +168,7 @@ def test_a_stated_zero_fixes_the_gauge(reference, fixed):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_zero_moves_into_rest(name):
+def test_the_reference_moves_into_the_residual(name):
     es = {reference: explain(MODELS[name], picture(), reference=reference) for reference in REFERENCES}
     for reference, e in es.items():
         assert e.prediction == es["raw"].prediction and e.reference == reference
@@ -185,7 +189,7 @@ def test_mean_is_zero_afterwards():
     assert explain(MODELS["fc"], picture(), reference="mean").value_scores.mean((2, 3)).abs().max() < 1e-5
 
 
-def test_padding_does_not_count_for_the_zero():
+def test_padding_does_not_count_for_the_reference():
     s = torch.randn(2, 4, 6)
     mask = torch.zeros(4, 6, dtype=torch.bool)
     mask[:, 4:] = True
@@ -282,7 +286,7 @@ def test_fewer_candidates(name):
         f.margin(0)
     with pytest.raises(ValueError, match=r"classes \[0\] are not among the candidates"):
         explain(model, x, classes=[0], candidates=[1, 2])
-    with pytest.raises(ValueError, match="no rival"):
+    with pytest.raises(ValueError, match="no runner-up"):
         explain(model, x, candidates=[2]).runner_up()
     assert "bird 4" in explain(model, x, candidates=[4], class_names=NAMES)._repr_html_()
 
@@ -459,15 +463,18 @@ def test_pictures_have_the_size_of_training(tmp_path, kind, size, seen):
     assert explain(model, picture(h=40, w=56)).image.shape == (3, 40, 56)  # a tensor stays as it is
 
 
-def test_the_old_imports_work():
-    import intr_nb.explanations.explainer
-    import intr_nb.explanations.explanation
-
-    for name in ("Explanation", "Margin", "ZEROS", "check_sum", "saliency_zero"):
-        assert (
-            getattr(intr_nb.explanations.explainer, name) is getattr(intr_nb.explanations.explanation, name)
-            and name in intr_nb.explanations.explainer.__all__
-        )
+def test_every_name_has_one_home():
+    homes = dict(
+        explanation=["Explanation", "Margin"],
+        references=["REFERENCES", "reference_score"],
+        checks=["check_gaps", "check_sum"],
+        explainer=["explain"],
+    )
+    modules = {m: importlib.import_module(f"intr_nb.explanations.{m}") for m in homes}
+    for home, names in homes.items():
+        for name in names:
+            assert [m for m in modules if name in modules[m].__all__] == [home], name
+    assert modules["explainer"].__all__ == ["explain"]
 
 
 # others fill the same object
@@ -478,8 +485,8 @@ def test_evidence_alone_is_enough():
     e = Explanation(p["logits"], p["image"], evidence=p["evidence"], residual=p["residual"], source="CAM")
     assert e.adds_up and e.margin(0, 1).residual == 0 and e.heads_by("evidence")
     with pytest.raises(AttributeError, match="no attention: CAM gave none"):
-        e.attention
-    with pytest.raises(AttributeError, match="no value score"):
+        _ = e.attention
+    with pytest.raises(AttributeError, match="no value_scores"):
         e.with_reference("median")
     assert "together the logit" in e._repr_html_()
 
@@ -523,7 +530,7 @@ def test_survives_copying_and_pickling():
         (dict(classes="a", class_names=list("aabcd")), "several have that name"),
         (dict(candidates=[7]), "candidates: no class 7"),
         (dict(candidates=[]), "candidates is empty"),
-        (dict(reference="foo"), "reference='foo': expected one of 'raw', 'mean', 'median'"),
+        (dict(reference="foo"), "reference='foo': expected 'raw', 'mean' or 'median'"),
         (dict(class_names=["one"]), "class_names has 1 names, the model has 5 classes"),
         (dict(class_names=[]), "class_names has 0 names"),
         (dict(mask=torch.zeros(5, 5, dtype=torch.bool)), "mask"),
@@ -571,9 +578,9 @@ def test_wrong_models():
     [
         (dict(attention=torch.ones(3, 4, 5, 7)), r"attention has shape \(3, 4, 5, 7\)|evidence has shape"),
         (dict(evidence=torch.ones(4, 5, 6)), r"evidence has shape \(4, 5, 6\): expected \(R, C, h, w\)"),
-        (dict(value_scores=torch.full((3, 5, 6), torch.inf)), "value score holds NaN or infinite"),
+        (dict(value_scores=torch.full((3, 5, 6), torch.inf)), "value_scores holds NaN or infinite"),
         (dict(logits=torch.tensor([1.0, torch.nan, 0, 0])), "logits holds NaN"),
-        (dict(residual=torch.zeros(3)), "rest has shape"),
+        (dict(residual=torch.zeros(3)), "residual has shape"),
         (dict(classes=[0, 1]), "expected a distinct class for each logit"),
         (dict(classes=[0, 0, 1, 2]), "distinct"),
         (dict(class_names=["a"]), "class_names has 1 names"),
@@ -620,9 +627,9 @@ def test_card_says_the_numbers():
     page = e._repr_html_()
     assert (
         f"Prediction: {e.name(e.prediction)} (probability {e.probability(e.prediction):.3f})" in page
-        and f"Rival: {e.name(e.runner_up())}" in page
+        and f"Runner-up: {e.name(e.runner_up())}" in page
     )
-    assert f"together the logit {e.logits[e.prediction]:+.4f}" in page and "zero of s: mean" in page
+    assert f"together the logit {e.logits[e.prediction]:+.4f}" in page and "reference of s: mean" in page
     assert all(f"{m.sum():+.3f}" in page for m in e.margin().heads)
     assert "Orange: attention" in explain(Attentive(), picture())._repr_html_()
 

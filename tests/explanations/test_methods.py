@@ -7,7 +7,12 @@ import torch
 from intr_nb.data.birds import Aviary
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
+from intr_nb.explanations.masking import rise
 from intr_nb.explanations.methods import (
+    BASELINES,
+    METHODS,
+    READINGS,
+    Method,
     as_map,
     attention_map,
     centre_map,
@@ -15,12 +20,18 @@ from intr_nb.explanations.methods import (
     edge_map,
     evidence_map,
     margin_map,
+    methods_for,
     other_class,
     random_map,
+    rise_map,
     smoothed,
 )
 from intr_nb.models.checkpoints import pretrained
+from intr_nb.models.intr import INTR
+from intr_nb.models.pooled import PooledClassifier
 
+PATCHNET = dict(name="patchnet", width=8, dim=16, stride=8)
+VIT = dict(name="timm/vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=32, num_heads=2)
 MODEL, (IMAGE, LABEL) = pretrained("aviary16"), Aviary(20, seed=2)[8]
 
 
@@ -82,3 +93,61 @@ def test_spreading_averages_over_neighbours():
     assert torch.allclose(
         smoothed(one, 3)(None, None, 0), torch.nn.functional.pad(torch.full((3, 3), 1 / 9), [1] * 4)
     )
+
+
+# -- the registry --
+
+
+def small(kind):
+    torch.manual_seed(0)
+    if kind == "decoder":
+        return INTR(5, PATCHNET, dim=16, num_heads=2, encoder_layers=0, decoder_layers=2, ffn_dim=16).eval()
+    return PooledClassifier(5, VIT if kind == "vit" else PATCHNET).eval()
+
+
+def picture():
+    return torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_registry_is_complete_and_in_order():
+    assert list(READINGS) == ["evidence", "margin", "contrast", "attention"]
+    assert list(METHODS) == [*READINGS, "Grad-CAM", "RISE", "CAM", "rollout", *BASELINES]
+    assert list(BASELINES) == ["random", "centre", "edges"]
+    for name, m in METHODS.items():
+        assert m.name == name and m.baseline == (name in BASELINES) == (m.passes == 0)
+    with pytest.raises(AttributeError):
+        METHODS["edges"].passes = 1
+
+
+def test_a_method_stays_callable():
+    m = Method("mine", lambda model, image, c: torch.full((2, 2), float(c)))
+    assert torch.equal(m(None, IMAGE, 3), torch.full((2, 2), 3.0)) and "0x" not in repr(m)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "pooled", "vit"])
+def test_methods_keep_their_price(kind):
+    "`passes` is how many images go through the backbone"
+    model, seen = small(kind), []
+    model.backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    asked = methods_for(model)
+    assert {"RISE", *BASELINES} <= set(asked)
+    if kind != "pooled":
+        del asked["RISE"]  # thousands of passes: once is enough
+    for m in asked.values():
+        seen.clear()
+        assert as_map(m(model, picture(), 1), 1).dim() == 2
+        assert sum(seen) == m.passes, m.name
+
+
+def test_methods_for_knows_who_can_answer():
+    others = ["Grad-CAM", "RISE"]
+    assert list(methods_for(MODEL)) == list(methods_for(small("decoder"))) == [*READINGS, *others, *BASELINES]
+    assert list(methods_for(small("pooled"))) == [*others, "CAM", *BASELINES]
+    assert list(methods_for(small("vit"))) == [*others, "CAM", "rollout", *BASELINES]
+    assert list(methods_for(torch.nn.Linear(2, 2))) == ["RISE", *BASELINES]
+
+
+def test_rise_explains_all_classes_at_once():
+    e = rise_map(8, seed=3)(small("pooled"), picture(), 1)
+    assert e.classes == list(range(5))
+    assert torch.equal(as_map(e, 1), rise(small("pooled"), picture(), masks=8, seed=3).evidence[0, 1])

@@ -7,27 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
 from intr_nb.core.display import AGAINST, FOR
+from intr_nb.explanations.evidence_plots import _strongest, plot_evidence, plot_margin
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
-from intr_nb.explanations.plots import (
-    _strongest,
-    alt_text,
-    common_order,
-    digits,
-    plot_evidence,
-    plot_heads,
-    plot_layers,
-    plot_margin,
-    short_name,
-    value_colours,
-)
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.explanations.head_plots import common_order, plot_heads, plot_layers
+from intr_nb.explanations.panels import alt_text, digits, short_name, value_colours
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+Figure = pytest.importorskip("matplotlib.figure").Figure
 
 NAMES = [f"bird {i}" for i in range(5)]
 
@@ -143,16 +135,16 @@ def test_true_grid_unless_smoothed(kind):
     ],
 )
 @pytest.mark.parametrize("kind", ["evidence_heads", "value_scores", "evidence", "margin"])
-def test_the_zero_is_stated(kind, reference, says):
+def test_the_reference_is_stated(kind, reference, says):
     e = explained(reference=reference)
     figure = (
-        plot_heads(e, what=kind.split("_")[0])
+        plot_heads(e, what=kind.removesuffix("_heads"))
         if kind in ("evidence_heads", "value_scores")
         else plot_margin(e)
         if kind == "margin"
         else plot_evidence(e)
     )
-    assert f"zero of s: {says}" in figure.get_suptitle()
+    assert f"reference of s: {says}" in figure.get_suptitle()
 
 
 def test_panels_add_up_and_say_so():
@@ -298,9 +290,12 @@ def test_a_full_decoder_has_no_saliency():
 
 @pytest.mark.parametrize(
     "reference, says",
-    [("mean", "zero of s: each head’s mean over the image"), ("raw", "zero of s: as the model has it")],
+    [
+        ("mean", "reference of s: each head’s mean over the image"),
+        ("raw", "reference of s: as the model has it"),
+    ],
 )
-def test_a_full_decoders_zero_is_stated(reference, says):
+def test_a_full_decoders_reference_is_stated(reference, says):
     e = full_decoder(reference=reference)
     for figure in (
         plot_margin(e),
@@ -310,7 +305,7 @@ def test_a_full_decoders_zero_is_stated(reference, says):
     ):
         assert says in figure.get_suptitle()
     for figure in (plot_heads(e), plot_layers(e)):
-        assert "zero of s" not in figure.get_suptitle()  # attention has none
+        assert "reference of s" not in figure.get_suptitle()  # attention has none
 
 
 # what share the maps carry
@@ -331,7 +326,7 @@ def test_titles_say_what_the_maps_carry(made):
     logit, margin = e.share(c=3), e.share(c=a, over=b)
     for figure, share in ((plot_evidence(e, 3), logit), (plot_margin(e), margin)):
         assert (
-            f"\nmaps carry {share}; zero of s" in figure.get_suptitle()
+            f"\nmaps carry {share}; reference of s" in figure.get_suptitle()
             and f"maps carry {share}" in figure.get_label()
         )
     assert f"maps carry {logit}" in " ".join(plot_heads(e, c=3, what="evidence").axes[0].get_ylabel().split())
@@ -359,7 +354,7 @@ def test_small_numbers_keep_their_digits():
     )
     figure = plot_margin(e)
     assert (
-        "+0.0000020 logits = +0.0000040 evidence -0.0000020 rest" in figure.get_suptitle()
+        "+0.0000020 logits = +0.0000040 evidence -0.0000020 residual" in figure.get_suptitle()
         and "head 1: +0.0000030" in texts(figure)
     )
     assert [digits(0), digits(7.0), digits(0.1, -0.002), digits(0.00123)] == [3, 3, 3, 4]
@@ -485,7 +480,7 @@ def test_other_makers_get_the_same_figures():
     assert (
         len(maps(figure)) == 1
         and "RISE" in figure.get_suptitle()
-        and bars(figure)[0].get_ylabel() == "probability per place"
+        and bars(figure)[0].get_ylabel() == "probability per position"
     )
     plot_evidence(e), plot_heads(e, what="evidence", by="evidence")
 
@@ -507,7 +502,7 @@ def test_fc_and_no_evidence_at_all():
         (lambda: plot_heads([explained()], c=[0, 1]), "c has 2 classes for 1 explanations"),
         (
             lambda: plot_heads(explained(), what="alpha"),
-            "what='alpha': expected one of 'attention', 'evidence', 'value score'",
+            "what='alpha': expected 'attention', 'evidence' or 'value_scores'",
         ),
         (lambda: plot_heads(explained(), by="size"), "by='size'"),
         (lambda: plot_margin(explained(), "sparrow"), "no class 'sparrow'"),
@@ -523,9 +518,29 @@ def test_wrong_arguments(call, says):
 def test_without_matplotlib_it_says_what_to_install():
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        "import torch; from intr_nb.explanations.plots import plot_margin; from intr_nb.explanations.explainer import Explanation\n"
-        "e = Explanation(torch.zeros(2), torch.zeros(3, 32, 32), evidence=torch.zeros(2, 2, 4, 4), rest=torch.zeros(2)); e._repr_html_()\n"
+        "import torch\n"
+        "from intr_nb.explanations.evidence_plots import plot_margin\n"
+        "from intr_nb.explanations.explanation import Explanation\n"
+        "parts = dict(evidence=torch.zeros(2, 2, 4, 4), residual=torch.zeros(2))\n"
+        "e = Explanation(torch.zeros(2), torch.zeros(3, 32, 32), **parts); e._repr_html_()\n"
         "try: plot_margin(e)\nexcept ImportError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and 'pip install "intr_nb[labs]"' in done.stdout, done.stderr
+
+
+def test_our_figure_may_be_a_kernels_first():
+    "A bare figure shows by itself afterwards: the backend made its setting outside of our style"
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    cells = [
+        "import torch\n"
+        "from intr_nb.explanations.evidence_plots import plot_margin\n"
+        "from intr_nb.explanations.explanation import Explanation\n"
+        "parts = dict(evidence=torch.rand(2, 2, 4, 4))\n"
+        "plot_margin(Explanation(torch.tensor([1.0, 0.0]), torch.zeros(3, 32, 32), **parts))",
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    pictures = [["image/png" in o.get("data", {}) for o in c.outputs] for c in notebook.cells]
+    assert pictures == [[True], [True]], [c.outputs for c in notebook.cells]

@@ -1,4 +1,4 @@
-"""INTR started from DETR's checkpoint: what is taken, dropped and made; which files are refused; where files are looked for."""
+"""INTR started from DETR's checkpoint: what is taken, dropped and made; which files are refused, and where they are."""
 
 import argparse
 import urllib.error
@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import intr_nb.models.detr
-from intr_nb.models.checkpoints import official_state
 from intr_nb.models.detr import _DETR, _DETR_URL, load_detr
 from intr_nb.models.intr import INTR
+from intr_nb.models.official import official_state
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
 HEADS = {
@@ -25,7 +25,7 @@ def make_detr(num_queries=100, **sizes):
     "The names and shapes of DETR's file, small."
     torch.manual_seed(1)
     model = INTR(num_queries, "resnet18", **SIZES | sizes)
-    for name, b in model.named_buffers():
+    for b in model.buffers():
         nn.init.uniform_(b, 0.5, 1.5)  # frozen norms are born alike
     state = {
         k: v.detach().clone() for k, v in official_state(model).items() if not k.startswith("presence_vector")
@@ -187,7 +187,7 @@ def test_dc5_by_the_name_of_its_file(detr, tmp_path):
 
 @pytest.mark.parametrize("num_classes", [1, 0, -3, 2.5, "cub", None], ids=str)
 def test_number_of_classes(detr, num_classes):
-    with pytest.raises(ValueError, match="num_classes=.*at least 2"):
+    with pytest.raises(ValueError, match="num_classes=.*a whole number, 2 or more"):
         load_detr(num_classes, detr)
 
 
@@ -222,7 +222,8 @@ def offline(monkeypatch):
 def test_offline(offline, tmp_path, name):
     with pytest.raises(
         FileNotFoundError,
-        match=rf"{_DETR[name]} is not in .*new.*no route to host.*download {_DETR_URL}{_DETR[name]} .*put it into that folder.*folder=",
+        match=rf"{_DETR[name]} is not in .*new.*no route to host.*"
+        rf"download {_DETR_URL}{_DETR[name]} .*put it into that folder.*folder=",
     ):
         load_detr(200, name, folder=tmp_path / "new")
     assert offline == [
@@ -256,7 +257,7 @@ def test_a_download(monkeypatch, detr, tmp_path):
 def test_a_wrong_checksum(monkeypatch, tmp_path):
     "torch.hub's own check, on a file:// address, so no network."
     (tmp_path / _DETR["detr_resnet50"]).write_bytes(b"not DETR")
-    monkeypatch.setattr(intr_nb.models.detr, "DETR_URL", f"{tmp_path.as_uri()}/")
+    monkeypatch.setattr(intr_nb.models.detr, "_DETR_URL", f"{tmp_path.as_uri()}/")
     with pytest.raises(FileNotFoundError, match="invalid hash value"):
         load_detr(5, folder=tmp_path / "new")
     assert not list((tmp_path / "new").iterdir()), "half a download was left"

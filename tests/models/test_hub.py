@@ -20,9 +20,11 @@ from torchvision.transforms import v2
 
 import intr_nb.models.hub
 from intr_nb.core.images import MEAN, STD, as_trained
-from intr_nb.models.checkpoints import official_state, save
+from intr_nb.models.checkpoints import save
 from intr_nb.models.hub import _AUTHORS, from_pretrained, push_to_hub, save_pretrained
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.official import official_state
+from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
 NAMES = ["robin", "wren", "tit"]
@@ -137,7 +139,7 @@ def test_every_part_of_the_folder_or_none(folder, monkeypatch):
     before, real = snapshot(folder), os.replace
     for broken in ("README.md", "config.json"):
 
-        def replace(a, b):
+        def replace(a, b, broken=broken):
             if str(b).endswith(broken):
                 raise PermissionError(13, "Permission denied")
             real(a, b)
@@ -416,7 +418,8 @@ def offline(monkeypatch):
 def test_offline(offline, tmp_path, source, name, file):
     with pytest.raises(
         FileNotFoundError,
-        match=rf"(?s){source} (could not be had|has no).*download {file} from https://huggingface.co/{source}/tree/main.*folder=.*HF_HOME.*hf auth login",
+        match=rf"(?s){source} (could not be had|has no).*"
+        rf"download {file} from https://huggingface.co/{source}/tree/main.*folder=.*HF_HOME.*hf auth login",
     ):
         from_pretrained(source, name, folder=tmp_path / "here")
 
@@ -480,7 +483,7 @@ class PlayedHub:
 
 
 def test_push(tmp_path, monkeypatch):
-    api, seen = PlayedHub(), []
+    api = PlayedHub()
     assert (
         push_to_hub(
             make(),

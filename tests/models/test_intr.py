@@ -1,4 +1,4 @@
-"""What the models promise: exact sums, attention that costs nothing unless asked for, candidates, padding, and messages for bad input."""
+"""What the models promise: exact sums, attention that costs nothing unless asked for, candidates, padding, messages."""
 
 import copy
 import itertools
@@ -14,8 +14,12 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from intr_nb.models.attention import MultiheadAttention, attend
-from intr_nb.models.backbones import PatchNet, ResNet, build_backbone, sine_position
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.backbones import build_backbone
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
+from intr_nb.models.patchnet import PatchNet
+from intr_nb.models.positions import sine_position
+from intr_nb.models.resnet import ResNet
 
 SMALL = dict(backbone="resnet18", dim=32, num_heads=4, encoder_layers=1, decoder_layers=3, ffn_dim=48)
 FORMS = [dict(score_bound=b, fc=fc) for b, fc in itertools.product((None, 1.5), (False, True))]
@@ -189,7 +193,7 @@ def test_saliency_is_nothing_on_padding():
 def test_saliency_knows_the_image_alone():
     model = one_block()
     before = model.value_scores(model(images()).features)
-    nn.init.normal_(model.block.candidates)
+    nn.init.normal_(model.block.queries)
     assert model.value_scores(model(images()).features).equal(before)
 
 

@@ -1,9 +1,10 @@
 """The authors' numbers. `load_official` has to reproduce what the authors' own code puts out (see fixtures/README.md).
 
-How close can it be? Everything after the backbone agrees to 1e-5. Through the whole network, float32 itself is the limit: these sharp random weights
-magnify the rounding of the backbone's convolutions, so that one and the same code differs from itself by 5e-5 in some attention weights when another
-convolution kernel runs (oneDNN or not, another instruction set). So the whole network is compared in float64 too, where only the reference's
-own rounding is left, and that is below 1e-4 everywhere and below 1e-5 in 96 of 100 weights.
+How close can it be? Everything after the backbone agrees to 1e-5. Through the whole network, float32 itself is the
+limit: these sharp random weights magnify the rounding of the backbone's convolutions, so that one and the same code
+differs from itself by 5e-5 in some attention weights when another convolution kernel runs (oneDNN or not, another
+instruction set). So the whole network is compared in float64 too, where only the reference's own rounding is left, and
+that is below 1e-4 everywhere and below 1e-5 in 96 of 100 weights.
 """
 
 import copy
@@ -15,8 +16,9 @@ from parity import official_state as authors_state
 from torchvision.ops import FrozenBatchNorm2d
 
 import intr_nb.models.intr
-from intr_nb.models.checkpoints import load_official, official_state
 from intr_nb.models.intr import INTR
+from intr_nb.models.official import load_official, official_state
+from intr_nb.models.positions import feature_mask
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_whole_network_in_float32(model, truth):
 
 @torch.no_grad()
 def test_decoder_from_the_authors_encoder_output(model, truth):
-    mask = intr_nb.models.intr.feature_mask(batch()[1], truth["encoder_output"]).flatten(1)
+    mask = feature_mask(batch()[1], truth["encoder_output"]).flatten(1)
     memory = truth["encoder_output"].flatten(2).transpose(1, 2)
     hidden, alphas = model.decoder(model.query_embed.weight.expand(2, -1, -1), memory, mask, "last")
     assert (alphas[0].unflatten(-1, (4, 4)) - truth["attention_last"]).abs().max() < 1e-5
@@ -200,7 +202,7 @@ SIZES = [
     "size", SIZES, ids=lambda s: f"{s['backbone']}-{s['dim']}{'-pre' if s.get('pre_norm') else ''}"
 )
 def test_other_backbones_and_widths(size):
-    "Read from the tensors alone, computed in float64, compared with the second implementation (the authors' numbers exist for ResNet-50 only)."
+    "From the tensors alone, in float64, against the second implementation (the authors' numbers are for ResNet-50)."
     state = {
         k: torch.from_numpy(fill(k, tuple(v.shape))) for k, v in official_state(INTR(11, **size)).items()
     }

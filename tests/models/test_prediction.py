@@ -10,7 +10,8 @@ from torch import nn
 
 from intr_nb.core.images import as_trained
 from intr_nb.data.photos import Photos
-from intr_nb.models.intr import INTR, OneBlockINTR
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.prediction import Prediction, Predictions, predict
 from intr_nb.training.accuracy import evaluate
 
@@ -120,7 +121,7 @@ def test_top(model):
     )
     assert sum(predict(model, PICTURES[0], top=50).probabilities) == pytest.approx(1)
     for wrong in (dict(top=0), dict(top=1.5), dict(batch_size=0)):
-        with pytest.raises(ValueError, match="expected whole numbers"):
+        with pytest.raises(ValueError, match="expected a whole number, 1 or more"):
             predict(model, PICTURES[0], **wrong)
 
 
@@ -201,5 +202,5 @@ def test_faulty_pictures_can_be_left_out(model, tmp_path, batch_size):
         predict(broken, [good], on_error="skip")  # not the picture's fault
     with pytest.raises(ValueError, match="can't be read"):
         predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
-    with pytest.raises(ValueError, match='on_error=.ignore.: expected "raise" or "skip"'):
+    with pytest.raises(ValueError, match='on_error=.ignore.: expected .raise. or .skip.'):
         predict(model, [good], on_error="ignore")

@@ -1,28 +1,23 @@
-"""Attention's health: known answers, padding, modes, precision, and a diagnosis for every disorder."""
-
-import math
+"""Attention statistics: known answers, padding, modes and precision."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from intr_nb.core.tools import evaluating
-from intr_nb.models.backbones import PatchNet
-from intr_nb.models.intr import INTR, INTROutput, OneBlockINTR
+from intr_nb.models.base import INTROutput
+from intr_nb.models.intr import INTR
+from intr_nb.models.one_block import OneBlockINTR
+from intr_nb.models.patchnet import PatchNet
 from intr_nb.training.attention_stats import (
-    _ADVICE,
-    Diagnosis,
-    Finding,
-    _attention_findings,
     _measure,
     _shares,
-    _training_findings,
     attention_statistics,
-    diagnose,
     map_entropy,
     map_peak,
     mean_cosine,
 )
+from intr_nb.training.diagnosis import diagnose
 from intr_nb.training.history import History
 
 
@@ -79,7 +74,7 @@ def test_a_padded_image_has_the_health_of_the_image(images):
         F.pad(torch.zeros(6, 40, 56, dtype=torch.bool), (0, 24, 0, 16), value=True),
     )
     alone, within = attention_statistics(m, images), attention_statistics(m, padded, mask)
-    assert alone.cells == within.cells == 35
+    assert alone.positions == within.positions == 35
     for key in ("entropy", "peak", "similarity", "overlap", "share", "spread"):
         assert torch.allclose(getattr(alone, key), getattr(within, key), atol=1e-5), key
 
@@ -211,74 +206,3 @@ def test_outputs_without_what_is_needed(images):
     assert "classes alike" not in diagnose(one).names
     with pytest.raises(ValueError, match="at least one epoch"):
         diagnose(History())
-
-
-def names(**kw):
-    return [f.name for f in _attention_findings(**kw)]
-
-
-def test_each_disorder_has_its_name():
-    assert names(entropy=0.99, similarity=1.0, overlap=1.0, peak=0.01) == ["uniform"]
-    assert names(entropy=0.5, similarity=0.99) == ["classes alike"] and names(entropy=0.5, overlap=0.99) == [
-        "heads alike"
-    ]
-    assert (
-        names(peak=0.9) == ["saturated"]
-        and names(spread=200.0) == ["steep value score"]
-        and names(cells=9) == ["coarse"]
-    )
-    assert (
-        names(share=torch.tensor([0.5, 0.5, 0.0])) == ["idle heads"]
-        and names(share=0.1) == ["attention bypassed"]
-        and names(share=math.nan) == ["no differences"]
-    )
-    assert (
-        names(
-            entropy=0.5,
-            peak=0.3,
-            similarity=0.2,
-            overlap=0.1,
-            spread=1.0,
-            cells=144,
-            share=torch.full((8,), 0.125),
-        )
-        == []
-    )
-
-
-def course(losses, **columns):
-    return [
-        f.name
-        for f in _training_findings(
-            [dict(epoch=i, loss=x) | {k: v[i] for k, v in columns.items()} for i, x in enumerate(losses)], 16
-        )
-    ]
-
-
-def test_each_course_has_its_name():
-    assert course([2.6, 2.6, 2.6]) == ["stuck"]
-    assert course([2.6, 2.6, 2.6], entropy=[0.94] * 3, peak=[0.04] * 3) == ["stuck, attention rests"]
-    assert course([2.77, 2.77, 2.77], entropy=[0.5, 0.2, 0.1], peak=[0.5, 0.8, 0.9]) == [
-        "stuck, attention moved"
-    ]
-    assert (
-        course([9.0, 4.0, 3.0]) == ["bad start"]
-        and course([2.0, 0.5, 1.0]) == ["rising loss"]
-        and course([2.0, math.nan]) == ["no number"]
-    )
-    assert course([2.0, 1.0, 0.5], valid_loss=[2.0, 1.0, 1.5]) == ["overfitting"]
-    assert (
-        course([2.0, 1.0, 0.5], valid_accuracy=[0.2, 0.5, 0.6]) == ["unfinished"]
-        and course([2.0, 1.0, 0.5], valid_accuracy=[0.2, 0.6, 0.6]) == []
-    )
-    assert course([2.0, 0.2, 0.1, 0.1, 0.1]) == []  # done, not stuck
-
-
-def test_advice_for_everything_that_is_said():
-    d = diagnose(History([dict(epoch=1, loss=2.0, entropy=0.999, peak=None, valid_accuracy=0.5)]))
-    assert (
-        d.names == ["uniform"] and _ADVICE["uniform"] in repr(d) and "<li><b>uniform</b>" in d._repr_html_()
-    )
-    assert "&lt;b&gt;" in Diagnosis([Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(
-        Diagnosis()
-    )

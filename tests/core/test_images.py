@@ -1,0 +1,118 @@
+"""The door for pictures: every kind is read rightly, or an error says why not."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from intr_nb.core.images import pad_batch, read_picture, to_rgb, to_tensor
+
+PICTURE = np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+def test_all_kinds_of_one_picture_agree():
+    rgb, grey = Image.fromarray(PICTURE), Image.fromarray(PICTURE).convert("L")
+    for same in (
+        rgb,
+        PICTURE,
+        PICTURE.astype(np.float32) / 255,
+        PICTURE.astype(np.uint16) * 257,
+        rgb.convert("RGBA"),
+    ):
+        assert np.array_equal(to_rgb(same), PICTURE)
+    for same in (
+        grey,
+        np.asarray(grey),
+        np.asarray(grey)[..., None],
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
+    ):
+        assert np.array_equal(to_rgb(same), np.asarray(grey)[..., None].repeat(3, -1))
+    assert np.abs(to_rgb(rgb.quantize(256)).astype(int) - PICTURE).mean() < 30
+    assert to_rgb(Image.new("CMYK", (9, 9), (255, 0, 0, 0)))[0, 0].tolist()[0] < 60
+
+
+def test_camera_rotation_is_applied(tmp_path):
+    picture = Image.fromarray(PICTURE)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "phone.png", exif=exif)
+    assert np.array_equal(to_rgb(Image.open(tmp_path / "phone.png")), np.rot90(PICTURE, -1))
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels"),
+        (np.full((9, 9), np.nan), "NaN"),
+        (np.full((9, 9), 7.0), "values 7 to 7"),
+        (np.zeros((9, 9, 7), np.uint8), "shape"),
+        (np.full((9, 9), -4), "values -4"),
+    ],
+)
+def test_unreadable_pictures_say_why(bad, words):
+    with pytest.raises(ValueError, match=words):
+        to_rgb(bad)
+
+
+def test_tensors_pass_and_batches_do_not():
+    x = to_tensor(PICTURE, size=32)
+    assert x.shape == (3, 32, 32) and to_tensor(x) is x
+    with pytest.raises(ValueError, match="take one"):
+        to_tensor(x[None])
+
+
+def test_padding_is_masked():
+    batch = pad_batch([torch.ones(3, 10, 20), torch.ones(3, 18, 5)], labels=[1, 0], multiple=8)
+    assert batch.images.shape == (2, 3, 24, 24) and batch.labels.tolist() == [1, 0]
+    assert torch.equal(batch.images[:, 0] == 0, batch.mask) and (~batch.mask[1]).sum() == 18 * 5
+
+
+@pytest.mark.parametrize("kind", [int, np.int32, np.int16, np.uint32, np.int8])
+def test_integers_that_fit_8_bits_are_not_taken_for_16(kind):
+    "Arithmetic makes them of a picture; as 16 bits they are nearly black, and nothing says so"
+    with pytest.raises(ValueError, match=r"values 0 to 12[0-7].*picture\.astype\(np\.uint8\)"):
+        to_rgb((PICTURE // 2).astype(kind))
+
+
+def test_16_bits_may_be_dark():
+    "What says that it has 16 bits, an array's type or a file's mode, is believed"
+    dark = (PICTURE[..., 0] // 2).astype(np.uint16)
+    expected = np.rint(dark / 257).astype(np.uint8)[..., None].repeat(3, -1)
+    for same in (dark, dark.astype(">u2"), Image.fromarray(dark), Image.fromarray(dark.astype(np.int32))):
+        assert np.array_equal(to_rgb(same), expected)
+    assert np.array_equal(to_rgb(PICTURE.astype(int) * 257), PICTURE)
+
+
+def test_a_file_that_is_no_picture_says_what_it_is(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(ValueError, match="text.jpg' can't be read as a picture: not an image.*leave it out"):
+        read_picture(tmp_path / "text.jpg")
+    Image.fromarray(PICTURE.repeat(9, 0).repeat(9, 1)).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
+    with pytest.raises(ValueError, match="cut.jpg' .*the file ends too early.*Ask the museum$"):
+        read_picture(tmp_path / "cut.jpg", advice="Ask the museum")
+
+
+def test_a_picture_that_is_no_file_is_opened_by_another():
+    assert np.array_equal(read_picture("row 3", lambda: PICTURE), PICTURE)
+    with pytest.raises(ValueError, match="'row 3' can't be read as a picture: no such file"):
+        read_picture("row 3", lambda: Image.open("no such picture.png"))
+
+
+def picture_in(mode):
+    rgb = Image.new("RGB", (12, 10), (200, 40, 60))
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        return ImageCms.applyTransform(
+            rgb,
+            ImageCms.buildTransform(
+                ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+            ),
+        )
+    return rgb.convert("RGBA").convert("RGBa") if mode == "RGBa" else rgb.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa"])
+def test_every_mode_is_the_same_red(mode):
+    assert np.abs(to_rgb(picture_in(mode)).astype(int) - (200, 40, 60)).max() <= 4

@@ -1,0 +1,90 @@
+"""Tables as people have them: read whole, or an error that names the line."""
+
+import pytest
+
+from intr_nb.data.image_folders import ImageFolders
+from intr_nb.data.table_reader import read_table
+from intr_nb.data.transforms import square_transforms
+
+
+def write_csv(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "mark, encoding, end", [(",", "utf-8", "\n"), (";", "utf-8-sig", "\r\n"), ("\t", "utf-8", "\n")]
+)
+def test_tables(tree, mark, encoding, end):
+    rows = [["path", "species, full", "split", "remark"]] + [
+        [
+            f"{c}\\{i}.png" if i == 3 else f"{c}/{i}.png",
+            f'"Zoë\'s {c}, adult"',
+            "val" if i > 7 else "Train",
+            '"two\nlines"',
+        ]
+        for c in ("robin", "wren")
+        for i in range(10)
+    ]
+    if mark == ",":
+        rows[0][1] = '"species, full"'
+    table = write_csv(tree / "list.csv", end.join(mark.join(r) for r in rows), encoding)
+    data = ImageFolders.from_csv(table, label="species, full", transforms=square_transforms(8))
+    assert (
+        data.class_names == ["Zoë's robin, adult", "Zoë's wren, adult"]
+        and (len(data.train), len(data.valid)) == (16, 4)
+        and len(list(data.train)) == 16
+    )
+    again = ImageFolders.from_csv(table, label="species, full", split=None, valid=0.5)
+    assert (len(again.train), len(again.valid)) == (10, 10)
+
+
+def test_numbers_are_sorted_as_numbers(tree):
+    table = write_csv(
+        tree / "list.csv",
+        "path,label\n" + "\n".join(f"robin/{i}.png,{i}" for i in range(10)) + "\nwren/1.png,10",
+    )
+    assert ImageFolders.from_csv(table).class_names == [str(i) for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("file,label\na.png,x", "no column 'path', but 'file', 'label'"),
+        ("path,label\na.png,", "line 2: no label"),
+        ("path,label,split\na.png,x,holdout", "'holdout'; expected train"),
+        ("path,label,split\na.png,x,train\nb.png,y,", "1 lines have no split"),
+        ("", "no column 'path'"),
+        ("path,label\nrobin/0.png,a\ngone.png,b", "gone.png' .no such file"),
+        ("path,label,split\nrobin/0.png,a,test", "none to train with"),
+        ("path,label\nrobin/0.png,a\n,\n,b", "line 4: no path"),
+        ("path,label\nphotos/robin/0.png,a\nphotos/robin/1.png,b", "root="),
+    ],
+)
+def test_tables_that_are_wrong(tree, text, words):
+    with pytest.raises(ValueError, match=words):
+        ImageFolders.from_csv(write_csv(tree / "list.csv", text))
+
+
+def test_a_table_from_a_spreadsheet(tree):
+    text = (
+        "path, label\n"
+        + "\n".join(f"robin/{i}.png,a" for i in range(4))
+        + "\n,\n\n"
+        + "\n".join(f"wren/{i}.png,b" for i in range(4))
+        + "\n,\n"
+    )
+    data = ImageFolders.from_csv(write_csv(tree / "list.csv", text))
+    assert data.class_names == ["a", "b"] and len(data.train) + len(data.valid) == 8
+
+
+def test_a_table_that_is_none(tree):
+    with pytest.raises(FileNotFoundError, match="no table .*Check the path"):
+        ImageFolders.from_csv(tree / "lost.csv")
+    with pytest.raises(OSError, match=r"folder: read it with ImageFolders\(folder\)"):
+        ImageFolders.from_csv(tree)
+
+
+def test_a_table_in_another_encoding(tree):
+    with pytest.raises(ValueError, match="CSV UTF-8"):
+        read_table(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))
