@@ -11,7 +11,7 @@ _HOMES = {
     "data.species": ("twins",),
     "data.birds": ("Aviary", "draw_birds", "gallery"),
     "data.transforms": ("square_transforms",),
-    "data.photos": ("ImageFolders",),
+    "data.image_folders": ("ImageFolders",),
     "data.finegrained": ("load_finegrained",),
     "models.backbones": ("build_backbone",),
     "models.intr": ("INTR",),

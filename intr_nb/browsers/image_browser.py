@@ -13,7 +13,7 @@ from PIL import Image
 from .browser import Browser, T, W
 from .cache import _cached
 from .drawing import _draw_frame, _pale
-from .pictures import Pictures
+from .pictures import _Pictures
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
 from ..core.tools import evaluating, patch
@@ -64,7 +64,7 @@ class ImageBrowser(Browser):
     def __init__(
         self,
         model,  # any network; some browsers need attention, or evidence
-        images,  # as in `Pictures`
+        images,  # as in `_Pictures`
         class_names: list | None = None,  # by default the model's own, else the images'
         labels=None,  # a class index for each image, where the images do not bring theirs
         state=(),  # the traits that will be set
@@ -73,7 +73,7 @@ class ImageBrowser(Browser):
         super().__init__()
         _check_state(self, state)
         self.models = [model] if other is None else [model, other]
-        self.pictures, self.names = Pictures(images, labels), _class_names(class_names, model, images)
+        self.pictures, self.names = _Pictures(images, labels), _class_names(class_names, model, images)
         self.count, self.layers = getattr(model, "num_classes", None), 1
         _check_other(model, other)
 

@@ -13,8 +13,8 @@ from ..core.images import normalise, to_tensor
 from ..core.tools import progress_bar
 from ..data.birds import Aviary
 from .localisation import part_masks
-from .metrics import LABELS, METRICS, Case
-from .perturbation import evaluator_logits, in_evaluation
+from .metrics import _LABELS, METRICS, _Case
+from .perturbation import _in_evaluation, evaluator_logits
 from .statistics import Evaluation
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #09evaluateex-022
@@ -98,7 +98,7 @@ def _measure(models, methods, metrics, evaluator, data, i, item):
     shared, found = {m: {} for m in models}, {}
     for m, model in models.items():
         for name, method in methods.items():
-            case = Case(model, method, image, label, evaluator, parts, data, i, shared[m])
+            case = _Case(model, method, image, label, evaluator, parts, data, i, shared[m])
             found[m, name] = {k: metric(case) for k, metric in metrics.items()}
     return found
 
@@ -114,14 +114,14 @@ def _collect(
         key: {m: np.array([each[key][m] for each in found.values()], float) for m in metrics}
         for key, metrics in first.items()
     }
-    return Evaluation(values, list(found), seed, about, LABELS)
+    return Evaluation(values, list(found), seed, about, _LABELS)
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #09evaluateex-025
 def evaluate_explanations(
     models,  # a model, or a dict of them
     methods: dict,  # name: (model, image, c) -> map or `Explanation`
     data,  # as in `_item`
-    metrics: dict | None = None,  # name: function of a `Case`; None: `METRICS`
+    metrics: dict | None = None,  # name: function of a `_Case`; None: `METRICS`
     evaluator=None,  # scores insertion and deletion; None: each model itself
     images=None,  # numbers of images; None: all
     only_right: bool = True,  # leave out images that a model or the evaluator gets wrong
@@ -134,7 +134,7 @@ def evaluate_explanations(
     judging = models if evaluator is None else {**models, "the evaluator": evaluator}
     _check_class_names(judging, data)
     found = {}
-    with in_evaluation(*judging.values()):
+    with _in_evaluation(*judging.values()):
         for i in progress_bar(images, "evaluating", unit="image", disable=not progress):
             item = _item(data, i)
             if not only_right or _all_right(judging.values(), *item[:2]):

@@ -16,7 +16,7 @@ from ..core.images import normalise
 from ..data.birds import Bird
 from ..data.species import ATTRIBUTES, Species
 from .localisation import mask_cover
-from .perturbation import _fill_in, evaluator_logits, method_map
+from .perturbation import _fill_in, _method_map, evaluator_logits
 from .statistics import rank_correlation
 
 # %% ../../nbs/evaluation/03_part_removal.ipynb #09partdeleti-009
@@ -166,7 +166,7 @@ def contrastivity(
     mixture, own, taken = _chimera(bird, other, seed)
 
     def parts(k):
-        map = method_map(method, model, normalise(mixture.image), k)
+        map = _method_map(method, model, normalise(mixture.image), k)
         return part_importance(map / map.abs().sum().clamp(min=1e-12), mixture.masks)
 
     first, second = parts(c), parts(d)

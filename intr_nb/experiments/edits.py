@@ -25,7 +25,7 @@ from ..core.errors import one_of, whole_number
 from ..core.files import write_files
 from ..core.images import to_rgb
 from ..core.tools import patch
-from .pixel_edits import _copy, blur, inpaint, recolour
+from .pixel_edits import _blur, _copy, _inpaint, _recolour
 
 # %% ../../nbs/experiments/05_edits.ipynb #10edits-008
 def _pack(
@@ -100,7 +100,7 @@ def _soft_edge(
     return torch.maximum(w, gaussian_blur(grown, 2 * soft + 1, soft / 2))[0].clamp(0, 1).numpy()
 
 # %% ../../nbs/experiments/05_edits.ipynb #10edits-028
-EDITS = dict(recolour=recolour, blur=blur, copy=_copy, inpaint=inpaint)
+EDITS = dict(recolour=_recolour, blur=_blur, copy=_copy, inpaint=_inpaint)
 _WHERE = ({"box"}, {"points", "radius"}, {"mask"})
 
 

@@ -15,7 +15,7 @@ from ..core.errors import need
 from .history import History
 from .loop import fit
 from .recipe import Recipe
-from .run_state import read_run
+from .run_state import _read_run
 
 # %% ../../nbs/training/14_distributed.ipynb #14dist-14
 def _check_processes(processes, recipe):
@@ -41,7 +41,7 @@ def _in_order(options):
 
 
 def _best_of(
-    tensors: dict,  # from `read_run`
+    tensors: dict,  # from `_read_run`
 ) -> dict:  # by name
     "The best weights in a run's file, which holds of them only those that differ from the last"
     prefixes = ("model.", "best.")
@@ -66,7 +66,7 @@ def fit_distributed(
         accelerate.notebook_launcher(fit, task, processes, use_port=port)
     else:
         accelerate.debug_launcher(fit, task, processes)
-    tensors, facts = read_run(Path(folder) / "checkpoint.safetensors")
+    tensors, facts = _read_run(Path(folder) / "checkpoint.safetensors")
     model.load_state_dict(_best_of(tensors))
     model.eval()
     return History(facts["rows"])

@@ -15,12 +15,12 @@ import torch.nn as nn
 from torch.utils.data import Dataset
 
 from ..core.tools import progress_bar
-from .epoch import finish_epoch, run_epoch
+from .epoch import _finish_epoch, _run_epoch
 from .features import Features
 from .history import History
 from .monitoring import LivePlot
 from .recipe import Recipe
-from .run import _Run, start_run
+from .run import _Run, _start_run
 from .run_folder import _fingerprint, _RunFolder
 
 # %% ../../nbs/training/13_loop.ipynb #06train-025
@@ -139,8 +139,8 @@ def _train(
         folder.checkpoint_if_due(run)
 
     while run.epoch <= run.recipe.epochs:
-        run_epoch(run, train, workers, after)
-        finish_epoch(run, valid, workers)
+        _run_epoch(run, train, workers, after)
+        _finish_epoch(run, valid, workers)
         folder.checkpoint(run)
         folder.log(run)
         if run.history.best is run.history.rows[-1]:
@@ -192,7 +192,7 @@ def fit(
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
     steps = max(len(train) // recipe.batch_size, 1)
-    run = start_run(model, recipe, steps, isinstance(train, Features), device)
+    run = _start_run(model, recipe, steps, isinstance(train, Features), device)
     home.resume(run)
     _describe(model, class_names, size, recipe)
     try:

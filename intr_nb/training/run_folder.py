@@ -22,7 +22,7 @@ from .history import History
 from .monitoring import TensorBoard
 from .recipe import _differences
 from .run import _Run
-from .run_state import _pack, _sweep, _unpack, read_run, write_run
+from .run_state import _pack, _read_run, _sweep, _unpack, _write_run
 
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-006
 def _digits(text):
@@ -111,7 +111,7 @@ def checkpoint(self: _RunFolder, run):
     if self.writes(run):
         _check_weights(run, self.path)
         tensors, facts = _pack(run.model, run.best, run.optimizer, run.schedule)
-        write_run(self.file, tensors, facts | run.state() | dict(same=self.fingerprint))
+        _write_run(self.file, tensors, facts | run.state() | dict(same=self.fingerprint))
     self.saved = time.monotonic()
 
 
@@ -166,8 +166,8 @@ def _refuse(path, changes, more_epochs):
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-026
 def _restore(
     run: _Run,  # at its first step
-    tensors: dict,  # from `read_run`
-    facts: dict,  # from `read_run`
+    tensors: dict,  # from `_read_run`
+    facts: dict,  # from `_read_run`
 ):
     "Put the run where its checkpoint was"
     run.best = _unpack(tensors, facts, run.model, run.optimizer, run.schedule)
@@ -184,7 +184,7 @@ def resume(self: _RunFolder, run):
             _sweep(self.path / name)  # what killed writers left
     if self.path is None or not self.file.exists():
         return
-    tensors, facts = read_run(self.file)
+    tensors, facts = _read_run(self.file)
     if changes := _changes(run, self.fingerprint, facts):
         _refuse(self.path, changes, run.recipe.epochs > facts["recipe"]["epochs"])
     _restore(run, tensors, facts)

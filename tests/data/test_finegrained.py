@@ -30,12 +30,12 @@ from layouts import (
 from PIL import Image
 
 import intr_nb.data.finegrained
-from intr_nb.data.birds_and_fish import read_fish
-from intr_nb.data.butterflies import _species_of, read_butterflies, select_classes
-from intr_nb.data.cub import _id_table, _id_values, read_cub, read_cub100
+from intr_nb.data.birds_and_fish import _read_fish
+from intr_nb.data.butterflies import _read_butterflies, _select_classes, _species_of
+from intr_nb.data.cub import _id_table, _id_values, _read_cub, _read_cub100
 from intr_nb.data.dataset_cards import CARDS, KEYS, dataset_card
-from intr_nb.data.dataset_files import Counts, _count_found, _gather, _present
-from intr_nb.data.finegrained import _READERS, FineGrained, _fetch, load_finegrained
+from intr_nb.data.dataset_files import _count_found, _Counts, _gather, _present
+from intr_nb.data.finegrained import _READERS, _fetch, _FineGrained, load_finegrained
 
 # -- every set --
 
@@ -62,7 +62,7 @@ def test_cards_are_table_3():
 def test_true_layout(key, tmp_path):
     root, expected = MAKERS[key](tmp_path)
     data = quiet(key, root)
-    assert isinstance(data, FineGrained) and data.card is CARDS[key]
+    assert isinstance(data, _FineGrained) and data.card is CARDS[key]
     for part in ("train", "valid", "test"):
         photos = getattr(data, part)
         if part not in expected:
@@ -185,8 +185,8 @@ def test_a_complete_set_does_not_warn(tmp_path, monkeypatch):
 def test_fish_are_complete_by_either_count():
     fish = CARDS["fish"]
     for n, complete in ((45162, True), (45166, True), (45164, False)):
-        assert Counts(fish, {"train": n, "test": 1830}, 183, [], []).complete == complete
-    assert "where there should be" in Counts(fish, {"train": 45170, "test": 1830}, 183, [], []).lines()[0]
+        assert _Counts(fish, {"train": n, "test": 1830}, 183, [], []).complete == complete
+    assert "where there should be" in _Counts(fish, {"train": 45170, "test": 1830}, 183, [], []).lines()[0]
 
 
 def test_no_photograph_at_all_is_an_error(tmp_path):
@@ -222,7 +222,7 @@ def test_report_has_the_counts_as_notes(tmp_path):
 
 
 def test_names_from_the_disk_are_escaped():
-    said = Counts(CARDS["pet"], {"train": 1, "test": 1}, 1, ["<script>.jpg"], ["<b>"])._repr_html_()
+    said = _Counts(CARDS["pet"], {"train": 1, "test": 1}, 1, ["<script>.jpg"], ["<b>"])._repr_html_()
     assert "<script>" not in said and "&lt;script&gt;" in said and "<b></li>" not in said
     assert "<SPECIES>" not in CARDS["bird"]._repr_html_()
 
@@ -342,11 +342,11 @@ def test_cub_attribute_names_lie_in_three_places(tmp_path, where):
 
 def test_cub_lists_need_not_be_in_order(tmp_path):
     root, _ = make_cub(tmp_path)
-    before = read_cub(root)[0]["train"]
+    before = _read_cub(root)[0]["train"]
     for f in ("images", "image_class_labels", "train_test_split", "bounding_boxes"):
         path = root / f"CUB_200_2011/{f}.txt"
         path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    after = read_cub(root)[0]["train"]
+    after = _read_cub(root)[0]["train"]
     assert (
         before.files == after.files
         and before.labels == after.labels
@@ -371,7 +371,7 @@ def test_broken_cub_files_are_named(tmp_path, file, text, said):
     root, _ = make_cub(tmp_path)
     (root / "CUB_200_2011" / file).write_text(text)
     with pytest.raises(ValueError, match=said):
-        read_cub(root)
+        _read_cub(root)
 
 
 def test_id_values_ignore_what_is_not_asked_for(tmp_path):
@@ -389,7 +389,7 @@ def test_id_table_keeps_blanks_in_the_text(tmp_path):
 
 def test_cub100_points(tmp_path):
     root, _ = make_cub100(tmp_path)
-    photos, notes = read_cub100(root)
+    photos, notes = _read_cub100(root)
     assert photos["train"].point_names == ["back", "beak", "left eye"] and notes == []
     np.testing.assert_allclose(
         photos["train"].points[1], [[101.5, 50, 1], [0, 0, 0], [0, 0, 0]]
@@ -495,14 +495,14 @@ def test_fish_agree_with_torchvision_where_it_reads_the_folder(tmp_path):
         if whole.category_name("class", whole.categories_map[c]["class"]) == "Actinopterygii"
     }
     assert sorted(f"2021_train/{whole.all_categories[c]}/{f}" for c, f in whole.index if c in fish) == sorted(
-        read_fish(tmp_path)[0]["train"].files
+        _read_fish(tmp_path)[0]["train"].files
     )
     for t in taxa[:1]:
         (tmp_path / "2021_train" / t / "0.jpg").unlink()
         (tmp_path / "2021_train" / t).rmdir()
     with pytest.raises(RuntimeError):
         tv.INaturalist(tmp_path, "2021_train")  # why we don't use it
-    assert len(read_fish(tmp_path)[0]["train"]) == 2
+    assert len(_read_fish(tmp_path)[0]["train"]) == 2
 
 
 # -- birds --
@@ -598,7 +598,7 @@ def test_butterflies_with_one_name_in_two_folders(tmp_path):
             save(tmp_path / f"{species}/{i}.jpg")
     rows = [(f"{s}/{i}.jpg", f"Heliconius {s}") for s in ("erato", "sara") for i in range(20)]
     make_records(tmp_path, rows, ("filepath", "species"))
-    photos, _ = read_butterflies(tmp_path)
+    photos, _ = _read_butterflies(tmp_path)
     assert len(photos["train"]) == 34 and all(
         photos["train"].class_names[l].split()[1] == f.split("/")[0]
         for f, l in zip(photos["train"].files, photos["train"].labels)
@@ -616,19 +616,19 @@ def test_the_authors_split_is_found_in_the_unpacked_archive(tmp_path):
 
 def test_selection_of_appendix_d():
     labels = ["a"] * 19 + ["b"] * 20 + ["c"] * 88 + ["d"] * 500
-    train, test = select_classes(labels)
+    train, test = _select_classes(labels)
 
     def per(rows):
         return {c: sum(labels[i] == c for i in rows) for c in "abcd"}
 
     assert per(train) == dict(a=0, b=17, c=85, d=85) and per(test) == dict(a=0, b=3, c=3, d=3)
     assert not set(train) & set(test) and train == sorted(set(train))
-    assert select_classes(labels, seed=0) == (train, test) and select_classes(labels, seed=1)[0] != train
-    assert per(select_classes(labels, B=19, K=5, M=10)[0]) == dict(a=10, b=10, c=10, d=10)
+    assert _select_classes(labels, seed=0) == (train, test) and _select_classes(labels, seed=1)[0] != train
+    assert per(_select_classes(labels, B=19, K=5, M=10)[0]) == dict(a=10, b=10, c=10, d=10)
     one = ["s"] * 20 + list(range(20))
     assert (
-        select_classes(["a"] * 20 + ["b"] * 20, one)[0]
-        and 0 not in select_classes(["a"] * 20 + ["b"] * 20, one)[1]
+        _select_classes(["a"] * 20 + ["b"] * 20, one)[0]
+        and 0 not in _select_classes(["a"] * 20 + ["b"] * 20, one)[1]
     )  # one specimen can't be split
 
 

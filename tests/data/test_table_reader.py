@@ -3,7 +3,7 @@
 import pytest
 
 from intr_nb.data.image_folders import ImageFolders
-from intr_nb.data.table_reader import read_table
+from intr_nb.data.table_reader import _read_table
 from intr_nb.data.transforms import square_transforms
 
 
@@ -87,4 +87,4 @@ def test_a_table_that_is_none(tree):
 
 def test_a_table_in_another_encoding(tree):
     with pytest.raises(ValueError, match="CSV UTF-8"):
-        read_table(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))
+        _read_table(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))

@@ -12,9 +12,9 @@ from torchvision.transforms import v2
 
 from intr_nb.core.images import to_tensor
 from intr_nb.data.transforms import (
-    RandomSizeCrop,
     _carry,
     _point_boxes,
+    _RandomSizeCrop,
     collate,
     detr_transforms,
     square_transforms,
@@ -123,7 +123,7 @@ def test_sizes_are_detrs():
 
 def test_width_and_height_of_the_crop_are_drawn_separately():
     torch.manual_seed(0)
-    sizes = np.array([RandomSizeCrop(384, 600)(Image.new("RGB", (900, 500))).size for _ in range(60)])
+    sizes = np.array([_RandomSizeCrop(384, 600)(Image.new("RGB", (900, 500))).size for _ in range(60)])
     assert (
         sizes.min() >= 384
         and sizes[:, 0].max() <= 600
@@ -131,7 +131,7 @@ def test_width_and_height_of_the_crop_are_drawn_separately():
         and sizes[:, 1].max() > 480
     )
     assert abs(np.corrcoef(sizes.T)[0, 1]) < 0.4
-    assert RandomSizeCrop(384, 600)(Image.new("RGB", (50, 700))).size[0] == 50
+    assert _RandomSizeCrop(384, 600)(Image.new("RGB", (50, 700))).size[0] == 50
 
 
 def test_evaluation_is_antialiased():

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from intr_nb.evaluation.localisation import (
+    _peak_pixel,
+    _point_mask,
     mass_accuracy,
     part_masks,
-    peak_pixel,
-    point_mask,
     points_at,
     rank_accuracy,
     share_inside,
@@ -26,7 +26,7 @@ def pointing(map, mask, tolerance=0.0):
 def test_peak_is_the_middle_of_its_square():
     m = torch.zeros(24, 24)
     m[3, 10] = 1
-    assert peak_pixel(m, 96) == (13.5, 41.5)
+    assert _peak_pixel(m, 96) == (13.5, 41.5)
 
 
 def test_tolerance_is_four_pixels_at_96():
@@ -77,11 +77,11 @@ def test_pointing_with_tolerance_on_an_oblong_image():
 
 
 def test_discs_count_visible_points_only_and_in_x_y():
-    d = point_mask([[7, 1, 1], [0, 0, 0]], (6, 10), 0.05)
+    d = _point_mask([[7, 1, 1], [0, 0, 0]], (6, 10), 0.05)
     assert d.nonzero().tolist() == [[1, 7]]
-    assert not point_mask([[7, 1, 0]], (6, 10)).any()
+    assert not _point_mask([[7, 1, 0]], (6, 10)).any()
     with pytest.raises(ValueError, match="x, y"):
-        point_mask([1, 2, 3], (6, 10))
+        _point_mask([1, 2, 3], (6, 10))
 
 
 def test_bad_masks_are_errors():
@@ -102,7 +102,7 @@ def test_a_peak_on_an_oblong_picture_is_scaled_in_both_directions():
     mask[10, 39] = True
     m = torch.zeros(2, 4)
     m[0, 3] = 1  # centre (4.5, 34.5)
-    assert peak_pixel(m, (20, 40)) == (4.5, 34.5)
+    assert _peak_pixel(m, (20, 40)) == (4.5, 34.5)
     assert points_at(m, mask, 0.2) and not points_at(m, mask, 0.1)
     with pytest.raises(ValueError, match="'centre' or 'edge'"):
         points_at(m, mask, to="corner")

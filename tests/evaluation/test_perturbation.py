@@ -10,11 +10,11 @@ from intr_nb.evaluation.localisation import pixel_order
 from intr_nb.evaluation.perturbation import (
     BLANKS,
     _fill_in,
+    _method_map,
     evaluator_logits,
     first_pixels,
     hide_pixels,
     insertion_deletion,
-    method_map,
 )
 from intr_nb.evaluation.sanity import stability
 
@@ -130,7 +130,7 @@ def same(a, b):
         lambda model, image: insertion_deletion(model, image, REGION.float(), 0).insertion.tolist(),
         lambda model, image: evaluator_logits(model, image[None]).tolist(),
         lambda model, image: stability(model, gradient, image, 0),
-        lambda model, image: method_map(gradient, model, image, 0).tolist(),
+        lambda model, image: _method_map(gradient, model, image, 0).tolist(),
     ],
     ids=["insertion_deletion", "evaluator_logits", "stability", "method_map"],
 )

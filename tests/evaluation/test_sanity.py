@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from intr_nb.evaluation.sanity import _variants, cascade, cascade_similarity, map_similarity, stability
+from intr_nb.evaluation.sanity import _cascade, _map_similarity, _variants, cascade_similarity, stability
 
 torch.manual_seed(0)
 NET = nn.Sequential(
@@ -23,16 +23,16 @@ def blind(model, image, c):
 
 def test_the_cascade_runs_from_the_top_keeps_the_numbers_and_spares_the_model():
     before = {k: v.clone() for k, v in NET.state_dict().items()}
-    names = [(n, torch.equal(m[0].weight, NET[0].weight)) for n, m in cascade(NET)]
+    names = [(n, torch.equal(m[0].weight, NET[0].weight)) for n, m in _cascade(NET)]
     assert names == [("2", True), ("0", False)]
-    *_, (_, broken) = cascade(NET)
+    *_, (_, broken) = _cascade(NET)
     for k, v in broken.state_dict().items():
         assert torch.equal(NET.state_dict()[k], before[k]) and torch.equal(
             v.flatten().sort().values, before[k].flatten().sort().values
         )
     assert not torch.equal(broken[2].weight, NET[2].weight)
     with pytest.raises(ValueError, match="no parameters"):
-        list(cascade(nn.ReLU()))
+        list(_cascade(nn.ReLU()))
 
 
 def test_the_seed_decides():
@@ -47,13 +47,13 @@ def test_a_blind_map_stays_and_one_of_the_model_does_not():
 
 def test_similarity_ignores_scale_and_checks_sizes():
     m = torch.rand(8, 8)
-    assert map_similarity(m, 3 * m + 1) == pytest.approx(1) and map_similarity(m, -m) == pytest.approx(-1)
+    assert _map_similarity(m, 3 * m + 1) == pytest.approx(1) and _map_similarity(m, -m) == pytest.approx(-1)
     with pytest.raises(ValueError, match="same size"):
-        map_similarity(m, torch.rand(4, 4))
+        _map_similarity(m, torch.rand(4, 4))
     with pytest.raises(ValueError, match="'ssim'"):
-        map_similarity(m, m, "cosine")
+        _map_similarity(m, m, "cosine")
     pytest.importorskip("torchmetrics")
-    assert map_similarity(m, m, "ssim") == pytest.approx(1) and map_similarity(m, -m, "ssim") < 0
+    assert _map_similarity(m, m, "ssim") == pytest.approx(1) and _map_similarity(m, -m, "ssim") < 0
 
 
 def test_stability_counts_only_variants_with_the_same_prediction():

@@ -7,7 +7,7 @@ import torch
 
 from intr_nb.data.birds import Aviary
 from intr_nb.experiments.ablation import intervene
-from intr_nb.experiments.candidates import CandidateSet, cache_features_once, zero_queries
+from intr_nb.experiments.candidates import CandidateSet, _zero_queries, cache_features_once
 from intr_nb.experiments.shrinking import candidate_sets, pair_pointing, paired_difference, shrink_candidates
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
@@ -145,7 +145,7 @@ def test_shrink_reports_what_explanations_say():
         (lambda c: shrink_candidates(c, a=3, b=3), "own runner-up"),
         (lambda c: shrink_candidates(c, a=3, b=5, sizes=[1]), "from 2 to 16"),
         (lambda c: shrink_candidates(c, a=3, b=5, sizes=[17]), "from 2 to 16"),
-        (lambda c: zero_queries(MODELS["one"], []), "at least one"),
+        (lambda c: _zero_queries(MODELS["one"], []), "at least one"),
         (lambda c: pair_pointing(MODELS["one"], Aviary(4, species=4)), "16 classes and the aviary 4"),
     ],
 )

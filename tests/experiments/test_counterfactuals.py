@@ -9,7 +9,7 @@ from PIL import Image
 
 from intr_nb.data.birds import Aviary
 from intr_nb.data.species import ATTRIBUTES, twins
-from intr_nb.experiments.changes import change_of_evidence, compare_edit, share_on, value_or_attention
+from intr_nb.experiments.changes import _change_of_evidence, compare_edit, share_on, value_or_attention
 from intr_nb.experiments.counterfactuals import counterfactual, run_counterfactuals
 from intr_nb.experiments.edits import (
     _soft_edge,
@@ -19,7 +19,7 @@ from intr_nb.experiments.edits import (
     part_points,
     save_edits,
 )
-from intr_nb.experiments.pixel_edits import inpaint, recolour
+from intr_nb.experiments.pixel_edits import _inpaint, _recolour
 from intr_nb.explanations.explainer import explain
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR
@@ -86,15 +86,15 @@ def test_copy_brings_what_lies_there():
 def test_recolour_moves_the_mean_and_keeps_the_texture():
     p, w = np.full((20, 20, 3), 0.5), np.ones((20, 20))
     p[::2] = 0.4
-    q = recolour(p, w, colour="#8b5a33")
+    q = _recolour(p, w, colour="#8b5a33")
     from intr_nb.experiments.pixel_edits import to_lab
 
     moved = to_lab(q)
     assert np.allclose(moved.mean((0, 1)), to_lab(np.array([139, 90, 51]) / 255), atol=0.1)
     assert np.allclose(moved[0] - moved[1], (to_lab(p)[0] - to_lab(p)[1]), atol=0.1)
-    grey = recolour(PICTURE / 255, np.ones((40, 60)), chroma=0.0)
+    grey = _recolour(PICTURE / 255, np.ones((40, 60)), chroma=0.0)
     assert np.ptp(grey, 2).max() < 1e-3
-    there = recolour(recolour(p * [0.9, 0.7, 0.6], w, hue=70.0), w, hue=-70.0)
+    there = _recolour(_recolour(p * [0.9, 0.7, 0.6], w, hue=70.0), w, hue=-70.0)
     assert np.allclose(there, p * [0.9, 0.7, 0.6], atol=1e-3)
 
 
@@ -102,9 +102,9 @@ def test_inpaint_does_not_look_at_what_it_replaces():
     a, b, w = PICTURE / 255, PICTURE / 255, np.zeros((40, 60))
     w[5:30, 10:50] = 1
     b = np.where(w[..., None] > 0, 1.0, b)
-    assert np.allclose(inpaint(a, w), inpaint(b, w), atol=1e-12)
+    assert np.allclose(_inpaint(a, w), _inpaint(b, w), atol=1e-12)
     with pytest.raises(ValueError, match="whole picture"):
-        inpaint(a, np.ones((40, 60)))
+        _inpaint(a, np.ones((40, 60)))
 
 
 def test_mask_files(tmp_path):
@@ -197,7 +197,7 @@ def test_from_one_zero_the_change_of_a_logit_adds_up():
     logits = explain(MODEL, other).logits[3] - explain(MODEL, BIRD.image).logits[3]
     for z in "mean", "median", "raw":
         e, f = explain(MODEL, BIRD.image, reference=z), explain(MODEL, other, reference=z)
-        torch.testing.assert_close(change_of_evidence(e, f, 3).sum(), logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(_change_of_evidence(e, f, 3).sum(), logits, atol=1e-4, rtol=1e-4)
         if z != "raw":
             assert (
                 abs((f.evidence - e.evidence)[:, 3].sum() - logits) > 1e-3

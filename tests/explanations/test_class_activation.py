@@ -15,8 +15,8 @@ import intr_nb.explanations.masking as rise_module
 from intr_nb.explanations.attention_rollout import _rollout_of, _transformer_in, _watched, rollout
 from intr_nb.explanations.class_activation import cam, grad_cam
 from intr_nb.explanations.explanation import Explanation
-from intr_nb.explanations.masking import _RiseSums, _Sampled, rise, rise_masks
-from intr_nb.explanations.targets import forward_logits, pose
+from intr_nb.explanations.masking import _rise_masks, _RiseSums, _Sampled, rise
+from intr_nb.explanations.targets import _forward_logits, pose
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.hub import from_pretrained, save_pretrained
 from intr_nb.models.intr import INTR
@@ -400,7 +400,7 @@ def test_rise_leaves_the_global_seed_alone():
 
 def test_rise_masks_show_the_share_asked_for():
     for keep in (0.2, 0.7):
-        m = torch.stack(list(rise_masks(300, (32, 48), keep=keep)))
+        m = torch.stack(list(_rise_masks(300, (32, 48), keep=keep)))
         assert (
             m.shape == (300, 32, 48)
             and m.min() >= 0
@@ -411,7 +411,7 @@ def test_rise_masks_show_the_share_asked_for():
 
 
 def test_rise_forgets_masks(monkeypatch):
-    alive, most, real = [], [], rise_masks
+    alive, most, real = [], [], _rise_masks
 
     def counted(*a, **k):
         for m in real(*a, **k):
@@ -455,4 +455,4 @@ def test_question_and_ask():
         and q.candidates == [4, 1]
         and torch.allclose(q.logits, one_block()(picture()[None], candidates=[4, 1]).logits[0])
     )
-    assert forward_logits(corner, picture(16, 16)[None], candidates=[1])[0].shape == (1, 1)
+    assert _forward_logits(corner, picture(16, 16)[None], candidates=[1])[0].shape == (1, 1)

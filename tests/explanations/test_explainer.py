@@ -19,7 +19,7 @@ from intr_nb.data.birds import Aviary
 from intr_nb.explanations.checks import check_sum
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
-from intr_nb.explanations.references import REFERENCES, reference_score
+from intr_nb.explanations.references import REFERENCES, _reference_score
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 
@@ -196,7 +196,7 @@ def test_padding_does_not_count_for_the_reference():
     garbage = s.masked_fill(mask, 1e6)
     for reference in REFERENCES:
         torch.testing.assert_close(
-            reference_score(garbage, reference, mask), reference_score(s[..., :4], reference)
+            _reference_score(garbage, reference, mask), _reference_score(s[..., :4], reference)
         )
 
 

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from intr_nb.models.backbones import BACKBONES, _library_backbone, build_backbone
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.intr import INTR
-from intr_nb.models.library_backbones import TimmBackbone, TorchvisionBackbone
+from intr_nb.models.library_backbones import _TimmBackbone, _TorchvisionBackbone
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.resnet import ResNet
 
@@ -189,8 +189,8 @@ def test_deit_small_stands_in_for_backbone_and_encoder():
 
 def test_names_and_tags():
     assert (
-        _library_backbone("efficientnet_b0").func is TimmBackbone
-        and _library_backbone("torchvision/efficientnet_b0").func is TorchvisionBackbone
+        _library_backbone("efficientnet_b0").func is _TimmBackbone
+        and _library_backbone("torchvision/efficientnet_b0").func is _TorchvisionBackbone
     )
     assert (
         _library_backbone("torchvision/resnet18").func is ResNet

@@ -10,7 +10,7 @@ from torch import nn
 import intr_nb.models.detr
 from intr_nb.models.detr import _DETR, _DETR_URL, load_detr
 from intr_nb.models.intr import INTR
-from intr_nb.models.official import official_state
+from intr_nb.models.official import _official_state
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
 HEADS = {
@@ -28,7 +28,9 @@ def make_detr(num_queries=100, **sizes):
     for b in model.buffers():
         nn.init.uniform_(b, 0.5, 1.5)  # frozen norms are born alike
     state = {
-        k: v.detach().clone() for k, v in official_state(model).items() if not k.startswith("presence_vector")
+        k: v.detach().clone()
+        for k, v in _official_state(model).items()
+        if not k.startswith("presence_vector")
     }
     for k, (o, i) in HEADS.items():
         state |= {f"{k}.weight": torch.randn(o, i), f"{k}.bias": torch.randn(o)}
@@ -43,7 +45,7 @@ def detr():
 def test_the_names_are_those_of_the_real_file():
     "DETR-R50 has 458 tensors; ours are theirs, less 8 of the heads, plus 2 of the presence vector."
     with torch.device("meta"):
-        ours = official_state(INTR(100))
+        ours = _official_state(INTR(100))
     assert len(ours) - 2 + 2 * len(HEADS) == 458
     assert ours["query_embed.weight"].shape == (100, 256) and ours[
         "transformer.decoder.layers.5.multihead_attn.in_proj_weight"
@@ -63,7 +65,7 @@ def test_queries(detr, num_classes):
 
 def test_what_is_taken(detr):
     model = load_detr(200, detr)
-    state = official_state(model)
+    state = _official_state(model)
     taken = {k for k in detr if not k.startswith(("class_embed", "bbox_embed", "query_embed"))}
     assert all(state[k].equal(detr[k]) for k in taken) and set(state) - taken == {
         "query_embed.weight",

@@ -23,7 +23,7 @@ from intr_nb.core.images import MEAN, STD, as_trained
 from intr_nb.models.checkpoints import save
 from intr_nb.models.hub import _AUTHORS, from_pretrained, push_to_hub, save_pretrained
 from intr_nb.models.intr import INTR
-from intr_nb.models.official import official_state
+from intr_nb.models.official import _official_state
 from intr_nb.models.one_block import OneBlockINTR
 
 SIZES = dict(dim=32, num_heads=8, encoder_layers=1, decoder_layers=2, ffn_dim=48)
@@ -119,7 +119,7 @@ def test_files_of_save_and_of_the_authors(tmp_path):
     assert same(from_pretrained(tmp_path / "run.safetensors"), make())
     full = INTR(4, "resnet18", **SIZES)
     torch.save(
-        {"model": official_state(full), "args": argparse.Namespace(nheads=8)},
+        {"model": _official_state(full), "args": argparse.Namespace(nheads=8)},
         tmp_path / "intr_checkpoint_bird_detr_r50.pth",
     )
     for model in (
@@ -427,7 +427,7 @@ def test_offline(offline, tmp_path, source, name, file):
 def test_a_folder_serves_without_a_network(offline, tmp_path, folder):
     full = INTR(4, "resnet18", **SIZES)
     torch.save(
-        {"model": official_state(full), "args": argparse.Namespace(nheads=8)},
+        {"model": _official_state(full), "args": argparse.Namespace(nheads=8)},
         tmp_path / _AUTHORS["imageomics/INTR"]["butterfly"],
     )
     assert same(from_pretrained("imageomics/INTR", "butterfly", folder=tmp_path), full)

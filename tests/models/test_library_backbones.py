@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from intr_nb.core.images import MEAN, STD
 from intr_nb.models.backbones import build_backbone
-from intr_nb.models.library_backbones import TimmBackbone, _renormalise
+from intr_nb.models.library_backbones import _renormalise, _TimmBackbone
 
 
 def images(n=2, size=(64, 96), seed=1):
@@ -41,7 +41,7 @@ def built(name):
 def test_map_is_timms_own(name, at, stride):
     options = dict(dynamic_img_size=True) if "swin" in name else {}
     theirs = timm.create_model(name, features_only=True, out_indices=[at], **options).eval()
-    ours = TimmBackbone(name, stride=stride, mean=MEAN, std=STD).eval()
+    ours = _TimmBackbone(name, stride=stride, mean=MEAN, std=STD).eval()
     for mine, other in zip(ours.parameters(), theirs.parameters()):  # theirs may keep more than it needs
         assert mine.shape == other.shape
         mine.data = other.data
@@ -100,7 +100,7 @@ def test_networks_get_their_own_normalisation():
     assert vit.config["mean"] == vit.config["std"] == [0.5] * 3 and built("deit_tiny_patch16_224").config[
         "mean"
     ] == list(MEAN)
-    plain = TimmBackbone("vit_tiny_patch16_224", mean=MEAN, std=STD).eval()
+    plain = _TimmBackbone("vit_tiny_patch16_224", mean=MEAN, std=STD).eval()
     plain.load_state_dict(vit.state_dict())
     with torch.no_grad():
         assert_close(vit(images(1)), plain(_renormalise(images(1), (0.5,) * 3, (0.5,) * 3)))

@@ -18,7 +18,7 @@ from torch import nn
 
 import intr_nb.models.official
 from intr_nb.models.intr import INTR
-from intr_nb.models.official import load_official, official_state
+from intr_nb.models.official import _official_state, load_official
 
 SIZES = dict(dim=64, num_heads=4, encoder_layers=2, decoder_layers=3, ffn_dim=96)
 
@@ -77,7 +77,7 @@ def forms(state):
 @pytest.mark.parametrize("form", forms({}))
 @pytest.mark.parametrize("where", ["dict", "file"])
 def test_official_round_trip(model, form, where, tmp_path):
-    checkpoint = forms(official_state(model))[form]
+    checkpoint = forms(_official_state(model))[form]
     if where == "file":
         torch.save(checkpoint, tmp_path / "intr.pth")
         checkpoint = str(tmp_path / "intr.pth")
@@ -86,14 +86,14 @@ def test_official_round_trip(model, form, where, tmp_path):
 
 
 def test_official_tensors_alone(model, tmp_path):
-    safetensors.torch.save_file(official_state(model), tmp_path / "intr.safetensors")
-    for checkpoint in (official_state(model), tmp_path / "intr.safetensors"):
+    safetensors.torch.save_file(_official_state(model), tmp_path / "intr.safetensors")
+    for checkpoint in (_official_state(model), tmp_path / "intr.safetensors"):
         assert same(load_official(checkpoint, num_heads=4), model)
-    assert load_official(official_state(model)).num_heads == 8
+    assert load_official(_official_state(model)).num_heads == 8
 
 
 def test_the_caller_knows_better_than_the_arguments(model):
-    checkpoint = {"model": official_state(model), "args": args(nheads=2, pre_norm=False)}
+    checkpoint = {"model": _official_state(model), "args": args(nheads=2, pre_norm=False)}
     assert load_official(checkpoint).num_heads == 2 and load_official(checkpoint, num_heads=4).num_heads == 4
 
 
@@ -118,12 +118,12 @@ def test_sizes_are_read_off_the_tensors(options):
     "On the meta device: shapes alone."
     with torch.device("meta"):
         model = INTR(**dict(num_classes=7, backbone="resnet18", **SIZES) | options)
-    config = intr_nb.models.official._official_config(official_state(model), dict(nheads=model.num_heads))
+    config = intr_nb.models.official._official_config(_official_state(model), dict(nheads=model.num_heads))
     assert config | {"backbone": {"name": config["backbone"]}} == model.config
 
 
 def test_the_given_dict_is_left_alone(model):
-    state = official_state(model)
+    state = _official_state(model)
     loaded = load_official(state, num_heads=4)
     with torch.no_grad():
         for p in loaded.parameters():
@@ -135,12 +135,12 @@ def test_loading_takes_no_random_numbers(model):
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    load_official(official_state(model), num_heads=4)
+    load_official(_official_state(model), num_heads=4)
     assert torch.rand(3).equal(expected)
 
 
 def test_loaded_model_learns(model):
-    loaded = load_official(official_state(model), num_heads=4).train()
+    loaded = load_official(_official_state(model), num_heads=4).train()
     loaded(IMAGES).logits.sum().backward()
     assert loaded.query_embed.weight.grad.abs().sum() > 0 and loaded.backbone.body.conv1.weight.requires_grad
 
@@ -158,7 +158,7 @@ class Code:
 @pytest.mark.parametrize("where", ["args", "model", "inside args", "old format", "plain pickle"])
 def test_code_is_refused_and_does_not_run(model, tmp_path, where):
     bomb, file = Code(tmp_path / "ran"), tmp_path / "intr.pth"
-    checkpoint = {"model": {} if where == "plain pickle" else official_state(model), "args": args()}
+    checkpoint = {"model": {} if where == "plain pickle" else _official_state(model), "args": args()}
     if where == "inside args":
         checkpoint["args"].hook = bomb
     else:
@@ -182,7 +182,7 @@ def test_code_is_refused_and_does_not_run(model, tmp_path, where):
     "foreign", [Path("x"), hashlib.sha256, nn.Linear(1, 1)], ids=lambda v: type(v).__name__
 )
 def test_nothing_but_a_namespace_is_let_through(model, tmp_path, foreign):
-    torch.save({"model": official_state(model), "args": foreign}, tmp_path / "intr.pth")
+    torch.save({"model": _official_state(model), "args": foreign}, tmp_path / "intr.pth")
     with pytest.raises(ValueError, match="asks for .* refused"):
         load_official(tmp_path / "intr.pth")
 
@@ -191,8 +191,8 @@ def test_nothing_but_a_namespace_is_let_through(model, tmp_path, foreign):
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.999])
 def test_truncated_file(model, tmp_path, ending, share):
     file = tmp_path / f"intr{ending}"
-    torch.save(official_state(model), file) if ending == ".pth" else safetensors.torch.save_file(
-        official_state(model), file
+    torch.save(_official_state(model), file) if ending == ".pth" else safetensors.torch.save_file(
+        _official_state(model), file
     )
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
@@ -249,7 +249,7 @@ FOREIGN = {
 def test_foreign_checkpoint(model, what):
     make, message = FOREIGN[what]
     with pytest.raises(ValueError, match=message):
-        load_official(make(official_state(model)))
+        load_official(make(_official_state(model)))
 
 
 def test_a_file_that_holds_no_dict(tmp_path):

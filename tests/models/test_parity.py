@@ -17,7 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import intr_nb.models.intr
 from intr_nb.models.intr import INTR
-from intr_nb.models.official import load_official, official_state
+from intr_nb.models.official import _official_state, load_official
 from intr_nb.models.positions import feature_mask
 
 
@@ -61,7 +61,7 @@ def agrees(found):
 
 def test_default_sizes_and_names_are_the_authors(state):
     with torch.device("meta"):
-        ours = official_state(INTR(7))
+        ours = _official_state(INTR(7))
     assert {k: tuple(v.shape) for k, v in ours.items()} == {k: tuple(v.shape) for k, v in state.items()}
 
 
@@ -204,7 +204,7 @@ SIZES = [
 def test_other_backbones_and_widths(size):
     "From the tensors alone, in float64, against the second implementation (the authors' numbers are for ResNet-50)."
     state = {
-        k: torch.from_numpy(fill(k, tuple(v.shape))) for k, v in official_state(INTR(11, **size)).items()
+        k: torch.from_numpy(fill(k, tuple(v.shape))) for k, v in _official_state(INTR(11, **size)).items()
     }
     ours = load_official(state, num_heads=size["num_heads"]).double()
     images, mask = batch(((64, 96), (96, 64), (96, 96)), seed=1)

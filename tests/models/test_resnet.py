@@ -12,7 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from intr_nb.models.freezing import freeze
 from intr_nb.models.intr import INTR
-from intr_nb.models.resnet import FoldedConv, FoldedNorm, ResNet, fold_norms
+from intr_nb.models.resnet import ResNet, _fold_norms, _FoldedConv, _FoldedNorm
 
 
 def images(n=2, size=(64, 96), seed=1):
@@ -70,9 +70,9 @@ def unfolded(net):
     "The same ResNet with its norms at work"
     plain = copy.deepcopy(net)
     for m in plain.modules():
-        if isinstance(m, FoldedConv):
+        if isinstance(m, _FoldedConv):
             m.__class__ = nn.Conv2d
-        if isinstance(m, FoldedNorm):
+        if isinstance(m, _FoldedNorm):
             m.__class__ = FrozenBatchNorm2d
     return plain
 
@@ -90,7 +90,7 @@ def test_folding_changes_neither_map_nor_gradient(name):
             )
     plain, x = unfolded(net), images(1).double()
     assert (
-        sum(isinstance(m, FoldedConv) for m in net.modules())
+        sum(isinstance(m, _FoldedConv) for m in net.modules())
         == sum(isinstance(m, FrozenBatchNorm2d) for m in net.modules())
         == {"resnet18": 20, "resnet50": 53}[name]
     )
@@ -116,10 +116,10 @@ def test_folding_follows_the_weights():
 
 def test_only_frozen_norms_right_behind_a_convolution_are_folded():
     def kinds(*parts):
-        return [type(m) for m in fold_norms(nn.Sequential(*parts))]
+        return [type(m) for m in _fold_norms(nn.Sequential(*parts))]
 
     conv, norm = (lambda bias=False: nn.Conv2d(3, 3, 1, bias=bias)), (lambda: FrozenBatchNorm2d(3))
-    assert kinds(conv(), norm()) == [FoldedConv, FoldedNorm]
+    assert kinds(conv(), norm()) == [_FoldedConv, _FoldedNorm]
     assert kinds(conv(), nn.ReLU(), norm()) == [nn.Conv2d, nn.ReLU, FrozenBatchNorm2d]
     assert kinds(conv(), nn.BatchNorm2d(3)) == [nn.Conv2d, nn.BatchNorm2d] and kinds(conv(True), norm()) == [
         nn.Conv2d,

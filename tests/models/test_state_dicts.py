@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from intr_nb.models.state_dicts import fit_part, stored_tensors
+from intr_nb.models.state_dicts import _fit_part, stored_tensors
 
 # -- files --
 
@@ -25,13 +25,13 @@ def test_fit_part_forgives_only_what_it_is_told():
     part = nn.Sequential(nn.BatchNorm2d(2))
     state = {f"0.{k}": torch.full((2,), 3.0) for k in ("weight", "bias", "running_mean", "running_var")}
     assert (
-        fit_part(part, state | {"fc": tensor_of(9)}, "f", {"fc"})[0].running_mean.tolist() == [3, 3]
+        _fit_part(part, state | {"fc": tensor_of(9)}, "f", {"fc"})[0].running_mean.tolist() == [3, 3]
         and part[0].num_batches_tracked == 0
     )
     with pytest.raises(ValueError, match=r"f does not fit this Sequential: 1 unknown \(fc\)"):
-        fit_part(part, state | {"fc": tensor_of(9)}, "f")
+        _fit_part(part, state | {"fc": tensor_of(9)}, "f")
     with pytest.raises(ValueError, match=r"1 missing \(0.bias\)"):
-        fit_part(part, {k: v for k, v in state.items() if k != "0.bias"}, "f")
+        _fit_part(part, {k: v for k, v in state.items() if k != "0.bias"}, "f")
 
 
 def tensor_of(n):

@@ -10,12 +10,12 @@ from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
 from intr_nb.training.attention_stats import (
+    _map_entropy,
+    _map_peak,
+    _mean_cosine,
     _measure,
     _shares,
     attention_statistics,
-    map_entropy,
-    map_peak,
-    mean_cosine,
 )
 from intr_nb.training.diagnosis import diagnose
 from intr_nb.training.history import History
@@ -35,25 +35,25 @@ def images():
 
 def test_known_maps():
     uniform, hot = torch.full((2, 3, 4, 10), 0.1), torch.eye(4, 10).expand(2, 3, 4, 10)
-    assert torch.allclose(map_entropy(uniform), torch.ones(2, 3)) and torch.equal(
-        map_entropy(hot), torch.zeros(2, 3)
+    assert torch.allclose(_map_entropy(uniform), torch.ones(2, 3)) and torch.equal(
+        _map_entropy(hot), torch.zeros(2, 3)
     )
-    assert torch.allclose(map_peak(uniform), torch.full((2, 3), 0.1)) and torch.equal(
-        map_peak(hot), torch.ones(2, 3)
+    assert torch.allclose(_map_peak(uniform), torch.full((2, 3), 0.1)) and torch.equal(
+        _map_peak(hot), torch.ones(2, 3)
     )
-    assert torch.allclose(mean_cosine(uniform, 2), torch.ones(2, 3)) and torch.allclose(
-        mean_cosine(hot, 2), torch.zeros(2, 3), atol=1e-6
+    assert torch.allclose(_mean_cosine(uniform, 2), torch.ones(2, 3)) and torch.allclose(
+        _mean_cosine(hot, 2), torch.zeros(2, 3), atol=1e-6
     )
-    assert torch.allclose(mean_cosine(hot, 1), torch.ones(2, 4))  # heads alike, class by class
+    assert torch.allclose(_mean_cosine(hot, 1), torch.ones(2, 4))  # heads alike, class by class
     half = torch.tensor([[[[0.5, 0.5, 0, 0]]]])
-    assert map_entropy(half).item() == pytest.approx(0.5) and mean_cosine(half, 2).isnan().all()
-    assert map_entropy(torch.ones(1, 1, 1, 1)).item() == 1  # one cell: nowhere else to look
+    assert _map_entropy(half).item() == pytest.approx(0.5) and _mean_cosine(half, 2).isnan().all()
+    assert _map_entropy(torch.ones(1, 1, 1, 1)).item() == 1  # one cell: nowhere else to look
 
 
 def test_cosine_is_that_of_all_pairs():
     maps = torch.randn(2, 3, 7, 11, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
     direct = F.cosine_similarity(maps[:, :, :, None], maps[:, :, None], dim=-1)
-    assert torch.allclose(mean_cosine(maps, 2), (direct.sum((2, 3)) - 7) / 42, atol=1e-6)
+    assert torch.allclose(_mean_cosine(maps, 2), (direct.sum((2, 3)) - 7) / 42, atol=1e-6)
 
 
 def test_padding_is_ignored():
@@ -62,7 +62,7 @@ def test_padding_is_ignored():
     alpha[1, ..., :5] = 1 / 5
     mask = torch.zeros(2, 8, dtype=torch.bool)
     mask[1, 5:] = True
-    assert torch.allclose(map_entropy(alpha, mask), torch.ones(2, 1)) and map_entropy(alpha)[1] < 0.8
+    assert torch.allclose(_map_entropy(alpha, mask), torch.ones(2, 1)) and _map_entropy(alpha)[1] < 0.8
 
 
 def test_a_padded_image_has_the_health_of_the_image(images):

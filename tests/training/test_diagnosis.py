@@ -7,8 +7,8 @@ import torch
 from intr_nb.training.diagnosis import (
     _ADVICE,
     Diagnosis,
-    Finding,
     _attention_findings,
+    _Finding,
     _training_findings,
     diagnose,
 )
@@ -81,6 +81,6 @@ def test_advice_for_everything_that_is_said():
     assert (
         d.names == ["uniform"] and _ADVICE["uniform"] in repr(d) and "<li><b>uniform</b>" in d._repr_html_()
     )
-    assert "&lt;b&gt;" in Diagnosis([Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(
+    assert "&lt;b&gt;" in Diagnosis([_Finding("coarse", "<b>")])._repr_html_() and "Nothing unusual" in repr(
         Diagnosis()
     )

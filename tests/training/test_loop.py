@@ -26,7 +26,7 @@ from intr_nb.training.distributed import fit_distributed
 from intr_nb.training.features import Features, _FeatureData, _write_features, cache_features
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import Recipe
-from intr_nb.training.run_state import read_run
+from intr_nb.training.run_state import _read_run
 
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
 MIXED = replace(RECIPE, mixup=0.3)
@@ -276,7 +276,7 @@ def test_accelerate_launch(tmp_path):
         env=os.environ | dict(OMP_NUM_THREADS="1"),
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(read_run(tmp_path / "run" / "checkpoint.safetensors")[1]["rows"]) == 1
+    assert len(_read_run(tmp_path / "run" / "checkpoint.safetensors")[1]["rows"]) == 1
 
 
 def test_wrong_numbers_of_processes(birds, tmp_path):
@@ -341,7 +341,7 @@ def test_killed_at_twenty_moments_and_resumed(birds, tmp_path, capfd):
             kills += worker.exitcode == -signal.SIGKILL
             file = folder / "checkpoint.safetensors"
             if file.exists():
-                read_run(file)  # whole at any moment
+                _read_run(file)  # whole at any moment
     assert kills == 20
     for folder in runs:
         model = small(seed=9)
