@@ -1,6 +1,7 @@
 """INTR and others on real photographs: CUB-100 crops, features of a frozen backbone, one recipe for all.
 
-Usage: python benchmarks/cub100.py FOLDER --weights FILE [--models intr pooled] [--seeds 0 1] [--test] [--csv FILE]
+Usage: python benchmarks/cub100.py FOLDER --weights FILE [--models intr pooled] [--seeds 0 1] [--test]
+       [--csv FILE]
 FOLDER holds the crops (`dataset_card("cub100")`), FILE the MobileNetV2 weights that go with them. Features
 are cached in --features (about 3 GB). Settings are chosen on a seventh of the training photographs; with
 --test a model learns from all of them and is measured on the official test split.

@@ -1,6 +1,7 @@
 """INTR against INTR-FC (Eq. 10, Figure 7): the same trunk, data, budget and seeds, another last step.
 
-Usage: python benchmarks/intr_vs_fc.py aviary [--models none 1 fc] [--seeds 0 1 2] [--csv FILE] [--save FOLDER]
+Usage: python benchmarks/intr_vs_fc.py aviary [--models none 1 fc] [--seeds 0 1 2] [--csv FILE] [--save
+       FOLDER]
        python benchmarks/intr_vs_fc.py cub100 --folder CROPS --weights FILE [--features FOLDER] [--test] ...
 A model is the bound of its value scores (none: the paper's INTR), fc (INTR-FC), fc-1 (INTR-FC, bounded by
 1), or, on the aviary, encoder, encoder-fc, full, full-fc (INTR with one encoder layer, and one or two

@@ -1,11 +1,19 @@
-"""Every question of `evaluate_explanations`, for INTR's maps, Grad-CAM, RISE and the controls (Table 6 and more): a row for each image and method.
+"""Every question of `evaluate_explanations`, for INTR's maps, Grad-CAM, RISE and the baselines (Table 6 and more):
+a row for each image and method.
 
-Usage: python benchmarks/is_it_true.py aviary [--model FILE] [--images 200] [--judge FILE] [--sanity] [--csv FILE]
-       python benchmarks/is_it_true.py judge --judge FILE      (trains a pooled classifier on drawn birds, minutes on a core)
-       python benchmarks/is_it_true.py cub100 --folder CROPS --model FILE [--weights FILE] [--judge FILE] [--images 200] [--csv FILE]
-FILE is what `intr_nb.models.checkpoints.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the aviary's model is the one that ships.
-Birds are of seed 5, photographs every k-th of the test split, so that all species are asked. Images that the model or the judge gets wrong are left out. With a judge (a `PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an
-image's rows together; run again, and what is there is not done again. The end of the run prints means, intervals, and paired differences from `--against`.
+Usage: python benchmarks/is_it_true.py aviary [--model FILE] [--images 200] [--evaluator FILE] [--sanity]
+           [--csv FILE]
+       python benchmarks/is_it_true.py evaluator --evaluator FILE
+           (trains a pooled classifier on drawn birds, minutes on a core)
+       python benchmarks/is_it_true.py cub100 --folder CROPS --model FILE [--weights FILE] [--evaluator FILE]
+           [--images 200] [--csv FILE]
+
+FILE is what `intr_nb.save` wrote (with `--weights`, MobileNetV2's are put into its backbone); without one, the
+aviary's model is the one that ships. Birds are of seed 5, photographs every k-th of the test split, so that all
+species are asked. Images that the model or the evaluator gets wrong are left out. With an evaluator (a
+`PooledClassifier`, say, as in Table 6), its own Grad-CAM and RISE are asked as well. The CSV gets an image's rows
+together; run again, and what is there is not done again. The end of the run prints means, intervals, and paired
+differences from `--against`.
 """
 
 import argparse
@@ -39,7 +47,7 @@ LEFT_OUT = "left out: not recognised"
 
 
 class Rise:
-    "RISE's maps of all classes, made once for each image: a method. (Not for sanity checks, which change the model underneath.)"
+    "RISE's maps of all classes, made once for each image: a method; not for sanity checks, which change the model"
 
     def __init__(self, masks, seed=0):
         self.masks, self.seed, self.key = masks, seed, None
@@ -105,11 +113,11 @@ def append(path, rows, columns):
         f.write(text.getvalue())
 
 
-def ask_all(model, methods, data, metrics, judge, i):
+def ask_all(model, methods, data, metrics, evaluator, i):
     "The rows of image `i`"
     base = dict(data=type(data).__name__, image=i)
     try:
-        found = evaluate_explanations(model, methods, data, metrics, judge, [i], progress=False).values
+        found = evaluate_explanations(model, methods, data, metrics, evaluator, [i], progress=False).values
     except ValueError as error:
         if "is recognised by" not in str(error):
             raise
@@ -144,7 +152,7 @@ def as_evaluation(rows, about=""):
     )
 
 
-def make_judge(path):
+def make_evaluator(path):
     "A network with no attention, for drawn birds: trained as the shipped model was, with other weights to begin with"
     torch.manual_seed(1)
     model = PooledClassifier(16, dict(name="patchnet", width=32, dim=64, stride=4))
@@ -159,14 +167,14 @@ def make_judge(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", choices=["aviary", "cub100", "judge"])
+    parser.add_argument("data", choices=["aviary", "cub100", "evaluator"])
     parser.add_argument("--folder", type=Path, help="the CUB-100 crops")
     parser.add_argument("--model", type=Path, help="as intr_nb.models.checkpoints.save wrote it")
     parser.add_argument(
-        "--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and judge"
+        "--weights", type=Path, help="MobileNetV2's, to put into the backbone of model and evaluator"
     )
     parser.add_argument(
-        "--judge",
+        "--evaluator",
         type=Path,
         help="a saved model that scores insertion and deletion; by default the model itself",
     )
@@ -192,10 +200,10 @@ def main():
         "--summary", type=Path, help="write means, intervals and paired differences to this file"
     )
     args = parser.parse_args()
-    if args.data == "judge":
-        if not args.judge:
-            parser.error("judge needs --judge, the file to write")
-        return make_judge(args.judge)
+    if args.data == "evaluator":
+        if not args.evaluator:
+            parser.error("evaluator needs --evaluator, the file to write")
+        return make_evaluator(args.evaluator)
     if args.data == "cub100" and not (args.folder and args.model):
         parser.error("cub100 needs --folder and --model")
 
@@ -207,9 +215,9 @@ def main():
             )
         return model.to(args.device, memory_format=torch.channels_last).eval()  # a third faster on CPUs
 
-    model, judge = (
+    model, evaluator = (
         get(args.model) if args.model else pretrained("aviary16").to(args.device).eval(),
-        get(args.judge) if args.judge else None,
+        get(args.evaluator) if args.evaluator else None,
     )
     curves = {
         "insertion": curve_area("insertion", steps=args.steps),
@@ -224,10 +232,11 @@ def main():
     else:
         data = load_finegrained("cub100", args.folder, square_transforms(args.size)).test
         metrics = {k: v for k, v in metrics.items() if k != "twin pointing"}
-    if judge is not None:
+    if evaluator is not None:
+        own_rise = Rise(args.masks)
         methods |= {
-            "judge's Grad-CAM": lambda model, image, c: grad_cam(judge, image, classes=[c]),
-            "judge's RISE": lambda model, image, c, own=Rise(args.masks): own(judge, image, c),
+            "evaluator's Grad-CAM": lambda model, image, c: grad_cam(evaluator, image, classes=[c]),
+            "evaluator's RISE": lambda model, image, c: own_rise(evaluator, image, c),
         }
     if stray := set(args.questions or ()) - set(metrics):
         parser.error(f"no question {', '.join(sorted(stray))}: expected some of {', '.join(metrics)}")
@@ -244,14 +253,14 @@ def main():
     for i in progress_bar(list(range(0, len(data), step))[: args.images], "asking", unit="image"):
         if i in done:
             continue
-        found = ask_all(model, methods, data, metrics, judge, i)
+        found = ask_all(model, methods, data, metrics, evaluator, i)
         rows += found
         if args.csv:
             append(args.csv, found, columns)
-    result = as_evaluation(
-        rows,
-        f"{len({r['image'] for r in rows if r['method'] != LEFT_OUT})} images of {len({r['image'] for r in rows})}; judge: {args.judge.name if args.judge else 'the model itself'}",
-    )
+    asked = {r["image"] for r in rows if r["method"] != LEFT_OUT}
+    by = args.evaluator.name if args.evaluator else "the model itself"
+    about = f"{len(asked)} images of {len({r['image'] for r in rows})}; evaluator: {by}"
+    result = as_evaluation(rows, about)
     differences = (
         {
             k: v

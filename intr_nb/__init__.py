@@ -23,7 +23,7 @@ _HOMES = {
     "training.recipe": ("RECIPES", "Recipe"),
     "training.features": ("cache_features",),
     "training.accuracy": ("evaluate",),
-    "training.history": ("plot_history",),
+    "training.learning_curves": ("plot_history",),
     "training.loop": ("fit",),
     "explanations.explanation": ("Explanation",),
     "explanations.explainer": ("explain",),

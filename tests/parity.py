@@ -13,7 +13,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def fill(name, shape):
-    "The float32 array of the tensor that the authors call `name`: seeded by its name, scaled so that signals survive twelve layers."
+    "The float32 array of the authors' tensor `name`: seeded by it, scaled so that signals survive twelve layers."
     noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
     fan_in = np.sqrt(np.prod(shape[1:]))
     if name.endswith("running_var"):
@@ -161,25 +161,27 @@ def plain_forward(state, resnet, images, mask, heads=8, pre_norm=False):
         x = residual(
             f"{name}.norm1",
             x,
-            lambda h: attention(state, f"{name}.self_attn", h + pos, h + pos, h, heads, padding)[0],
+            lambda h, name=name: attention(state, f"{name}.self_attn", h + pos, h + pos, h, heads, padding)[
+                0
+            ],
         )
-        x = residual(f"{name}.norm2", x, lambda h: mlp(name, h))
+        x = residual(f"{name}.norm2", x, lambda h, name=name: mlp(name, h))
     if pre_norm:
         x = norm("transformer.encoder.norm", x)
     queries = state["query_embed.weight"][:, None].repeat(1, len(images), 1)
     z, looked = torch.zeros_like(queries), []
     for name in layers("decoder"):
 
-        def look(h):
+        def look(h, name=name):
             looked.append(attention(state, f"{name}.multihead_attn", h + queries, x, x, heads, padding))
             return looked[-1][0]
 
         z = residual(
             f"{name}.norm1",
             z,
-            lambda h: attention(state, f"{name}.self_attn", h + queries, h + queries, h, heads)[0],
+            lambda h, name=name: attention(state, f"{name}.self_attn", h + queries, h + queries, h, heads)[0],
         )
         z = residual(f"{name}.norm2", z, look)
-        z = residual(f"{name}.norm3", z, lambda h: mlp(name, h))
+        z = residual(f"{name}.norm3", z, lambda h, name=name: mlp(name, h))
     logits = linear("presence_vector", norm("transformer.decoder.norm", z)).squeeze(-1).transpose(0, 1)
     return logits, looked[-1][1].unflatten(-1, features.shape[-2:])

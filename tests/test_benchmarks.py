@@ -1,4 +1,5 @@
-"""The benchmarks of edits and explanations: cut off and run again, nothing is lost or counted twice; marks and controls lie where they should."""
+"""The benchmarks of edits and explanations: cut off and run again, nothing is lost or counted twice; marks
+and controls lie where they should."""
 
 import csv
 import sys

@@ -1,4 +1,5 @@
-"""The published site: what nbdev hands to quarto is whole, and every notebook, link and picture can be reached."""
+"""The published site: what nbdev hands to quarto is whole, and every notebook, link and picture can be
+reached."""
 
 import ast
 import os

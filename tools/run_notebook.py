@@ -1,4 +1,5 @@
-"""Run a notebook as a job: what its cells print appears as it comes, and the executed copy is stored at the end.
+"""Run a notebook as a job: what its cells print appears as it comes, and the executed copy is stored at the
+end.
 
 Usage: python tools/run_notebook.py NOTEBOOK EXECUTED_COPY
 The notebook runs in its own folder, in a kernel of the very Python that runs this script. Where a cell

@@ -43,11 +43,13 @@ def to_rgb(
     a = _to_array(image)
     if a.ndim != 3 or a.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor (3, H, W) needs no conversion"
+            f"picture of shape {a.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); "
+            "a tensor (3, H, W) needs no conversion"
         )
     if min(a.shape[:2]) < 8:
         raise ValueError(
-            f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; is it a thumbnail, or an empty crop?"
+            f"picture of {a.shape[1]} x {a.shape[0]} pixels: expected at least 8 x 8; "
+            "is it a thumbnail, or an empty crop?"
         )
     a = _to_bytes(a, deep)
     if a.shape[-1] == 1:
@@ -74,7 +76,8 @@ def _to_bytes(
             )
         if a.min() < 0 or a.max() > 1:
             raise ValueError(
-                f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; divide by its maximum, or pass uint8"
+                f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; "
+                "divide by its maximum, or pass uint8"
             )
         return (a * 255 + 0.5).astype(np.uint8)
     if a.dtype.kind in "iu" and a.min() >= 0 and a.max() < 65536:
@@ -85,7 +88,8 @@ def _to_bytes(
             )
         return (a / 257 + 0.5).astype(np.uint8)
     raise ValueError(
-        f"picture of {a.dtype} with values {a.min()} to {a.max()}: expected 8 bits, 16 bits, or floats from 0 to 1"
+        f"picture of {a.dtype} with values {a.min()} to {a.max()}: "
+        "expected 8 bits, 16 bits, or floats from 0 to 1"
     )
 
 # %% ../../nbs/core/03_images.ipynb #9c742c28
@@ -93,7 +97,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretr
 
 
 def normalise(image):
-    "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32 without ImageNet's mean and scale."
+    "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, ImageNet's mean removed."
     if not torch.is_tensor(image):
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
@@ -140,7 +144,7 @@ def why_unreadable(
 def read_picture(
     path: str | Path,  # of a picture, or the name of one that `opener` gives
     opener=None,  # function without arguments that gives the picture; None: the file is opened
-    advice: str = "Open it in another program, or leave it out",  # about one that can't be read
+    advice: str | None = None,  # what to do about one that can't be read; None: what suits any file
 ):  # (H, W, 3) uint8
     "The picture in a file, or in a row of a data set"
     if opener is None and not Path(path).is_file():
@@ -154,8 +158,10 @@ def read_picture(
             return to_rgb(image)
     except Exception as e:
         why = why_unreadable(e)
-        stop = "" if why.endswith(("?", ".")) else "."
-        raise ValueError(f"{str(path)!r} can't be read as a picture: {why}{stop} {advice}") from e
+        told = why.endswith(("?", "."))  # `to_rgb` may have said what to do
+        advice = advice or ("" if told else "Open it in another program, or leave it out")
+        text = f"{str(path)!r} can't be read as a picture: {why}{'' if told else '.'} {advice}"
+        raise ValueError(text.rstrip()) from e
 
 # %% ../../nbs/core/03_images.ipynb #9609ce36
 def check_image_size(

@@ -117,9 +117,9 @@ def param_groups(
             "Call unfreeze on a part of it"
         )
     backbone = [p for p in learning if id(p) in inside]
-    residual = [p for p in learning if id(p) not in inside]
+    rest = [p for p in learning if id(p) not in inside]
     groups = [
         dict(params=backbone, lr=lr if backbone_lr is None else backbone_lr, name="backbone"),
-        dict(params=residual, lr=lr, name="residual"),
+        dict(params=rest, lr=lr, name="rest"),
     ]
     return [group | dict(weight_decay=weight_decay) for group in groups if group["params"]]

@@ -1,4 +1,5 @@
-"""The browsers, worked by mouse and keys in a real JupyterLab. Slow (two minutes): `pytest tests/test_browsers.py`.
+"""The browsers, worked by mouse and keys in a real JupyterLab. Slow (two minutes): `pytest
+tests/test_browsers.py`.
 
 INTR_NB_SCREENSHOTS=folder keeps the screenshots; tests/lab.py says how to write another test.
 """
@@ -267,7 +268,10 @@ def test_company_explorer(lab):
     page = lab.open_widget(COMPANY)
     shown = page.picture()
     assert "16 of 16 classes are candidates" in page.text()
-    tick = lambda k: page.canvas().locator("[role=checkbox]").nth(k)
+
+    def tick(k):
+        return page.canvas().locator("[role=checkbox]").nth(k)
+
     assert tick(3).get_attribute("aria-checked") == "true"
     tick(3).click()
     shown = page.wait_changed(shown)

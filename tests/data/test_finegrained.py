@@ -1,4 +1,5 @@
-"""The paper's data sets: each read from a small tree in its true layout, counted, and what is missing is said."""
+"""The paper's data sets: each read from a small tree in its true layout, counted, and what is missing is
+said."""
 
 import csv
 import os

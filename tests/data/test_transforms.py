@@ -1,4 +1,5 @@
-"""Points, boxes and masks stay on the picture; sizes are DETR's; batches have a mask only where they need one."""
+"""Points, boxes and masks stay on the picture; sizes are DETR's; batches have a mask only where they need
+one."""
 
 import pickle
 

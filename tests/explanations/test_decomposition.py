@@ -1,4 +1,5 @@
-"""The full decoder taken apart: sums, an independent derivation by autograd, zeros, padding, restriction, bad input."""
+"""The full decoder taken apart: sums, an independent derivation by autograd, zeros, padding, restriction, bad
+input."""
 
 import copy
 from contextlib import contextmanager

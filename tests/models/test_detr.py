@@ -1,4 +1,5 @@
-"""INTR started from DETR's checkpoint: what is taken, dropped and made; which files are refused, and where they are."""
+"""INTR started from DETR's checkpoint: what is taken, dropped and made; which files are refused, and where
+they are."""
 
 import argparse
 import urllib.error

@@ -1,4 +1,5 @@
-"""Frozen modules stand still, copies of them too; groups of parameters; warnings about backbones that never learned."""
+"""Frozen modules stand still, copies of them too; groups of parameters; warnings about backbones that never
+learned."""
 
 import copy
 import pickle
@@ -127,13 +128,13 @@ def test_param_groups():
     groups = param_groups(model, 1e-3, backbone_lr=1e-4, weight_decay=0.02)
     assert [(g["name"], g["lr"], g["weight_decay"]) for g in groups] == [
         ("backbone", 1e-4, 0.02),
-        ("residual", 1e-3, 0.02),
+        ("rest", 1e-3, 0.02),
     ]
     assert [id(p) for g in groups for p in g["params"]] == [id(p) for p in model.backbone.parameters()] + [
         id(p) for k, p in model.named_parameters() if not k.startswith("backbone.")
     ]
     assert [g["lr"] for g in param_groups(model, 1e-3)] == [1e-3, 1e-3]
     freeze(model.backbone)
-    assert [g["name"] for g in param_groups(model, 1e-3)] == ["residual"]
+    assert [g["name"] for g in param_groups(model, 1e-3)] == ["rest"]
     with pytest.raises(ValueError, match="every parameter of this OneBlockINTR is frozen.*unfreeze"):
         param_groups(freeze(model), 1e-3)

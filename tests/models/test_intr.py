@@ -1,4 +1,5 @@
-"""What the models promise: exact sums, attention that costs nothing unless asked for, candidates, padding, messages."""
+"""What the models promise: exact sums, attention that costs nothing unless asked for, candidates, padding,
+messages."""
 
 import copy
 import itertools

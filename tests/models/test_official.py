@@ -1,6 +1,7 @@
 """The authors' checkpoints: read, never run; sizes from shapes; what is foreign is named.
 
-A round trip shows that names, sizes and numbers arrive; it can't show that the authors compute the same with them.
+A round trip shows that names, sizes and numbers arrive; it can't show that the authors compute the same
+with them.
 test_parity.py does.
 """
 

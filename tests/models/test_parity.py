@@ -1,9 +1,14 @@
-"""The authors' numbers. `load_official` has to reproduce what the authors' own code puts out (see fixtures/README.md).
+"""The authors' numbers. `load_official` has to reproduce what the authors' own code puts out (see
+fixtures/README.md).
 
-How close can it be? Everything after the backbone agrees to 1e-5. Through the whole network, float32 itself is the
-limit: these sharp random weights magnify the rounding of the backbone's convolutions, so that one and the same code
-differs from itself by 5e-5 in some attention weights when another convolution kernel runs (oneDNN or not, another
-instruction set). So the whole network is compared in float64 too, where only the reference's own rounding is left, and
+How close can it be? Everything after the backbone agrees to 1e-5. Through the whole network, float32
+itself is the
+limit: these sharp random weights magnify the rounding of the backbone's convolutions, so that one and the
+same code
+differs from itself by 5e-5 in some attention weights when another convolution kernel runs (oneDNN or not,
+another
+instruction set). So the whole network is compared in float64 too, where only the reference's own rounding
+is left, and
 that is below 1e-4 everywhere and below 1e-5 in 96 of 100 weights.
 """
 

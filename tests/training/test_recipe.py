@@ -32,12 +32,12 @@ def test_recipes_of_the_paper():
     table = dict(
         bird=(5e-5, 16, 140),
         cub=(1e-4, 12, 140),
-        bf=(1e-4, 12, 100),
+        butterflies=(1e-4, 12, 100),
         fish=(1e-4, 16, 140),
         dog=(1e-4, 16, 170),
         pet=(1e-4, 12, 100),
         car=(1e-4, 12, 140),
-        craft=(1e-4, 12, 140),
+        aircraft=(1e-4, 12, 140),
     )
     assert {k: (RECIPES[k].lr, RECIPES[k].batch_size, RECIPES[k].epochs) for k in table} == table
     assert all(
