@@ -45,6 +45,8 @@ def imports(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package if node.level == 1 else package.rpartition(".")[0]
             yield f"{base}.{node.module}"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("intr_nb."):
+            yield node.module  # nbdev leaves imports over several lines as they are
 
 
 def exported(path):

@@ -22,6 +22,7 @@ from .class_activation import cam, grad_cam
 from .explainer import explain
 from .explanation import Explanation
 from .masking import rise
+from ..models.base import ImageSearch
 
 # %% ../../nbs/explanations/13_methods.ipynb #09controls-006
 def as_map(
@@ -195,8 +196,9 @@ def _gives_attention(model):
 
 
 def _gives_evidence(model):
-    has_parts = getattr(model, "has_decoder", False) or hasattr(model, "value_scores")
-    return has_parts and _gives_attention(model)
+    own = getattr(type(model), "value_scores", None)
+    has_scores = own not in (None, ImageSearch.value_scores)  # the base class has none to give
+    return (has_scores or getattr(model, "has_decoder", False)) and _gives_attention(model)
 
 
 def _has_transformer(model):

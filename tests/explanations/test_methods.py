@@ -26,6 +26,7 @@ from intr_nb.explanations.methods import (
     rise_map,
     smoothed,
 )
+from intr_nb.models.base import ImageSearch
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR
 from intr_nb.models.pooled import PooledClassifier
@@ -145,6 +146,14 @@ def test_methods_for_knows_who_can_answer():
     assert list(methods_for(small("pooled"))) == [*others, "CAM", *BASELINES]
     assert list(methods_for(small("vit"))) == [*others, "CAM", "rollout", *BASELINES]
     assert list(methods_for(torch.nn.Linear(2, 2))) == ["RISE", *BASELINES]
+
+
+def test_evidence_is_not_offered_where_a_model_has_none():
+    class OnlyAttention(ImageSearch):
+        pass
+
+    offered = methods_for(OnlyAttention())
+    assert "attention" in offered and not {"evidence", "margin", "contrast"} & set(offered)
 
 
 def test_rise_explains_all_classes_at_once():
