@@ -144,11 +144,10 @@ def test_modules_are_short():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_exported_cells_are_short(path):
-    lengths = [
-        len([x for x in c.source.splitlines() if x.strip() and not x.startswith("#|")])
-        for c in exported(path)
-    ]
-    assert max(lengths, default=0) <= 45
+    "Thirty lines at most; a table of data may be longer."
+    code = [c.source for c in exported(path) if re.search(r"^\s*(def|class) ", c.source, re.M)]
+    lengths = [len([x for x in source.splitlines() if x.strip() and not x.startswith("#|")]) for source in code]
+    assert max(lengths, default=0) <= 30
 
 
 def test_notebooks_of_a_package_have_different_numbers():

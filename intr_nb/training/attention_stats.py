@@ -163,9 +163,13 @@ def _measure(
     found = {"positions": (~output.mask).flatten(1).sum(1).float()}
     with torch.autocast(layers.device.type, enabled=False):
         found |= _map_numbers(layers, output.mask.flatten(1))
-    if not hasattr(model, "value_scores") or layers.shape[3] != model.num_classes:
+    scores = getattr(model, "value_scores", None)
+    if scores is None or layers.shape[3] != model.num_classes:
         return found
-    s = model.value_scores(output.features, output.mask).float()
+    s = scores(output.features, output.mask)
+    if s is None:  # a full decoder has no single s for each head
+        return found
+    s = s.float()
     parts = _head_parts(s, layers[-1].float())
     return found | dict(spread=_spread(s, output.mask), parts=parts, logits=output.logits.float())
 

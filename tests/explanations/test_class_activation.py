@@ -423,7 +423,7 @@ def test_rise_forgets_masks(monkeypatch):
         most.append(sum(r() is not None for r in alive))
         return images.mean((2, 3))
 
-    monkeypatch.setattr(rise_module, "rise_masks", counted)
+    monkeypatch.setattr(rise_module, "_rise_masks", counted)
     rise(evaluator, picture(), masks=200, batch_size=10)
     assert max(most) <= 20 and len(alive) == 200
 

@@ -466,8 +466,8 @@ def test_pictures_have_the_size_of_training(tmp_path, kind, size, seen):
 def test_every_name_has_one_home():
     homes = dict(
         explanation=["Explanation", "Margin"],
-        references=["REFERENCES", "reference_score"],
-        checks=["check_gaps", "check_sum"],
+        references=["REFERENCES"],
+        checks=["check_sum"],
         explainer=["explain"],
     )
     modules = {m: importlib.import_module(f"intr_nb.explanations.{m}") for m in homes}
