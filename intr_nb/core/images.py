@@ -59,6 +59,20 @@ def to_rgb(
         a = (a[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     return a
 
+# %% ../../nbs/core/03_images.ipynb #de607106
+def _float_to_bytes(a):
+    "uint8 from floats in 0 to 1."
+    if not np.isfinite(a).all():
+        raise ValueError(
+            "picture with NaN or infinity: expected finite values from 0 to 1; look at how it was made"
+        )
+    if a.min() < 0 or a.max() > 1:
+        raise ValueError(
+            f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; "
+            "divide by its maximum, or pass uint8"
+        )
+    return (a * 255 + 0.5).astype(np.uint8)
+
 # %% ../../nbs/core/03_images.ipynb #17403edd
 def _to_bytes(
     a,  # array
@@ -70,27 +84,16 @@ def _to_bytes(
     if a.dtype == bool:
         return a.astype(np.uint8) * 255
     if a.dtype.kind == "f":
-        if not np.isfinite(a).all():
-            raise ValueError(
-                "picture with NaN or infinity: expected finite values from 0 to 1; look at how it was made"
-            )
-        if a.min() < 0 or a.max() > 1:
-            raise ValueError(
-                f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; "
-                "divide by its maximum, or pass uint8"
-            )
-        return (a * 255 + 0.5).astype(np.uint8)
-    if a.dtype.kind in "iu" and a.min() >= 0 and a.max() < 65536:
-        if a.max() < 256 and not deep and a.dtype.newbyteorder("=") != np.uint16:
-            raise ValueError(
-                f"picture of {a.dtype} with values {a.min()} to {a.max()}, which fit 8 bits: is it 8 or 16? "
-                "Pass picture.astype(np.uint8), or np.uint16 for a dark one of 16 bits"
-            )
-        return (a / 257 + 0.5).astype(np.uint8)
-    raise ValueError(
-        f"picture of {a.dtype} with values {a.min()} to {a.max()}: "
-        "expected 8 bits, 16 bits, or floats from 0 to 1"
-    )
+        return _float_to_bytes(a)
+    got = f"picture of {a.dtype} with values {a.min()} to {a.max()}"
+    if a.dtype.kind not in "iu" or a.min() < 0 or a.max() > 65535:
+        raise ValueError(f"{got}: expected 8 bits, 16 bits, or floats from 0 to 1")
+    if a.max() < 256 and not deep and a.dtype.newbyteorder("=") != np.uint16:
+        raise ValueError(
+            f"{got}, which fit 8 bits: is it 8 or 16? "
+            "Pass picture.astype(np.uint8), or np.uint16 for a dark one of 16 bits"
+        )
+    return (a / 257 + 0.5).astype(np.uint8)
 
 # %% ../../nbs/core/03_images.ipynb #9c742c28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretrained backbones expect

@@ -155,7 +155,7 @@ def _crop_points(
             points[row[p["path"]], column[int(p["part_id"])]] = float(p["x"]), float(p["y"]), 1
     return points
 
-
+# %% ../../nbs/data/14_cub.ipynb #f3b6c9f3
 def _read_cub100(
     root: str | Path,  # holds annotations.csv
 ) -> tuple[dict, list]:  # "train", "test" -> `Photos`; notes
