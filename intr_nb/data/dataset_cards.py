@@ -30,7 +30,7 @@ class DatasetCard:
     published: int | None = (
         None  # training photographs by the set's own page, if the paper has another number
     )
-    module: str = ""  # of intr_nb.data, where `read_<key>` is
+    module: str = ""  # of intr_nb.data, where `_read_<key>` is
     hub: str = ""  # a copy on the Hugging Face hub, with the columns image and label
 
 # %% ../../nbs/data/12_dataset_cards.ipynb #ad4b671a

@@ -21,10 +21,27 @@ def _module_of(
     key: str,  # which data set
 ):
     "The module that reads it"
-    return importlib.import_module(f"intr_nb.data.{CARDS[key].module}")
+    module = CARDS[key].module
+    try:
+        return importlib.import_module(f"intr_nb.data.{module}")
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(
+            f"the card of {key!r} says module={module!r}: there is no intr_nb.data.{module}. "
+            "Write its notebook in nbs/data and run `make export`"
+        ) from e
 
 
-_READERS = {key: getattr(_module_of(key), f"_read_{key}") for key in CARDS}
+def _reader_of(
+    key: str,  # which data set
+):  # function of a root that returns `Photos` by part, and notes
+    "Who reads it"
+    reader = getattr(_module_of(key), f"_read_{key}", None)
+    if reader is None:
+        where = f"intr_nb.data.{CARDS[key].module}"
+        raise AttributeError(
+            f"{where} has no _read_{key}, as the card of {key!r} says: define it there and export"
+        )
+    return reader
 
 # %% ../../nbs/data/18_finegrained.ipynb #01finegraine-053
 def _read_hub(
@@ -66,7 +83,7 @@ def _read(
     "What a data set lists"
     if hasattr(root, "items"):
         return _read_hub(root)
-    reader = _READERS[key]
+    reader = _reader_of(key)
     more = {"seed": seed} if "seed" in inspect.signature(reader).parameters else {}
     try:
         return reader(root, **more)

@@ -120,15 +120,16 @@ def other_class(
 ):
     "A method: `method`'s map of the strongest class besides `c`"
 
-    @torch.no_grad()
-    def other(model, image, c):
+    def map_of_other(model, image, c):
         p = next(model.parameters())
-        out = model(to_tensor(image).to(p.device, p.dtype)[None])
+        with torch.no_grad():
+            out = model(to_tensor(image).to(p.device, p.dtype)[None])
         logits = getattr(out, "logits", out)[0].clone()
         logits[c] = -torch.inf
-        return method(model, image, int(logits.argmax()))
+        other = int(logits.argmax())
+        return as_map(method(model, image, other), other)  # a method may return all classes
 
-    return other
+    return map_of_other
 
 # %% ../../nbs/explanations/13_methods.ipynb #23abf0a8
 def _cam_map(model, image, c):

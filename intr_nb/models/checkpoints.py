@@ -58,9 +58,9 @@ def _check_model(
 ):
     "Raise a `TypeError` or `ValueError` unless `load` could build `model` again"
     if type(model) not in MODELS.values():
-        raise TypeError(
-            f"a {type(model).__name__} can't be kept: expected an INTR, OneBlockINTR or PooledClassifier"
-        )
+        *others, last = MODELS
+        wanted = f"{', '.join(others)} or {last}"
+        raise TypeError(f"a {type(model).__name__} can't be kept: expected an {wanted}")
     if model.config["backbone"] is None:
         raise ValueError(
             f"the backbone, a {type(model.backbone).__name__}, has no `config`, "

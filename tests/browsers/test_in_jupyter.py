@@ -1,5 +1,5 @@
 """The browsers, worked by mouse and keys in a real JupyterLab. Slow (two minutes): `pytest
-tests/test_browsers.py`.
+tests/browsers/test_in_jupyter.py`.
 
 INTR_NB_SCREENSHOTS=folder keeps the screenshots; tests/lab.py says how to write another test.
 """
@@ -19,14 +19,14 @@ NASTY = "<img src=x onerror=alert(1)>"
 
 def test_head_browser_is_worked(lab):
     page = lab.open_widget(SETUP + "HeadBrowser(model, birds)")
-    shown, strip = page.picture(), page.picture("strip")
+    shown, strip = page.picture(), page.picture("thumbnails")
     assert "predicted: Black-crowned white-banded" in page.text() and "head 7" in page.text()
     assert page.chosen("target").startswith("prediction: Black-crowned white-banded finch")
     page.shot("head_browser_light")
 
     # keys: images and heads
     page.press("ArrowRight")
-    shown, strip = page.wait_changed(shown), page.wait_changed(strip, "strip")
+    shown, strip = page.wait_changed(shown), page.wait_changed(strip, "thumbnails")
     assert "image 1" in page.text()
     page.press("ArrowDown")
     shown = page.wait_changed(shown)
@@ -55,7 +55,7 @@ def test_head_browser_is_worked(lab):
         page.choose("what", what)
         shown = page.wait_changed(shown)
     assert "margin of White-eyed streaked-breasted barbet over" in page.text()
-    page.type_in(css=".intr-nb-search-rival", text="sunbird")
+    page.type_in(css=".intr-nb-search-runner_up", text="sunbird")
     shown = page.wait_changed(shown)
     page.type_in(css=".intr-nb-search-target", text="Red-crowned white")
     shown = page.wait_changed(shown)
@@ -94,7 +94,7 @@ b
     assert (
         NASTY in page.text()
         and page.canvas().locator("img").count() == 0
-        and "unreadable" in page.text("strip")
+        and "unreadable" in page.text("thumbnails")
     )
     assert NASTY in page.hover(0) and NASTY in page.chosen("target")
     colour = page.canvas().evaluate("e => getComputedStyle(e).color")

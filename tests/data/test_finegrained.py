@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,26 @@ from intr_nb.data.butterflies import _read_butterflies, _select_classes, _specie
 from intr_nb.data.cub import _id_table, _id_values, _read_cub, _read_cub100
 from intr_nb.data.dataset_cards import CARDS, KEYS, dataset_card
 from intr_nb.data.dataset_files import _count_found, _Counts, _gather, _present
-from intr_nb.data.finegrained import _READERS, _fetch, _FineGrained, load_finegrained
+from intr_nb.data.finegrained import _fetch, _FineGrained, _reader_of, load_finegrained
 
 # -- every set --
 
 
 def test_there_is_a_card_a_reader_and_a_test_for_every_key():
-    assert set(CARDS) == set(_READERS) == set(MAKERS) and all(k == c.key for k, c in CARDS.items())
+    assert set(CARDS) == set(MAKERS), (
+        "tests/layouts.py makes a small tree of each data set: add make_<key> to MAKERS"
+    )
+    assert all(k == c.key and callable(_reader_of(k)) for k, c in CARDS.items())
+
+
+def test_a_card_without_a_reader_says_so(monkeypatch):
+    card = CARDS["fish"]
+    monkeypatch.setitem(CARDS, "toads", replace(card, key="toads"))
+    with pytest.raises(AttributeError, match="_read_toads, as the card of 'toads' says: define it"):
+        _reader_of("toads")
+    monkeypatch.setitem(CARDS, "toads", replace(card, key="toads", module="amphibians"))
+    with pytest.raises(ModuleNotFoundError, match="module='amphibians'.*Write its notebook"):
+        _reader_of("toads")
 
 
 def test_cards_are_table_3():

@@ -156,6 +156,14 @@ def test_evidence_is_not_offered_where_a_model_has_none():
     assert "attention" in offered and not {"evidence", "margin", "contrast"} & set(offered)
 
 
+def test_the_other_class_is_another_for_methods_of_all_classes():
+    x, m = picture(), small("decoder")
+    c = int(m(x[None]).logits.argmax())
+    all_at_once = rise_map(20)
+    other = as_map(other_class(all_at_once)(m, x, c), c)
+    assert not torch.equal(other, as_map(all_at_once(m, x, c), c))
+
+
 def test_rise_explains_all_classes_at_once():
     e = rise_map(8, seed=3)(small("pooled"), picture(), 1)
     assert e.classes == list(range(5))
