@@ -133,7 +133,7 @@ def test_what_stays_when_the_kernel_is_gone(lab):
 
 
 @pytest.fixture(scope="module")
-def _standalone_figure(tmp_path_factory):
+def twin(tmp_path_factory):
     from intr_nb.browsers.head_browser import HeadBrowser
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
