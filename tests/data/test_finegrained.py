@@ -191,7 +191,7 @@ def test_the_whole_set_is_complete_and_one_photograph_less_is_not(key):
 
 def test_a_complete_set_does_not_warn(tmp_path, monkeypatch):
     make_pet(tmp_path)
-    monkeypatch.setitem(CARDS, "pet", type(CARDS["pet"])("pet", "three pets", 9, 3, 3, "", "", "", ""))
+    monkeypatch.setitem(CARDS, "pet", replace(CARDS["pet"], name="three pets", train=9, test=3, classes=3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_finegrained("pet", tmp_path).counts.complete
