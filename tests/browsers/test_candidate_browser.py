@@ -143,7 +143,9 @@ def test_other_models_are_refused():
         def forward(self, images, mask=None, attention=None, candidates=None):
             return self.inner(images, mask, attention, candidates)
 
-    with pytest.raises(TypeError, match="model is a Looks: expected an INTR, a OneBlockINTR or another ImageSearch"):
+    with pytest.raises(
+        TypeError, match="model is a Looks: expected an INTR, a OneBlockINTR or another ImageSearch"
+    ):
         CandidateBrowser(Looks(), IMAGES)
 
 
