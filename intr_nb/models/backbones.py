@@ -16,6 +16,7 @@ import torchvision
 from .library_backbones import _TimmBackbone, _TorchvisionBackbone
 from .patchnet import PatchNet
 from .resnet import ResNet
+from .tiles import TileBackbone
 
 # %% ../../nbs/models/06_backbones.ipynb #87bc6e21
 BACKBONES = {"patchnet": PatchNet, **{name: partial(ResNet, name) for name in ResNet.names}}
@@ -72,3 +73,14 @@ def build_backbone(
             f"knows{_close_names(name)}, or a module with num_channels and stride"
         )
     return build(**args)
+
+# %% ../../nbs/models/06_backbones.ipynb #2d5c0f92
+def _tile_backbone(
+    of: str | dict | nn.Module = "resnet18",  # the network that sees the windows, as for `build_backbone`
+    **args,  # window, stride and batch of `TileBackbone`
+) -> TileBackbone:
+    "A network on overlapping windows"
+    return TileBackbone(build_backbone(of), **args)
+
+
+BACKBONES["tiles"] = _tile_backbone

@@ -33,6 +33,11 @@ SPECS = {
     "deit distilled": "deit_tiny_distilled_patch16_224",
     "timm's resnet": dict(name="timm/resnet18", stride=8),
     "torchvision's efficientnet": dict(name="torchvision/efficientnet_b0", stride=8),
+    "mobilenetv3 stage 2": dict(name="mobilenetv3_small_050", stage=2),
+    "mobilenetv3 two stages": dict(name="mobilenetv3_small_050", stage=[3, 4]),
+    "torchvision's vgg, two stages": dict(name="torchvision/vgg11", stage=[9, -1]),
+    "vit, two stages": dict(name="vit_tiny_patch16_224", stage=[3, -1]),
+    "tiles": dict(name="tiles", of="mobilenetv3_small_050", window=64, stride=32),
 }
 
 

@@ -1,0 +1,126 @@
+"""What a position has seen: stages are checked, tiles see their window alone, radii are measured."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from intr_nb.models.backbones import build_backbone
+from intr_nb.models.library_backbones import _pick_stages
+from intr_nb.models.one_block import OneBlockINTR
+from intr_nb.models.patchnet import PatchNet
+from intr_nb.models.receptive_field import receptive_field
+from intr_nb.models.tiles import TileBackbone
+
+# -- stages --
+
+
+@pytest.mark.parametrize("stage", [50, -60, 1.0, True, "3", [], [3, 90], [None]])
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "torchvision/vgg11"])
+def test_a_stage_that_the_network_lacks_names_those_it_has(name, stage):
+    with pytest.raises(ValueError, match=r"stage=.*expected a number or a list of numbers of 0: stride"):
+        build_backbone(dict(name=name, stage=stage))
+
+
+def test_stages_whose_strides_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match=r"strides \[4, 6\] can't be joined"):
+        _pick_stages([(4, 8), (6, 8)], None, [0, 1], "a net")
+
+
+def test_stride_and_stage_must_agree():
+    with pytest.raises(ValueError, match="positions of that stage are 16 pixels apart"):
+        build_backbone(dict(name="mobilenetv3_small_050", stage=3, stride=32))
+    assert build_backbone(dict(name="mobilenetv3_small_050", stage=3, stride=16)).stride == 16
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 33), (70, 96), (33, 48)])
+def test_joined_maps_have_the_finer_grid_at_any_size(size):
+    net = build_backbone(dict(name="mobilenetv3_small_050", stage=[3, 4])).eval()
+    H, W = size
+    assert net(torch.randn(1, 3, H, W)).shape == (1, 24 + 288, -(-H // 16), -(-W // 16))
+
+
+def test_a_part_that_changes_its_input_in_place_does_not_change_a_joined_map():
+    torch.manual_seed(0)
+    joined = build_backbone(dict(name="torchvision/vgg11", stage=[0, 1])).eval()
+    first = build_backbone(dict(name="torchvision/vgg11", stage=0)).eval()
+    first.load_state_dict(joined.state_dict())
+    x = torch.randn(1, 3, 32, 32)
+    assert_close(joined(x)[:, :64], first(x))
+    assert first(x).min() < 0
+
+
+# -- receptive fields --
+
+
+class Deaf(nn.Module):
+    num_channels, stride = 2, 8
+
+    def forward(self, images):
+        return torch.zeros(len(images), 2, images.shape[2] // 8, images.shape[3] // 8, requires_grad=True)
+
+
+class Shut(Deaf):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+def test_networks_without_gradients_are_refused():
+    with pytest.raises(ValueError, match="Shut have no gradient: expected a backbone"):
+        receptive_field(Shut(), 64)
+    with pytest.raises(ValueError, match="no pixel moves the features of this Deaf"):
+        receptive_field(Deaf(), 64)
+
+
+@pytest.mark.parametrize("shares", [(0,), (0.5, 1.5)])
+def test_shares_are_checked(shares):
+    with pytest.raises(ValueError, match="expected shares of the influence"):
+        receptive_field(PatchNet(), 64, shares)
+
+
+def test_a_model_is_asked_for_its_backbone_also_where_gradients_are_off():
+    model = OneBlockINTR(2, PatchNet(dim=16), dim=16, num_heads=2).requires_grad_(False).train()
+    with torch.no_grad():
+        field = receptive_field(model, 64)
+    assert field.radii == receptive_field(model.backbone, 64).radii and model.training
+    assert 0 < field.radii[0.5] < field.radii[0.95] <= field.reach * 2**0.5
+
+
+def test_later_stages_see_farther():
+    torch.manual_seed(0)
+    stages = [build_backbone(dict(name="tf_efficientnet_lite0", stage=s)) for s in (1, 2, 3)]
+    fields = [receptive_field(stage, 128) for stage in stages]
+    assert fields[0].reach < fields[1].reach < fields[2].reach
+    assert fields[0].radii[0.95] < fields[2].radii[0.95] / 2
+
+
+# -- tiles --
+
+
+def test_tiles_see_their_window_and_no_pixel_more():
+    torch.manual_seed(0)
+    tiles = TileBackbone(build_backbone("mobilenetv3_small_050"), window=64, stride=32).eval()
+    image = torch.randn(1, 3, 128, 160)
+    other = torch.full_like(image, 7.0)
+    other[..., 16:80, 48:112] = image[..., 16:80, 48:112]
+    assert_close(tiles(other)[..., 1, 2], tiles(image)[..., 1, 2])
+    assert not torch.allclose(tiles(other)[..., 1, 1], tiles(image)[..., 1, 1], atol=1e-4)
+    field = receptive_field(tiles, 160)
+    assert field.reach <= 31.5 < 32
+
+
+def test_tiles_do_not_depend_on_how_many_run_at_a_time():
+    torch.manual_seed(0)
+    body = build_backbone("mobilenetv3_small_050")
+    few, all_at_once = (TileBackbone(body, 64, 32, batch=b).eval() for b in (3, 1000))
+    images = torch.randn(2, 3, 70, 100)
+    assert few(images).shape == (2, body.num_channels, 3, 4)
+    assert_close(few(images), all_at_once(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(window=16, stride=32), dict(window=33), dict(window=0), dict(stride=1.5), dict(batch=0)]
+)
+def test_tiles_check_their_geometry(wrong):
+    with pytest.raises(ValueError, match="expected a w"):
+        TileBackbone(PatchNet(), **wrong)
