@@ -88,12 +88,14 @@ def _check_num_classes(
         )
 
 
-def _check_channel_dropout(
-    dropout: float,  # share of the backbone's channels to drop in training
+def _check_dropout(
+    dropout: float,  # share of the channels, or positions, to drop in training
+    of: str = "channels",  # what is dropped
+    name: str = "dropout",  # of the argument
 ):
-    "Raise a `ValueError` unless some channels stay"
+    "Raise a `ValueError` unless some stay"
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout!r}: expected a share of the channels, from 0 up to less than 1")
+        raise ValueError(f"{name}={dropout!r}: expected a share of the {of}, from 0 up to less than 1")
 
 
 def _check_sizes(

@@ -14,7 +14,7 @@ from ..core.tools import patch
 from .attention import attend, split_heads
 from .backbones import build_backbone
 from .base import ImageSearch, candidate_index
-from .inputs import _check_channel_dropout, _check_sizes
+from .inputs import _check_dropout, _check_sizes
 from .patchnet import PatchNet
 from .search import Search
 
@@ -119,6 +119,20 @@ def _check_query_std(
     if not query_std > 0:
         raise ValueError(f"query_std={query_std!r}: expected a positive number")
 
+# %% ../../nbs/models/11_one_block.ipynb #0e471a73
+def _drop_patches(
+    x: torch.Tensor,  # (B, N, D) positions
+    padding: torch.Tensor | None,  # (B, N), True on padding
+    share: float,  # of the positions to hide
+) -> tuple:  # positions that stay (B, n, D), their padding (B, n) or None
+    "Another random part of the positions for each image, padding last"
+    luck = torch.rand(x.shape[:2], device=x.device)
+    if padding is not None:
+        luck = luck - padding.float()
+    stay = luck.topk(max(1, round((1 - share) * x.shape[1])), 1).indices
+    x = x.gather(1, stay[..., None].expand(-1, -1, x.shape[2]))
+    return x, None if padding is None else padding.gather(1, stay)
+
 # %% ../../nbs/models/11_one_block.ipynb #cba6a8af
 class OneBlockINTR(ImageSearch):
     "Backbone and one search, in which logits == (s * alpha).sum() exactly (Eq. 9)"
@@ -136,17 +150,20 @@ class OneBlockINTR(ImageSearch):
         fc: bool = False,  # INTR-FC: a presence vector for each class
         dropout: float = 0.0,  # share of the backbone's channels to drop in training
         query_std: float = 1.0,  # of the queries at the start: if small, attention starts out uniform
+        patch_dropout: float = 0.0,  # share of the positions to hide from the search in training
     ):
         super().__init__()
         _check_sizes(num_classes, dim, num_heads, score_bound)
-        _check_channel_dropout(dropout)
+        _check_dropout(dropout)
+        _check_dropout(patch_dropout, "positions", "patch_dropout")
         _check_query_std(query_std)
         self.num_classes, self.num_heads, self.score_bound = num_classes, num_heads, score_bound
-        self.fc, self.dropout = fc, dropout
+        self.fc, self.dropout, self.patch_dropout = fc, dropout, patch_dropout
         self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
         spec, width = getattr(self.backbone, "config", None), self.backbone.num_channels
         self.config = dict(num_classes=num_classes, backbone=spec, dim=dim, num_heads=num_heads)
         self.config |= dict(score_bound=score_bound, fc=fc, dropout=dropout, query_std=query_std)
+        self.config["patch_dropout"] = patch_dropout
         self.input_proj = nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
         self.norm = nn.LayerNorm(dim)
         self.block = ClassSearch(num_classes, dim, num_heads, score_bound, fc, query_std)
@@ -166,6 +183,8 @@ def encode(self: OneBlockINTR, features, padding):
 def search(self: OneBlockINTR, features, padding, classes, attention):
     padding = None if padding is None else padding.flatten(1)
     x = features.flatten(2).transpose(1, 2)
+    if self.training and self.patch_dropout and attention is None:
+        x, padding = _drop_patches(x, padding, self.patch_dropout)
     logits, alpha = self.block(x, classes, padding, attention is not None)
     return logits, [] if alpha is None else [alpha]
 

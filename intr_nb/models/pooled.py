@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ..core.tools import patch
 from .backbones import build_backbone
 from .base import ImageSearch
-from .inputs import _check_channel_dropout, _check_num_classes
+from .inputs import _check_dropout, _check_num_classes
 
 # %% ../../nbs/models/14_pooled.ipynb #04pooled-005
 def _masked_mean(
@@ -38,7 +38,7 @@ class PooledClassifier(ImageSearch):
     ):
         super().__init__()
         _check_num_classes(num_classes)
-        _check_channel_dropout(dropout)
+        _check_dropout(dropout)
         self.num_classes, self.dropout, self.backbone = num_classes, dropout, build_backbone(backbone)
         spec = getattr(self.backbone, "config", None)
         self.config = dict(num_classes=num_classes, backbone=spec, dropout=dropout)

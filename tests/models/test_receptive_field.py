@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from intr_nb.models.backbones import build_backbone
+from intr_nb.models.checkpoints import load, save
 from intr_nb.models.library_backbones import _pick_stages
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
@@ -124,3 +125,40 @@ def test_tiles_do_not_depend_on_how_many_run_at_a_time():
 def test_tiles_check_their_geometry(wrong):
     with pytest.raises(ValueError, match="expected a w"):
         TileBackbone(PatchNet(), **wrong)
+
+
+# -- positions hidden in training --
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.5])
+def test_patch_dropout_is_a_share_that_leaves_some(value):
+    with pytest.raises(ValueError, match="patch_dropout=.*share of the positions"):
+        OneBlockINTR(2, PatchNet(dim=16), dim=16, num_heads=2, patch_dropout=value)
+
+
+def test_patch_dropout_hides_in_training_and_nowhere_else(tmp_path):
+    torch.manual_seed(0)
+    model = OneBlockINTR(3, PatchNet(dim=16), dim=16, num_heads=2, patch_dropout=0.75)
+    seen = []
+    model.block.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[1]))
+    images = torch.randn(2, 3, 32, 32)
+    model(images)
+    model(images, attention="last")
+    model.eval()(images)
+    assert seen == [16, 64, 64]
+    save(model, tmp_path / "model")
+    assert load(tmp_path / "model").patch_dropout == 0.75
+
+
+def test_hidden_positions_leave_the_padding_out():
+    torch.manual_seed(0)
+    model = OneBlockINTR(3, PatchNet(dim=16), dim=16, num_heads=2, patch_dropout=0.5).train()
+    model.backbone.eval()  # or its norms would see the padding
+    images, mask = torch.randn(2, 3, 32, 32), torch.zeros(2, 32, 32, dtype=torch.bool)
+    mask[1, :, 8:] = True
+    other = images.clone()
+    other[1, :, :, 16:] = 5.0  # PatchNet looks a little over the edge, not that far
+    torch.manual_seed(1)
+    before = model(images, mask).logits
+    torch.manual_seed(1)
+    assert_close(model(other, mask).logits, before)
