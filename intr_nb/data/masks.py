@@ -103,7 +103,7 @@ def _fit_mask(
         raise ValueError(
             f"mask of {w} x {h} pixels for {name!r} of {W} x {H}: expected the same proportions. {hint}"
         )
-    return np.asarray(Image.fromarray(mask).resize((W, H), Image.Resampling.NEAREST))
+    return np.array(Image.fromarray(mask).resize((W, H), Image.Resampling.NEAREST))
 
 # %% ../../nbs/data/19_masks.ipynb #49dff4bf
 def _open_mask(
