@@ -29,7 +29,8 @@ def _read_coco(
     except (KeyError, TypeError) as e:
         lists = "images (id, file_name) and annotations (image_id, segmentation or bbox)"
         raise ValueError(
-            f"{str(path)!r}: {type(e).__name__} {e}: expected a COCO file with {lists}. Export it again as COCO"
+            f"{str(path)!r}: {type(e).__name__} {e}: expected a COCO file with {lists}. "
+            "Export it again as COCO"
         ) from None
     return named
 

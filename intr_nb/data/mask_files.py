@@ -51,7 +51,8 @@ def _match(
     strange = [n for n, found in fits.items() if not found]
     if len(strange) == len(fits):
         raise ValueError(
-            f"{what} names none of the {len(keys)} photographs: it has {_few(map(repr, strange), 2) or 'no names'}, "
+            f"{what} names none of the {len(keys)} photographs: it has "
+            f"{_few(map(repr, strange), 2) or 'no names'}, "
             f"they are {_few(map(repr, keys), 2)}. Expected names in which a photograph's path ends"
         )
     return {n: found[0] for n, found in fits.items() if found}, strange

@@ -42,7 +42,7 @@ def _read_mask(
     if mask.all():
         raise ValueError(
             f"mask {str(path)!r} has no pixel that is 0: expected 0 on the background. Is it a trimap, where "
-            "another number says background? Save it with 0 there, or remove it if the object fills the picture"
+            "another number says background? Save it with 0 there, or remove it if the object is everywhere"
         )
     return mask
 
@@ -69,7 +69,8 @@ def _unpack_runs(
         return coco.decode({"size": size, "counts": packed}).astype(bool)
     if sum(counts) != size[0] * size[1]:
         raise ValueError(
-            f"run lengths that add up to {sum(counts)}: expected {size[0]} x {size[1]} pixels. Export it again"
+            f"run lengths that add up to {sum(counts)}: expected {size[0]} x {size[1]} pixels. "
+            "Export it again"
         )
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[::-1]).T
 
@@ -138,5 +139,6 @@ def _check_inside(
     if out.any():
         x, y = xy[out][0]
         raise ValueError(
-            f"{what} of {name!r} at x = {x:g}, y = {y:g}: expected it in the picture of {W} x {H} pixels. {remedy}"
+            f"{what} of {name!r} at x = {x:g}, y = {y:g}: expected it in the picture "
+            f"of {W} x {H} pixels. {remedy}"
         )
