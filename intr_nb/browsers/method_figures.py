@@ -19,7 +19,10 @@ from ..evaluation.perturbation import Curves
 from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #12explanatio-035
-_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#8a7fd6", "#cc79a7", "#929292", "#b3a400")
+_COLOURS = (
+    *("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#8a7fd6", "#cc79a7", "#929292", "#b3a400"),
+    "#0072b2",
+)
 
 
 def _number(state: _MethodAnswers, name: str) -> int:

@@ -147,11 +147,11 @@ def _left_out(
 def _odd_folders(
     part,  # "train", "valid", "test" or "all"
     files,  # what `_files_below` returns
-    top,  # folder of the part
+    folders,  # names of the folders of the part
 ):  # list of str
     "Notes on a part's folders"
     notes, listed = [], [levels for f, levels in files if len(levels) > 1 and _is_photo(f)]
-    empty = {_plain(e.name) for e in _visible(top) if e.is_dir()} - {levels[0] for levels in listed}
+    empty = set(folders) - {levels[0] for levels in listed}
     if empty:
         notes.append(f"{part}: folders without a photograph: {_few(sorted(empty))}")
     inside = ["/".join(levels[:2]) for levels in listed if len(levels) > 2]
@@ -175,15 +175,20 @@ def _odd_classes(
 # %% ../../nbs/data/06_folder_reader.ipynb #01listings-020
 def _read_folders(
     root,  # folder
+    is_mask=lambda path: False,  # what lies among the photographs and is none
 ):  # dict: part -> list of (path below root, class), and a list of notes for the report
     "The photographs of a folder and their classes"
+
+    def folders(top):
+        return [e for e in _visible(top) if e.is_dir() and not is_mask(e.path)]
+
     listed, notes, parts = {}, [], _layout(root)
     for part, top in parts.items():
-        files = _files_below(top, root)
+        files = [(f, levels) for f, levels in _files_below(top, root) if not is_mask(os.path.join(root, f))]
         listed[part] = [(f, levels[0]) for f, levels in files if len(levels) > 1 and _is_photo(f)]
-        notes += _left_out(part, files) + _odd_folders(part, files, top)
+        notes += _left_out(part, files) + _odd_folders(part, files, [_plain(e.name) for e in folders(top)])
     notes += _odd_classes(listed)
-    beside = [e.name for e in _visible(root) if e.is_dir() and e.path not in parts.values()]
+    beside = [e.name for e in folders(root) if e.path not in parts.values()]
     if beside and "all" not in parts:
         notes.append(f"folders beside train, left out: {_few(beside)}")
     return listed, notes

@@ -13,9 +13,11 @@ from pathlib import Path
 from ..core.errors import one_of
 from ..core.images import why_unreadable
 from ..core.tools import patch
+from .annotations import _annotate, _annotation_faults
 from .audit import _as_table, _as_text, _class_counts, _count_lines, _make_audit, _open_all
 from .folder_reader import _few, _read_folders
 from .hub_reader import _read_dataset
+from .mask_files import _is_mask
 from .photos import Photos
 from .table_reader import _read_table
 from .transforms import square_transforms
@@ -144,36 +146,59 @@ class ImageFolders:
         valid=0.2,  # share of every class that validates, where no folder does; 0: none
         seed=0,  # of that choice
         on_error="raise",  # at a photograph that can't be read; "skip" opens all now and leaves those out
+        masks=None,  # a folder that mirrors root, a suffix such as "_mask" of files beside, or a COCO file
+        boxes=None,  # a CSV (path, x, y, w, h) or a COCO file
+        points=None,  # a CSV (path, part, x, y, and visible if some are hidden)
     ):
-        listed, notes = _read_folders(root)
-        self._use(_number_classes(listed, root=root), transforms, valid, seed, on_error, notes)
+        listed, notes = _read_folders(root, _is_mask(masks, root))
+        photos = _number_classes(listed, root=root)
+        self._use(photos, transforms, valid, seed, on_error, notes, masks, boxes, points)
 
-    @classmethod
-    def from_photos(cls, photos, transforms=None, valid=0.2, seed=0, on_error="raise", notes=()):
-        "From a dict: \"train\" (or \"all\") and perhaps \"valid\", \"test\" -> `Photos`"
-        new = cls.__new__(cls)
-        new._use(photos, transforms, valid, seed, on_error, notes)
-        return new
+# %% ../../nbs/data/11_image_folders.ipynb #9e1fd35d
+def _from_photos(
+    cls,
+    photos,  # dict: "train" (or "all") and perhaps "valid", "test" -> `Photos`
+    transforms=None,  # this and the next: as in `ImageFolders`
+    valid=0.2,
+    seed=0,
+    on_error="raise",
+    notes=(),  # of str, for the report
+    masks=None,  # this and the next: as in `ImageFolders`
+    boxes=None,
+    points=None,
+):
+    "From a dict: \"train\" (or \"all\") and perhaps \"valid\", \"test\" -> `Photos`"
+    new = cls.__new__(cls)
+    new._use(photos, transforms, valid, seed, on_error, notes, masks, boxes, points)
+    return new
 
-    @classmethod
-    def from_csv(cls, table, root=None, path="path", label="label", split="split", **more):
-        "From a table (see `_read_table`); its paths start from `root`, or where the table lies"
-        listed = _read_table(table, path, label, split)
-        root = Path(table).parent if root is None else root
-        return cls.from_photos(_number_classes(listed, root=root), **more)
 
-    @classmethod
-    def from_dataset(cls, dataset, image="image", label="label", **more):
-        "From a `datasets.Dataset`, a dict of them or a saved one. For the columns see `_read_dataset`"
-        listed, openers, names = _read_dataset(dataset, image, label)
-        photos = _number_classes(listed, names)
-        return cls.from_photos({p: s._with(opener=openers[p]) for p, s in photos.items()}, **more)
+ImageFolders.from_photos = classmethod(_from_photos)
+
+# %% ../../nbs/data/11_image_folders.ipynb #9cac962b
+def _from_csv(cls, table, root=None, path="path", label="label", split="split", **more):
+    "From a table (see `_read_table`); its paths start from `root`, or where the table lies"
+    listed = _read_table(table, path, label, split)
+    root = Path(table).parent if root is None else root
+    return cls.from_photos(_number_classes(listed, root=root), **more)
+
+
+def _from_dataset(cls, dataset, image="image", label="label", **more):
+    "From a `datasets.Dataset`, a dict of them or a saved one. For the columns see `_read_dataset`"
+    listed, openers, names = _read_dataset(dataset, image, label)
+    photos = _number_classes(listed, names)
+    return cls.from_photos({p: s._with(opener=openers[p]) for p, s in photos.items()}, **more)
+
+
+ImageFolders.from_csv, ImageFolders.from_dataset = classmethod(_from_csv), classmethod(_from_dataset)
 
 # %% ../../nbs/data/11_image_folders.ipynb #d7937452
 @patch
-def _use(self: ImageFolders, photos, transforms, valid, seed, on_error, notes):
-    "Keep the photographs that can be read, in three parts"
-    self.notes, self._report = list(notes), None
+def _use(self: ImageFolders, photos, transforms, valid, seed, on_error, notes, *drawn):
+    "Keep the photographs that can be read, in three parts, with what is `drawn` on them"
+    self._report = None
+    photos, found = _annotate(photos, *drawn)
+    self.notes = [*notes, *found]
     photos, self.skipped = _without_unreadable(photos, on_error)
     self.train, self.valid, self.test = _three(photos, transforms, valid, seed)
     self.class_names = self.train.class_names
@@ -211,7 +236,8 @@ def check(
     progress=True,  # show a bar
 ):  # `Audit`
     "Open every photograph and report"
-    self._report = _make_audit(self.parts(), self.skipped, self.notes, progress)
+    notes = self.notes + _annotation_faults(self.parts())
+    self._report = _make_audit(self.parts(), self.skipped, notes, progress)
     return self._report
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from ..core.images import read_picture, to_tensor
 from ..core.tools import patch
 from .folder_reader import _plain
+from .masks import _check_inside, _open_mask
 from .transforms import _carry, _pipeline
 
 # %% ../../nbs/data/09_photos.ipynb #01photos-022
@@ -34,7 +35,8 @@ class Photos(torch.utils.data.Dataset):
         root=None,  # folder that the paths start from
         points=None,  # (n, P, 3): x, y, visible, in pixels of the upright picture
         point_names=None,  # P names
-        boxes=None,  # (n, 4): x0, y0, x1, y1, in pixels of the upright picture
+        boxes=None,  # (n, 4): x0, y0, x1, y1, in pixels of the upright picture; nan where there is none
+        masks=None,  # n masks of the object, each a file, (h, w) array, function that gives one, or None
         attributes=None,  # (n, A) numbers
         attribute_names=None,  # A names
         opener=None,  # place in `files` -> picture; `files` are only names then
@@ -45,13 +47,16 @@ class Photos(torch.utils.data.Dataset):
         self.rows = list(range(len(self.files)))  # what `opener` is called with
         known = (None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes))
         self.points, self.boxes, self.attributes = known
+        self.masks = None if masks is None else list(masks)
         self.point_names, self.attribute_names = point_names, attribute_names
         _check_lengths(self)
 
-    def __len__(self):
-        return len(self.files)
-
 # %% ../../nbs/data/09_photos.ipynb #4245399e
+@patch
+def __len__(self: Photos):
+    return len(self.files)
+
+
 @patch
 def __repr__(self: Photos):
     return f"Photos: {len(self)} of {len(self.class_names)} classes"
@@ -71,7 +76,7 @@ def _check_lengths(
 ):
     "A ValueError unless there is a label, and a row of everything else, for each photograph"
     n, classes = len(photos.files), len(photos.class_names)
-    for what in ("labels", "points", "boxes", "attributes"):
+    for what in ("labels", "points", "boxes", "attributes", "masks"):
         rows = getattr(photos, what)
         if rows is not None and len(rows) != n:
             raise ValueError(f"{what}: {len(rows)} for {n} photographs; expected one for each")
@@ -138,21 +143,42 @@ def subset(
     chosen = np.asarray(indices)
     chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
     lists = {k: [getattr(self, k)[i] for i in chosen] for k in ("files", "labels", "rows")}
+    if self.masks is not None:
+        lists["masks"] = [self.masks[i] for i in chosen]
     arrays = {k: getattr(self, k) for k in ("points", "boxes", "attributes")}
     return self._with(**lists, **{k: a[chosen] for k, a in arrays.items() if a is not None})
+
+# %% ../../nbs/data/09_photos.ipynb #85aac3c1
+@patch
+def _drawn(
+    self: Photos,
+    i: int,  # number of the photograph
+    size: tuple,  # (H, W) of its picture
+):  # points (P, 3), box (1, 4), mask (1, H, W): each of them None where it is not known
+    "What is known of photograph `i`, checked against the size of its picture"
+    points, boxes = (None if a is None else a[i] for a in (self.points, self.boxes))
+    box = None if boxes is None or np.isnan(boxes).any() else boxes[None]
+    mask = None if self.masks is None else _open_mask(self.masks[i], size, self.name(i))
+    if box is not None:
+        remedy = "Is it of a larger copy, or are width and height taken for a corner, or the other way round?"
+        _check_inside(box.reshape(2, 2), size, "box", self.name(i), remedy)
+    if points is not None:
+        remedy = "Is it of a larger copy? If it can't be seen, set visible to 0"
+        _check_inside(points[points[:, 2] > 0, :2], size, "part point", self.name(i), remedy)
+    return points, box, None if mask is None else mask[None]
 
 # %% ../../nbs/data/09_photos.ipynb #e45293c9
 @patch
 def sample(
     self: Photos,
     i: int,  # number of the photograph
-) -> dict:  # image (3, h, w), label, points (P, 3) or None, boxes (4,) or None
-    "Photograph `i` with its points and box, all transformed"
-    points, boxes = (None if a is None else a[i] for a in (self.points, self.boxes))
-    box = None if boxes is None else boxes[None]
-    out = _carry(self.transform or _pipeline(), self.image(i), points, box)
-    box = None if boxes is None else out["boxes"][0]
-    return dict(image=out["image"], label=self.labels[i], points=out["points"], boxes=box)
+) -> dict:  # image (3, h, w), label, and points (P, 3), boxes (4,), masks (h, w) bool, or None
+    "Photograph `i` with its points, box and mask, all transformed"
+    image = self.image(i)
+    points, box, mask = self._drawn(i, image.shape[:2])
+    out = _carry(self.transform or _pipeline(), image, points, box, mask)
+    one = {k: None if out[k] is None else out[k][0] for k in ("boxes", "masks")}
+    return dict(image=out["image"], label=self.labels[i], points=out["points"], **one)
 
 # %% ../../nbs/data/09_photos.ipynb #01photos-010
 def _chance(

@@ -17,23 +17,40 @@ from .metrics import _LABELS, METRICS, _Case
 from .perturbation import _in_evaluation, evaluator_logits
 from .statistics import Evaluation
 
+# %% ../../nbs/evaluation/07_benchmark.ipynb #9bb70dfb
+def _truth(
+    sample: dict,  # of `Photos`: perhaps with points, boxes, masks
+    size: tuple,  # (H, W)
+    names=None,  # of the points
+) -> tuple:  # {name: (H, W) bool}, and (P, 2) visible points or None
+    "Where the object or its parts are on a photograph, as far as that is known"
+    points, box, mask = (sample.get(k) for k in ("points", "boxes", "masks"))
+    names = names or [f"point {k}" for k in range(0 if points is None else len(points))]
+    seen = [] if points is None else [(n, p) for n, p in zip(names, np.asarray(points)) if p[2] > 0]
+    xy = np.array([p[:2] for _, p in seen]) if seen else None
+    if mask is not None and mask.any():
+        return {"object": np.asarray(mask)}, xy
+    if seen:
+        return part_masks([p for _, p in seen], [n for n, _ in seen], size, radius=0.1), xy
+    if box is None:
+        return {}, None
+    x0, y0, x1, y1 = np.asarray(box).tolist()
+    y, x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1]) + 0.5
+    inside = (y > y0) & (y < y1) & (x > x0) & (x < x1)
+    return ({"object": inside} if inside.any() else {}), None
+
 # %% ../../nbs/evaluation/07_benchmark.ipynb #09evaluateex-022
 def _item(
     data,  # `Aviary`, `Photos`, or anything with len and [i] -> (image, label)
     i: int,
-) -> tuple:  # image (3, H, W), label, parts
+) -> tuple:  # image (3, H, W), label, parts, points
     "Image number `i`, its class, and where its parts are, if that is known"
     if isinstance(data, Aviary):
         bird = data.bird(i)
-        return normalise(bird.image), data.label(i), {k: m for k, m in bird.masks.items() if m.any()}
+        return normalise(bird.image), data.label(i), {k: m for k, m in bird.masks.items() if m.any()}, None
     s = data.sample(i) if hasattr(data, "sample") else dict(zip(("image", "label"), data[i]))
-    image, points = to_tensor(s["image"]), s.get("points")
-    if points is None:
-        return image, int(s["label"]), {}
-    names = getattr(data, "point_names", None) or [f"point {k}" for k in range(len(points))]
-    seen = [(n, p) for n, p in zip(names, np.asarray(points)) if p[2] > 0]
-    parts = part_masks([p for _, p in seen], [n for n, _ in seen], image.shape[1:], radius=0.1)
-    return image, int(s["label"]), parts
+    image = to_tensor(s["image"])
+    return image, int(s["label"]), *_truth(s, tuple(image.shape[1:]), getattr(data, "point_names", None))
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #09evaluateex-024
 def _named(given, what):
@@ -85,20 +102,21 @@ def _all_right(models, image, label):
     return all(evaluator_logits(m, image[None]).argmax().item() == label for m in models)
 
 
-def _about(used, images, only_right, evaluator):
-    "How the table was made"
+def _about(used, images, only_right, evaluator, known=None):
+    "How the table was made; `known`: on how many images somebody has said where the object is"
     right = ", those that all get right" if only_right else ""
     who = "the model itself" if evaluator is None else type(evaluator).__name__
-    return f"{len(used)} of {len(images)} images{right}; evaluator: {who}"
+    some = f"; masks, boxes or points for {known} of them" if known and known < len(used) else ""
+    return f"{len(used)} of {len(images)} images{right}{some}; evaluator: {who}"
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #ccf92637
 def _measure(models, methods, metrics, evaluator, data, i, item):
     "{(model, method): {metric: value}} of one image"
-    image, label, parts = item
+    image, label, parts, points = item
     shared, found = {m: {} for m in models}, {}
     for m, model in models.items():
         for name, method in methods.items():
-            case = _Case(model, method, image, label, evaluator, parts, data, i, shared[m])
+            case = _Case(model, method, image, label, evaluator, parts, data, i, shared[m], points)
             found[m, name] = {k: metric(case) for k, metric in metrics.items()}
     return found
 
@@ -133,15 +151,16 @@ def evaluate_explanations(
     metrics = METRICS if metrics is None else _named(metrics, "metrics")
     judging = models if evaluator is None else {**models, "the evaluator": evaluator}
     _check_class_names(judging, data)
-    found = {}
+    found, known = {}, 0
     with _in_evaluation(*judging.values()):
         for i in progress_bar(images, "evaluating", unit="image", disable=not progress):
             item = _item(data, i)
             if not only_right or _all_right(judging.values(), *item[:2]):
                 found[i] = _measure(models, methods, metrics, evaluator, data, i, item)
+                known += bool(item[2])
     if not found:
         raise ValueError(
             f"none of {len(images)} images is recognised by every model and evaluator: "
             "give others, or only_right=False"
         )
-    return _collect(found, _about(found, images, only_right, evaluator), seed)
+    return _collect(found, _about(found, images, only_right, evaluator, known), seed)

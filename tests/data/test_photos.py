@@ -67,7 +67,7 @@ def test_camera_rotation_and_points(tmp_path):
         ["a"],
         square_transforms(24)[1],
         root=tmp_path,
-        points=[[[15, 30, 1], [70, 3, 1], [1, 1, 0]]],
+        points=[[[15, 30, 1], [70, 3, 0], [1, 1, 0]]],
         boxes=[[0, 0, 30, 60]],
     )
     assert photos.image(0).shape == (60, 30, 3)

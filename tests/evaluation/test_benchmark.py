@@ -7,7 +7,7 @@ import torch
 from intr_nb.data.birds import Aviary
 from intr_nb.data.photos import Photos
 from intr_nb.evaluation.benchmark import _item, evaluate_explanations
-from intr_nb.evaluation.metrics import METRICS, PART_METRICS, curve_area
+from intr_nb.evaluation.metrics import METRICS, PART_METRICS, curve_area, pointing
 from intr_nb.explanations.methods import attention_map, centre_map, evidence_map
 from intr_nb.models.checkpoints import pretrained
 
@@ -69,14 +69,79 @@ def test_photographs_bring_their_visible_points():
         point_names=["beak", "tail"],
         opener=lambda i: BIRDS.bird(0).image,
     )
-    image, label, parts = _item(p, 0)
+    image, label, parts, points = _item(p, 0)
     assert (
         image.shape == (3, 96, 96)
         and label == 1
         and list(parts) == ["beak"]
         and parts["beak"][20, 30]
         and not parts["beak"][30, 20 - 15]
+        and points.tolist() == [[30, 20]]
     )
+
+
+SPOT = np.zeros((96, 96), bool)
+SPOT[40:60, 10:30] = True
+
+
+def spotted(**more):
+    "Three photographs; what is known of them is known of the first two"
+    pixels = [BIRDS.bird(i).image for i in range(3)]
+    return Photos(list("abc"), [0, 1, 2], BIRDS.class_names, opener=pixels.__getitem__, **more)
+
+
+def peak_at(x, y):
+    return lambda model, image, c: torch.zeros(96, 96).index_put(
+        (torch.tensor(y), torch.tensor(x)), torch.tensor(1.0)
+    )
+
+
+def asked(data, **methods):
+    metrics = {k: METRICS[k] for k in ("pointing", "mass", "rank")} | {
+        "pointing, 5 %": pointing(0.05),
+        "pointing, 10 %": pointing(0.1),
+        "part, 5 %": pointing(0.05, parts=True),
+    }
+    return evaluate_explanations(MODEL, methods, data, metrics, only_right=False, progress=False)
+
+
+def test_masks_of_photographs_answer_and_those_without_are_left_out():
+    data = spotted(masks=[SPOT, SPOT, None])
+    r = asked(
+        data, inside=peak_at(20, 50), near=peak_at(36, 50), whole=lambda m, x, c: torch.tensor(SPOT).float()
+    )
+    v = {k[1]: {m: x.tolist() for m, x in found.items()} for k, found in r.values.items()}
+    assert v["inside"]["pointing"][:2] == [1, 1] and np.isnan(v["inside"]["pointing"][2])
+    assert [v["near"][m][0] for m in ("pointing", "pointing, 5 %", "pointing, 10 %")] == [0, 0, 1]
+    assert v["whole"]["mass"][0] == v["whole"]["rank"][0] == 1 and np.isnan(v["whole"]["part, 5 %"]).all()
+    assert "3 of 3 images; masks, boxes or points for 2 of them" in r.about and "(n = 2)" in r._repr_html_()
+    assert "masks" not in asked(data.subset([0, 1]), inside=peak_at(20, 50)).about
+
+
+def test_an_empty_mask_is_no_answer():
+    r = asked(spotted(masks=[SPOT, 0 * SPOT, None]), inside=peak_at(20, 50))
+    assert np.isnan(r.values["OneBlockINTR", "inside"]["pointing"]).tolist() == [False, True, True]
+
+
+def test_masks_then_points_then_boxes():
+    box, far = [[10, 40, 30, 60]] * 3, [[[80, 80, 1], [50, 50, 0]]] * 3
+    (found,) = _item(spotted(boxes=box), 0)[2].values()
+    assert (found == SPOT).all()
+    assert list(_item(spotted(boxes=box, points=far, point_names=["beak", "tail"]), 0)[2]) == ["beak"]
+    both = spotted(masks=[SPOT] * 3, points=far)
+    assert (_item(both, 0)[2]["object"] == SPOT).all()
+    r = asked(both, inside=peak_at(20, 50), part=peak_at(83, 80))
+    mean = {(k[1], m): v[m][0] for k, v in r.values.items() for m in v}
+    assert mean["inside", "pointing, 5 %"] == 1 > mean["inside", "part, 5 %"] == 0
+    assert mean["part", "part, 5 %"] == 1 > mean["part", "pointing, 5 %"] == 0
+
+
+def test_near_a_point_is_near_that_point_and_not_near_a_disc_round_it():
+    r = asked(spotted(points=[[[40, 40, 1]]] * 3), off=peak_at(47, 40))  # 7 of 96 pixels: 7.3 %
+    found = {m: v[0] for m, v in r.values["OneBlockINTR", "off"].items()}
+    assert found["pointing, 5 %"] == 0 and found["pointing, 10 %"] == found["pointing"] == 1
+    with pytest.raises(ValueError, match="tolerance=5: expected a share"):
+        pointing(5)
 
 
 def test_wrong_input_is_an_error():

@@ -18,6 +18,7 @@ from intr_nb.explanations.methods import (
     centre_map,
     contrast_map,
     edge_map,
+    energy_map,
     evidence_map,
     margin_map,
     methods_for,
@@ -87,6 +88,15 @@ def test_the_centre_is_the_highest_place_and_edges_follow_the_image():
     assert e.shape == (8, 12) and e[:, 5].min() > 0 and e[:, 0].max() < 1e-6
 
 
+def test_energy_is_the_squared_length_of_the_features_for_every_class_alike():
+    model = pretrained("aviary16").train()
+    e, features = energy_map(model, IMAGE, 0), MODEL.backbone(IMAGE[None])[0].detach()
+    assert model.training and torch.allclose(e, (features**2).sum(0)) and e.std() > 0
+    assert torch.equal(e, energy_map(model, IMAGE, 5))
+    with pytest.raises(TypeError, match="Linear without `backbone`.*methods_for"):
+        energy_map(torch.nn.Linear(2, 2), IMAGE, 0)
+
+
 def test_spreading_averages_over_neighbours():
     def one(model, image, c):
         return torch.eye(5)[2].expand(5, 5) * torch.eye(5)[2][:, None]
@@ -113,9 +123,10 @@ def picture():
 def test_the_registry_is_complete_and_in_order():
     assert list(READINGS) == ["evidence", "margin", "contrast", "attention"]
     assert list(METHODS) == [*READINGS, "Grad-CAM", "RISE", "CAM", "rollout", *BASELINES]
-    assert list(BASELINES) == ["random", "centre", "edges"]
+    assert list(BASELINES) == ["random", "centre", "edges", "energy"]
     for name, m in METHODS.items():
-        assert m.name == name and m.baseline == (name in BASELINES) == (m.passes == 0)
+        assert m.name == name and m.baseline == (name in BASELINES)
+        assert (m.passes == 0) == (m.baseline and not m.needs)  # who asks the model for nothing costs nothing
     with pytest.raises(AttributeError):
         METHODS["edges"].passes = 1
 
@@ -145,7 +156,7 @@ def test_methods_for_knows_who_can_answer():
     assert list(methods_for(MODEL)) == list(methods_for(small("decoder"))) == [*READINGS, *others, *BASELINES]
     assert list(methods_for(small("pooled"))) == [*others, "CAM", *BASELINES]
     assert list(methods_for(small("vit"))) == [*others, "CAM", "rollout", *BASELINES]
-    assert list(methods_for(torch.nn.Linear(2, 2))) == ["RISE", *BASELINES]
+    assert list(methods_for(torch.nn.Linear(2, 2))) == ["RISE", "random", "centre", "edges"]
 
 
 def test_evidence_is_not_offered_where_a_model_has_none():
