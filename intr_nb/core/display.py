@@ -34,10 +34,12 @@ def overlay(
     values: torch.Tensor,  # (h, w), signed
     limit: float | None = None,  # the value that gets full colour; None: the largest
     size: int = 224,  # pixels of the longer side
+    aspect: float | None = None,  # width / height to draw it with; None: its own
 ) -> Image.Image:
     "`image` in grey under `values` in colour: orange for, blue against, clear where there is nothing"
     grey = Image.fromarray(to_pixels(image)).convert("L")
-    shape = [max(1, round(n * size / max(grey.size))) for n in grey.size]
+    aspect = aspect or grey.width / grey.height
+    shape = [max(1, round(size * min(1, share))) for share in (aspect, 1 / aspect)]
     v = values.detach().cpu().float() / (limit or values.abs().max().item() or 1)
     v = np.asarray(Image.fromarray(v.clamp(-1, 1).numpy()).resize(shape, Image.NEAREST))[..., None]
     base = 100 + 0.6 * np.asarray(grey.resize(shape, Image.BICUBIC), np.float32)[..., None]

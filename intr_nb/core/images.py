@@ -184,22 +184,31 @@ def check_image_size(
     )
 
 # %% ../../nbs/core/03_images.ipynb #297aadf9
-def as_trained(
-    model: torch.nn.Module,  # with `metadata`, as `load` and `from_pretrained` return it
-    image,  # a file, a PIL image or an array (H, W, 3); a (3, H, W) float tensor is returned as it is
-) -> torch.Tensor:  # (3, h, w), normalised
-    "A picture at the size that `model` was trained with, as `predict` and `explain` take it"
+def _as_trained_of(
+    model: torch.nn.Module,  # as in `as_trained`
+    image,  # likewise
+) -> tuple:  # (3, h, w), normalised; width / height of the picture as it was, None of a tensor
+    "A picture at the model's size, and the shape that it had before"
     if isinstance(image, torch.Tensor):
-        return to_tensor(image)
+        return to_tensor(image), None
     pixels = torch.tensor(
         read_picture(image) if isinstance(image, (str, os.PathLike)) else to_rgb(image)
     ).permute(2, 0, 1)
+    aspect = pixels.shape[2] / pixels.shape[1]
     size = check_image_size((getattr(model, "metadata", None) or {}).get("image_size"))
     if isinstance(size, list):
         pixels = TF.resize(pixels, size[:1], max_size=size[1])
     elif size is not None:
         pixels = TF.resize(pixels, [size, size])
-    return normalise(pixels)
+    return normalise(pixels), aspect
+
+
+def as_trained(
+    model: torch.nn.Module,  # with `metadata`, as `load` and `from_pretrained` return it
+    image,  # a file, a PIL image or an array (H, W, 3); a (3, H, W) float tensor is returned as it is
+) -> torch.Tensor:  # (3, h, w), normalised
+    "A picture at the size that `model` was trained with, as `predict` and `explain` take it"
+    return _as_trained_of(model, image)[0]
 
 # %% ../../nbs/core/03_images.ipynb #ac9451ec
 @dataclass

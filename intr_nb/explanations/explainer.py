@@ -11,7 +11,7 @@ import inspect
 import torch
 
 from ..core.errors import one_of
-from ..core.images import as_trained
+from ..core.images import _as_trained_of
 from ..core.tools import evaluating
 from .checks import _asked_classes, _names_of
 from .decomposer import _take_apart
@@ -45,12 +45,12 @@ def _check_attention(model, out):
         )
 
 # %% ../../nbs/explanations/08_explainer.ipynb #ad49d48e
-def _known(model, x, out, names, kept, among):
+def _known(model, x, out, names, kept, among, aspect=None):
     "The fields of an `Explanation` that every model with attention fills"
     logits, at = out.logits[0].cpu(), [among.index(c) for c in kept]
     maps = dict(attention=out.attention[0].cpu()[:, at], mask=out.mask[0].cpu() if out.mask.any() else None)
     who = dict(classes=kept, class_names=names, candidates=among, candidate_logits=logits)
-    return dict(logits=logits[at], image=x.cpu(), source=type(model).__name__, **maps, **who)
+    return dict(logits=logits[at], image=x.cpu(), source=type(model).__name__, aspect=aspect, **maps, **who)
 
 # %% ../../nbs/explanations/08_explainer.ipynb #2b9e9129
 def _value_scores(model, out, kept):
@@ -94,7 +94,8 @@ def explain(
 ) -> Explanation:
     "Why `model` says what it says about one image"
     p = _check_model(model)
-    x = as_trained(model, image).to(p.device, p.dtype)
+    x, aspect = _as_trained_of(model, image)
+    x = x.to(p.device, p.dtype)
     one_of("reference", reference, REFERENCES)
     names = _names_of(model, class_names, model.num_classes)
     kept, among = _asked_classes(classes, candidates, names, model.num_classes)
@@ -102,7 +103,7 @@ def explain(
     with evaluating(model):
         out = model(x[None], padding, attention="last", candidates=some)
         _check_attention(model, out)
-        known = _known(model, x, out, names, kept, among)
+        known = _known(model, x, out, names, kept, among, aspect)
         if getattr(model, "has_decoder", False):
             at = [among.index(c) for c in kept]
             return _from_decomposition(known, _take_apart(model, out, some, at, reference, class_names=names))

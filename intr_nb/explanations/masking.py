@@ -140,13 +140,15 @@ def rise(
     keep: float = 0.5,  # share of the cells that a mask shows
     score: str = "probability",  # "probability" among the candidates, as published, or "logit"
     size: tuple | None = None,  # (h, w) of the maps; None: the model's own, else one for 8 x 8 pixels
-    batch_size: int = 32,  # masks at once
+    batch_size: int | None = None,  # masks at once; None: 8 on a CPU, 64 elsewhere
     progress: bool = False,  # show a progress bar
 ) -> _Sampled:
     "RISE: how much higher the score is when a position is shown"
     _check_rise(masks, cells, keep, score)
     q = pose(model, image, classes, class_names, candidates, mask)
     size = q.cells if size is None else tuple(size)
+    # the layers of a photograph's network fit a CPU's caches for few images at once
+    batch_size = batch_size or (8 if q.image.device.type == "cpu" else 64)
     drawn = _rise_masks(masks, q.image.shape[1:], cells, keep, seed)
     if progress:
         drawn = progress_bar(drawn, desc="RISE", total=masks, unit="mask")

@@ -72,6 +72,8 @@ def _panel(
         ax.imshow(values.detach().cpu().float().numpy(), extent=extent, interpolation=how, **look)
     if e.mask is not None:
         ax.imshow(_cover(e.mask), extent=extent)
+    if e.aspect:
+        ax.set_aspect(picture.shape[1] / picture.shape[0] / e.aspect)
     ax.set(xticks=[], yticks=[])
     return ax
 

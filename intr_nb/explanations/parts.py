@@ -40,6 +40,7 @@ class _Parts:
     unit: str = "logit units"  # of the evidence
     source: str = "INTR"  # who made it
     note: str = ""  # why a part is missing
+    aspect: float | None = None  # width / height of the photograph, to be drawn with; None: as `image` has it
 
     def __post_init__(self):
         _fill_lists(self)

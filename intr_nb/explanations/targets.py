@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from ..core.images import as_trained
+from ..core.images import _as_trained_of
 from ..core.tools import evaluating, patch
 from .checks import _asked_classes, _names_of
 from .explanation import Explanation
@@ -66,6 +66,7 @@ class Target:
     names: list | None  # of all classes
     logits: torch.Tensor  # (K,)
     cells: tuple  # (h, w) of the model's own map; if it shows none, one for 8 x 8 pixels
+    aspect: float | None = None  # width / height of the photograph; None: that of `image`
 
     @property
     def positions(self):
@@ -93,7 +94,9 @@ def answer(
     padding, logits = self.padding(maps.shape[1:]), self.logits.cpu()
     maps = {part: maps.detach().to(logits).masked_fill(padding, 0)[None]}
     who = dict(classes=self.classes, class_names=self.names, candidates=self.candidates)
-    more |= dict(candidate_logits=logits, mask=padding if padding.any() else None, source=source)
+    more |= dict(
+        candidate_logits=logits, mask=padding if padding.any() else None, source=source, aspect=self.aspect
+    )
     return kind(logits[self.positions], self.image.cpu(), **maps, **who, **more)
 
 # %% ../../nbs/explanations/09_targets.ipynb #74074115
@@ -125,7 +128,8 @@ def pose(
 ) -> Target:
     "Check what `explain` checks, and ask for the logits"
     p = next(model.parameters(), torch.zeros(())) if isinstance(model, nn.Module) else torch.zeros(())
-    x = as_trained(model, image).to(p.device, p.dtype)
+    x, aspect = _as_trained_of(model, image)
+    x = x.to(p.device, p.dtype)
     mask = _check_mask(mask, x.shape[1:], p.device)
     with running(model):
         logits, out = _forward_logits(model, x[None], mask)
@@ -135,4 +139,4 @@ def pose(
         if some is not None:
             logits = _forward_logits(model, x[None], mask, some)[0]
     own = out.features.shape[2:] if hasattr(out, "features") else [math.ceil(n / 8) for n in x.shape[1:]]
-    return Target(model, x, mask, kept, some, among, names, logits[0], tuple(own))
+    return Target(model, x, mask, kept, some, among, names, logits[0], tuple(own), aspect)

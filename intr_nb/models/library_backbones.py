@@ -17,7 +17,13 @@ import torchvision
 
 from ..core.images import MEAN, STD
 from ..core.tools import patch
-from .state_dicts import _fit_part, _torchvision_weights, stored_tensors
+from intr_nb.models.state_dicts import (
+    _fit_part,
+    _hub_asked_once,
+    _stored_normalisation,
+    _torchvision_weights,
+    stored_tensors,
+)
 
 # %% ../../nbs/models/05_library_backbones.ipynb #03pretrained-011
 def _renormalise(
@@ -180,7 +186,8 @@ def _timm_trained(
 ) -> nn.Module:
     "A network with timm's weights, from its cache or the network"
     try:
-        return timm.create_model(name, pretrained=True, **options)
+        with _hub_asked_once():
+            return timm.create_model(name, pretrained=True, **options)
     except Exception as e:  # each of timm's sources fails in its own way
         raise OSError(
             f"timm's weights for {name} can't be downloaded ({type(e).__name__}). "
@@ -196,6 +203,8 @@ def _timm_tensors(
     "The tensors of a file under timm's names, by timm's converter for this family"
     convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     state = stored_tensors(file)
+    # what the file says of its images goes before what timm says of this network's
+    whole.pretrained_cfg = {**whole.pretrained_cfg, **_stored_normalisation(file)}
     try:
         return convert(dict(state), whole) if convert else state
     except Exception:
@@ -235,7 +244,7 @@ class _TimmBackbone(_Pretrained):
         weights: bool | str | Path | None = None,  # True: timm's; a tag; a file; None: random
         stride: int | None = None,  # image pixels from position to position; None: the network's largest
         stage: int | list | None = None,  # number or numbers of stages in place of a stride
-        mean: tuple | None = None,  # that the network wants; None: what timm says
+        mean: tuple | None = None,  # that the network wants; None: what the file notes, else timm's
         std: tuple | None = None,  # likewise
         **options,  # for `timm.create_model`: img_size, drop_path_rate, ...
     ):
@@ -288,6 +297,16 @@ def _features_of(
         )
     return found
 
+# %% ../../nbs/models/05_library_backbones.ipynb #36851d0a
+def _file_or_imagenet(
+    weights,  # as in `_torchvision_weights`, or None
+    mean: tuple | None,  # what the caller asked for
+    std: tuple | None,  # likewise
+) -> tuple:  # two lists of three numbers
+    "The normalisation of a network of torchvision"
+    said = _stored_normalisation(weights) if isinstance(weights, (str, Path)) else {}
+    return list(mean or said.get("mean", MEAN)), list(std or said.get("std", STD))
+
 # %% ../../nbs/models/05_library_backbones.ipynb #03pretrained-062
 class _TorchvisionBackbone(_Pretrained):
     "A network of torchvision up to its last map at a stride, or the maps of some parts of `features`"
@@ -298,8 +317,8 @@ class _TorchvisionBackbone(_Pretrained):
         weights: bool | str | Path | None = None,  # as in `_torchvision_weights`; None: random
         stride: int | None = None,  # image pixels from position to position; None: the network's largest
         stage: int | list | None = None,  # number or numbers of parts of `features` in place of a stride
-        mean: tuple = MEAN,  # that the network wants; torchvision's own want ImageNet's
-        std: tuple = STD,  # likewise
+        mean: tuple | None = None,  # that the network wants; None: what the file notes, else ImageNet's
+        std: tuple | None = None,  # likewise
         **options,  # for `torchvision.models.get_model`
     ):
         super().__init__()
@@ -313,7 +332,7 @@ class _TorchvisionBackbone(_Pretrained):
             own = [k for k in state if not k.startswith("classifier.")]
             state = {k.removeprefix("features."): state[k] for k in own}
             _fit_part(self.body, state, repr(str(weights)), names)
-        mean, std = list(mean), list(std)
+        mean, std = _file_or_imagenet(weights, mean, std)
         self.config = dict(name=f"torchvision/{name}", stride=self.stride, mean=mean, std=std, **options)
         if stage is not None:
             self.config["stage"] = self.at

@@ -6,9 +6,15 @@
 __all__ = ['Prediction', 'Predictions', 'predict']
 
 # %% ../../nbs/models/20_prediction.ipynb #08predict-003
+import csv
 import html
+import io
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +22,10 @@ import torch.nn as nn
 from PIL import Image
 
 from ..core.display import html_table
-from ..core.errors import one_of, whole_number
+from ..core.errors import need, one_of, whole_number
+from ..core.files import write_files
 from ..core.images import as_trained, check_image_size, pad_batch
-from ..core.tools import evaluating
+from ..core.tools import evaluating, patch
 
 # %% ../../nbs/models/20_prediction.ipynb #08predict-008
 @dataclass(repr=False)
@@ -65,6 +72,35 @@ class Predictions(list):
         skipped = "".join(f"<div>skipped: {html.escape(why)}</div>" for _, why in self.skipped)
         return html_table(["picture", *(f"{i + 1}." for i in range(most))], rows) + skipped
 
+# %% ../../nbs/models/20_prediction.ipynb #43a3969e
+@patch
+def _table(self: Predictions) -> tuple:  # titles, rows
+    "A row for each picture; fewer classes than another's, or a picture that was skipped, leave cells empty"
+    most = max((len(p.names) for p in self), default=0)
+    titles = [f"{what}_{i + 1}" for i in range(most) for what in ("class", "probability")]
+    rows = [[p.picture, *itertools.chain(*zip(p.names, p.probabilities))] for p in self]
+    rows = [row + [None] * (1 + 2 * most - len(row)) + [None] for row in rows]
+    rows += [[picture, *[None] * (2 * most), why] for picture, why in self.skipped]
+    return ["picture", *titles, "skipped"], rows
+
+
+@patch
+def to_frame(self: Predictions):  # `pandas.DataFrame`
+    "A data frame: picture, class_1, probability_1, class_2, ..., skipped"
+    titles, rows = self._table()
+    return need("pandas", "a data frame needs pandas").DataFrame(rows, columns=titles)
+
+
+@patch
+def to_csv(
+    self: Predictions,
+    path: str | os.PathLike,  # written whole or not at all
+):
+    "The table of `to_frame` as a CSV file, without pandas"
+    titles, rows = self._table()
+    csv.writer(text := io.StringIO(), lineterminator="\n").writerows([titles, *rows])
+    write_files({Path(path): text.getvalue().encode("utf-8", "surrogateescape")})
+
 # %% ../../nbs/models/20_prediction.ipynb #08predict-013
 def _answer(
     picture: str,  # the picture's file, or its number
@@ -84,25 +120,65 @@ def _is_single(
     "One picture, and not a collection of them?"
     if isinstance(images, (np.ndarray, torch.Tensor)):
         return images.ndim <= 3
-    return isinstance(images, (str, os.PathLike, Image.Image))
+    if isinstance(images, (str, os.PathLike)):
+        return not os.path.isdir(images)
+    return isinstance(images, Image.Image)
 
 # %% ../../nbs/models/20_prediction.ipynb #300ee8c5
 def _check_pictures(
     images,  # what `predict` was given
 ):
     "Raise a `TypeError` unless these are pictures"
-    has_labels = hasattr(images, "labels")
     several = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
-    if _is_single(images) or several and not has_labels:
+    if several or _is_single(images) or isinstance(images, (str, os.PathLike)):
         return
     hint = (
-        ". Of a data set, give the files: [data.valid.name(i) for i in range(len(data.valid))]; "
-        "for its accuracy there is evaluate"
+        ". Of these photographs, give a part: predict(model, data.valid)" if hasattr(images, "parts") else ""
     )
     raise TypeError(
-        f"images is a {type(images).__name__}: expected a file, a picture, an array or tensor, "
-        f"or a list of them{hint if has_labels else ''}"
+        f"images is a {type(images).__name__}: expected a file, a folder, a picture, an array or tensor, "
+        f"a data set, or a list or generator of pictures{hint}"
     )
+
+# %% ../../nbs/models/20_prediction.ipynb #0fde8db4
+def _below(
+    folder: str | os.PathLike,  # with pictures in it, or in folders below
+) -> list:  # of paths
+    "The pictures in a folder"
+    endings, folder = Image.registered_extensions(), Path(folder)  # this call makes `OPEN` complete
+    known = {e for e, f in endings.items() if f in Image.OPEN and Image.MIME.get(f, "").startswith("image/")}
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+    left = (".", "@eaDir", "__MACOSX")
+    files = [p for p in files if not any(part.startswith(left) for part in p.relative_to(folder).parts)]
+    if not files:
+        raise ValueError(f"no picture in {str(folder)!r} or below: expected files such as .jpg or .png")
+    return files
+
+# %% ../../nbs/models/20_prediction.ipynb #b37c1eaa
+def _first(
+    data,  # gives a picture, or a tuple that begins with one
+    i: int,  # number of the picture
+):
+    "Picture `i` of a data set"
+    item = data[i]
+    return item[0] if isinstance(item, tuple) else item
+
+
+def _named_pictures(
+    images,  # several, as in `predict`
+) -> Iterator:  # of (name, picture or a function that opens it)
+    "One picture after the other"
+    photos = hasattr(images, "image") and hasattr(images, "name")
+    if isinstance(images, (str, os.PathLike)):
+        images = _below(images)
+    if photos or isinstance(images, torch.utils.data.Dataset) and hasattr(images, "__len__"):
+        for i in range(len(images)):
+            opener = partial(images.image, i) if photos else partial(_first, images, i)
+            yield images.name(i) if photos else f"picture {i}", opener
+        return
+    for i, image in enumerate(images):
+        is_file = isinstance(image, (str, os.PathLike))
+        yield str(image) if is_file else f"picture {i}", image
 
 # %% ../../nbs/models/20_prediction.ipynb #08predict-018
 def _batch_logits(
@@ -119,27 +195,26 @@ def _batch_logits(
 # %% ../../nbs/models/20_prediction.ipynb #08predict-021
 def _prepared(
     model: nn.Module,  # as in `predict`
-    image,  # as in `predict`
+    image,  # a picture, its file, or a function that opens it
     called: str,  # file or number
 ) -> torch.Tensor:  # (3, h, w)
     "`as_trained`, with an error that says which picture it was"
     try:
-        return as_trained(model, image)
+        return as_trained(model, image() if isinstance(image, partial) else image)
     except (TypeError, ValueError) as e:
-        if isinstance(image, (str, os.PathLike)):
+        if repr(called) in str(e):
             raise
         raise ValueError(f"{called}: {e}") from e
 
 # %% ../../nbs/models/20_prediction.ipynb #1b7f121d
 def _prepared_batch(
     model: nn.Module,  # as in `predict`
-    numbered: list,  # of (number, picture)
+    named: list,  # of (name, picture)
     skip: bool,  # go on at a picture that can't be read?
 ) -> tuple:  # names, tensors (3, h, w), and the (name, reason) of those that were skipped
     "The pictures of a batch as tensors, with their names"
     called, tensors, skipped = [], [], []
-    for n, image in numbered:
-        name = str(image) if isinstance(image, (str, os.PathLike)) else f"picture {n}"
+    for name, image in named:
         try:
             tensors.append(_prepared(model, image, name))
             called.append(name)
@@ -152,7 +227,7 @@ def _prepared_batch(
 # %% ../../nbs/models/20_prediction.ipynb #08predict-024
 def predict(
     model: nn.Module,  # with `class_names` and `metadata`, as `load` and `from_pretrained` return it
-    images,  # a file, a PIL image, an array (H, W, 3), a normalised tensor (3, h, w); or several of them
+    images,  # a file, PIL image, array (H, W, 3) or normalised tensor (3, h, w); or a folder, list, data set
     top: int = 5,  # how many classes to list
     batch_size: int = 16,  # pictures that go through the model together
     on_error: str = "raise",  # at one of several that can't be read; "skip" lists it in `skipped`
@@ -164,12 +239,12 @@ def predict(
     # the model's fault, not a picture's
     check_image_size((getattr(model, "metadata", None) or {}).get("image_size"))
     single = _is_single(images)
-    numbered = list(enumerate([images] if single else images))
+    named = _named_pictures([images] if single else images)
     skip = on_error == "skip" and not single
     names, done = getattr(model, "class_names", None), Predictions()
     with evaluating(model):
-        for i in range(0, len(numbered), batch_size):
-            called, tensors, skipped = _prepared_batch(model, numbered[i : i + batch_size], skip)
+        while batch := list(itertools.islice(named, batch_size)):
+            called, tensors, skipped = _prepared_batch(model, batch, skip)
             done.skipped += skipped
             if tensors:
                 logits = _batch_logits(model, tensors)

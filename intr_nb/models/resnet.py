@@ -15,7 +15,8 @@ import torch.nn as nn
 import torchvision
 from torchvision.ops import FrozenBatchNorm2d
 
-from .state_dicts import _fit_part, _torchvision_weights
+from ..core.images import MEAN, STD
+from .state_dicts import _fit_part, _stored_normalisation, _torchvision_weights
 
 # %% ../../nbs/models/04_resnet.ipynb #fold-002
 def _scale_shift(
@@ -57,6 +58,19 @@ def _fold_norms(
                 conv.norm = [norm]  # in a list: no second owner
     return net
 
+# %% ../../nbs/models/04_resnet.ipynb #9c96f35c
+def _check_normalisation(
+    name: str,  # of a ResNet
+    weights,  # its file; a name or True pass
+):
+    "A `ValueError` if a file wants images in another normalisation than ImageNet's"
+    said = _stored_normalisation(weights) if isinstance(weights, (str, Path)) else {}
+    if said and (tuple(said["mean"]), tuple(said["std"])) != (MEAN, STD):
+        raise ValueError(
+            f"{str(weights)!r} notes mean {said['mean']} and std {said['std']}, and {name} here takes images "
+            f"normalised as for ImageNet: ask for dict(name='timm/{name}', weights=...), which renormalises"
+        )
+
 # %% ../../nbs/models/04_resnet.ipynb #03-037
 class ResNet(nn.Module):
     "torchvision's ResNet up to its last stage, with frozen BatchNorm, as in DETR"
@@ -79,6 +93,7 @@ class ResNet(nn.Module):
         if weights not in (None, False):
             state = _torchvision_weights(name, weights)
             _fit_part(self.body, state, repr(str(weights)), {"fc.weight", "fc.bias"})
+            _check_normalisation(name, weights)
         _fold_norms(self.body)
 
     @property

@@ -6,11 +6,16 @@
 __all__ = ['stored_tensors']
 
 # %% ../../nbs/models/03_state_dicts.ipynb #35ed0e7c
+import difflib
+import json
 import pickle
 import re
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
+import timm
 import torch
 import torch.nn as nn
 import torchvision
@@ -130,7 +135,93 @@ def _fit_part(
     for k, v in kept.items():
         if k in own and isinstance(v, torch.Tensor):
             kept[k] = v.to(own[k].dtype)
-    return _fit_state(part, counters | kept, source)
+    try:
+        return _fit_state(part, counters | kept, source)
+    except ValueError as e:
+        raise ValueError(f"{e}{_other_owner(part, state, source)}") from None
+
+# %% ../../nbs/models/03_state_dicts.ipynb #54d72e1b
+def _sketched_shapes(
+    name: str,  # with its library: "timm/mobilenetv2_100", "torchvision/mobilenet_v2"
+) -> dict:  # tensor: shape; empty if the network can't be drawn without numbers, or not be a backbone
+    "What a network's tensors are called"
+    home, _, short = name.partition("/")
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            net = timm.create_model(short) if home == "timm" else torchvision.models.get_model(short)
+        except Exception:  # some need numbers to be built, each fails in its own way
+            return {}
+    return _bare_shapes(net.state_dict()) if home == "timm" or hasattr(net, "features") else {}
+
+
+def _bare_shapes(
+    state: dict,  # names and tensors
+) -> dict:  # names and shapes
+    "What tells networks apart: shapes by name, without counters and torchvision's prefix"
+    shapes = {k: tuple(getattr(v, "shape", ())) for k, v in state.items()}
+    return {
+        k.removeprefix("features."): s for k, s in shapes.items() if not k.endswith("num_batches_tracked")
+    }
+
+# %% ../../nbs/models/03_state_dicts.ipynb #0801a245
+def _fitting_networks(
+    state: dict,  # a file's names and tensors
+    hints: list,  # what the network may be called: the file's name, the network that was asked for
+) -> list:  # of names with their library, at most three, the best
+    "Networks of timm and torchvision, called about like the hints, that have these tensors"
+    known = {"torchvision": torchvision.models.list_models(torchvision.models), "timm": timm.list_models()}
+    close = dict.fromkeys(
+        f"{home}/{name}"
+        for home, names in known.items()
+        for hint in hints
+        for name in difflib.get_close_matches(hint.lower(), names, 4)
+    )
+    own, found = _bare_shapes(state), {}
+    for name in close:
+        theirs = _sketched_shapes(name)
+        same = len(own.items() & theirs.items())
+        if theirs and same >= 0.9 * len(own) and same >= 0.7 * len(theirs):
+            found[name] = same
+    return [name for name, same in found.items() if same == max(found.values())][:3]
+
+# %% ../../nbs/models/03_state_dicts.ipynb #8bd01207
+def _other_owner(
+    part: nn.Module,  # what the file was meant for; timm's know their name
+    state: dict,  # the file's names and tensors
+    source: str,  # where `state` comes from: a path as `repr` writes it
+) -> str:  # the end of a message; empty if nobody is found
+    "Which network a file fits that does not fit `part`"
+    strange = sum(k not in part.state_dict() for k in state)
+    if strange < len(state) / 2:
+        return ""
+    asked = getattr(part, "pretrained_cfg", None) or {}
+    hints = [asked.get("architecture"), Path(source.strip("'\"")).stem.partition(".")[0]]
+    names = _fitting_networks(state, [h for h in hints if h])
+    if not names:
+        return ""
+    return f". These are the tensors of {' or '.join(names)}: ask for dict(name={names[0]!r}, weights=...)"
+
+# %% ../../nbs/models/03_state_dicts.ipynb #a1d509f8
+def _stored_normalisation(
+    path: str | Path,  # a file that has been read
+) -> dict:  # "mean" and "std", three numbers each; empty if the file says nothing
+    "The normalisation that a safetensors file asks for in its metadata"
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, "pt") as f:
+        said = {k: v for k, v in (f.metadata() or {}).items() if k in ("mean", "std")}
+    try:
+        found = {k: [float(x) for x in json.loads(v)] for k, v in said.items()}
+        fits = len(found) in (0, 2) and all(len(v) == 3 for v in found.values())
+    except (TypeError, ValueError):
+        fits = False
+    if not fits or min(found.get("std", [1])) <= 0:
+        raise ValueError(
+            f"{str(path)!r} says {said} in its metadata: expected three numbers as JSON for mean and for std, "
+            'such as "[0.5, 0.5, 0.5]", std above 0. Write the file again, or hand its tensors in as a .pth'
+        )
+    return found
 
 # %% ../../nbs/models/03_state_dicts.ipynb #ee4f4658
 def _downloaded(
@@ -146,6 +237,22 @@ def _downloaded(
             f"the weights {chosen.name} of {name} can't be downloaded ({e}). On a machine with a network, "
             f"get {chosen.url} and copy it into {cache!r} here, or anywhere and give its path as weights"
         ) from e
+
+# %% ../../nbs/models/03_state_dicts.ipynb #97845097
+@contextmanager
+def _hub_asked_once():
+    "Within the block, the hub's client does not try again and again where the hub does not answer"
+    from huggingface_hub import constants, get_session  # comes with timm
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception:  # each version of the client has its own
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 # %% ../../nbs/models/03_state_dicts.ipynb #03-034
 def _torchvision_weights(

@@ -6,12 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from intr_nb.core.display import AGAINST, FOR
+from intr_nb.core.display import AGAINST, FOR, overlay
 from intr_nb.explanations.evidence_plots import _strongest, plot_evidence, plot_margin
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
 from intr_nb.explanations.head_plots import common_order, plot_heads, plot_layers
+from intr_nb.explanations.masking import rise
 from intr_nb.explanations.panels import alt_text, digits, short_name, value_colours
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
@@ -544,3 +546,24 @@ def test_our_figure_may_be_a_kernels_first():
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     pictures = [["image/png" in o.get("data", {}) for o in c.outputs] for c in notebook.cells]
     assert pictures == [[True], [True]], [c.outputs for c in notebook.cells]
+
+
+@pytest.mark.parametrize("image_size", [32, [24, 80], None])
+def test_a_photograph_keeps_its_aspect(image_size, tmp_path):
+    "The model may have seen a square: picture and map are drawn as the photograph was."
+    torch.manual_seed(0)
+    model = OneBlockINTR(3, dim=16, num_heads=2)
+    model.metadata = dict(image_size=image_size)
+    Image.new("RGB", (500, 353), "teal").save(tmp_path / "p.png")
+    for picture in (tmp_path / "p.png", Image.open(tmp_path / "p.png"), np.zeros((353, 500, 3), np.uint8)):
+        e = explain(model, picture)
+        assert e.aspect == 500 / 353
+    for figure in (plot_heads(e), plot_evidence(e), plot_margin(e)):
+        figure.draw_without_rendering()
+        boxes = [ax.get_window_extent() for ax in figure.axes if ax.images]
+        assert len(boxes) >= 3 and [b.width / b.height for b in boxes] == pytest.approx(
+            [500 / 353] * len(boxes), abs=0.01
+        )
+    shown = overlay(e.image, e.evidence[0, 0], aspect=e.aspect)
+    assert shown.size == (224, 158) and explain(model, e.image).aspect is None
+    assert rise(model, tmp_path / "p.png", masks=4).aspect == e.aspect

@@ -212,6 +212,74 @@ def test_files_that_do_not_fit_say_what(mobile, tmp_path):
         build_backbone(dict(name="convnext_atto", weights=tmp_path / "other.pth"))
 
 
+def test_a_file_of_another_library_names_its_network(mobile, tmp_path):
+    torch.save(mobile.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"\d+ unknown.*tensors of torchvision/mobilenet_v2: ask for") as e:
+        build_backbone(dict(name="mobilenetv2_100", weights=tmp_path / "weights.pth"))
+    assert "timm/" not in str(e.value)
+    told = dict(name="torchvision/mobilenet_v2", weights=tmp_path / "weights.pth")
+    assert repr(told["name"]) in str(e.value) and build_backbone(told).num_channels == 1280
+    timms = (
+        tmp_path / "mobilenetv3_small_050.lamb_in1k.pth"
+    )  # the file's name helps where no network is known
+    torch.save(timm.create_model("mobilenetv3_small_050").state_dict(), timms)
+    with pytest.raises(ValueError, match=r"tensors of timm/mobilenetv3_small_050: ask"):
+        build_backbone(dict(name="mobilenet_v3_small", weights=timms))
+
+
+def test_a_nearly_fitting_file_is_not_searched_for(mobile, tmp_path, monkeypatch):
+    monkeypatch.setattr("intr_nb.models.state_dicts._fitting_networks", lambda *_: pytest.fail("searched"))
+    state = mobile.state_dict()
+    state.pop("features.3.conv.0.0.weight")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"1 missing"):
+        build_backbone(dict(name="mobilenet_v2", weights=tmp_path / "w.pth"))
+
+
+# -- normalisation noted in a file --
+
+HALF = dict(mean="[0.5, 0.5, 0.5]", std="[0.5, 0.5, 0.5]")
+
+
+def test_mean_and_std_of_a_file_are_taken(mobile, tmp_path):
+    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+    safetensors.torch.save_file(mobile.state_dict(), ours, metadata=HALF)
+    safetensors.torch.save_file(
+        timm.create_model("mobilenetv3_small_050").state_dict(), theirs, metadata=HALF
+    )
+    for name, path in (("mobilenet_v2", ours), ("mobilenetv3_small_050", theirs)):
+        net = build_backbone(dict(name=name, weights=path))
+        assert net.config["mean"] == net.config["std"] == [0.5] * 3
+        assert build_backbone(net.config).config == net.config
+        given = build_backbone(dict(name=name, weights=path, mean=MEAN, std=STD))
+        assert given.config["mean"] == list(MEAN) and given.config["std"] == list(STD)
+    safetensors.torch.save_file(mobile.state_dict(), ours)
+    assert build_backbone(dict(name="mobilenet_v2", weights=ours)).config["mean"] == list(MEAN)
+    residual = tmp_path / "r.safetensors"
+    safetensors.torch.save_file(torchvision.models.resnet18().state_dict(), residual, metadata=HALF)
+    with pytest.raises(
+        ValueError, match=r"r.safetensors' notes mean \[0.5.*ask for dict\(name='timm/resnet18'"
+    ):
+        build_backbone(dict(name="resnet18", weights=residual))
+    assert build_backbone(dict(name="timm/resnet18", weights=residual)).config["std"] == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"mean": "[0.5, 0.5, 0.5]"},
+        HALF | {"std": "[1, 1]"},
+        HALF | {"std": "[0, 1, 1]"},
+        HALF | {"mean": "x"},
+    ],
+)
+def test_notes_that_are_no_normalisation(notes, mobile, tmp_path):
+    path = tmp_path / "n.safetensors"
+    safetensors.torch.save_file(mobile.state_dict(), path, metadata=notes)
+    with pytest.raises(ValueError, match=r"n.safetensors' says .* in its metadata: expected three numbers"):
+        build_backbone(dict(name="mobilenet_v2", weights=path))
+
+
 FILE = os.environ.get("INTR_NB_WEIGHTS")
 
 
@@ -264,3 +332,15 @@ def test_offline_timm_says_what_to_fetch(monkeypatch, tmp_path):
             r"model.safetensors of timm/convnext_atto.d2_in1k.*weights='path",
         ):
             build_backbone(dict(name="convnext_atto", weights=weights, cache_dir=str(tmp_path)))
+
+
+def test_offline_timm_answers_at_once(monkeypatch, tmp_path):
+    "The hub's client pauses before each of its five further tries; here nobody answers, and it must not."
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # refuses every connection
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited {seconds} s to try again"))
+    with pytest.raises(OSError, match=r"timm's weights for convnext_atto.d2_in1k can't be downloaded"):
+        build_backbone(dict(name="convnext_atto", weights=True, cache_dir=str(tmp_path)))
+    assert constants.HF_HUB_OFFLINE is False

@@ -1,5 +1,7 @@
 """Pictures in, names and probabilities out."""
 
+import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ from PIL import Image
 from torch import nn
 
 from intr_nb.core.images import as_trained
+from intr_nb.data.image_folders import ImageFolders
 from intr_nb.data.photos import Photos
+from intr_nb.data.transforms import square_transforms
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.prediction import Prediction, Predictions, predict
@@ -159,8 +163,14 @@ def test_the_faulty_picture_is_named(model, tmp_path):
 
 
 def test_what_is_no_picture_is_said(model, tmp_path):
-    photos = Photos(["a.png"], [0], ["a", "b"])
-    for images, words in ((None, "is a NoneType"), (3, "is a int"), (photos, r"data\.valid\.name\(i\)")):
+    Image.fromarray(PICTURES[0]).save(tmp_path / "a.png")
+    photos = {"train": Photos([tmp_path / "a.png"] * 2, [0, 1], ["a", "b"])}
+    parts = ImageFolders.from_photos(photos, valid=0)
+    for images, words in (
+        (None, "is a NoneType"),
+        (3, "is a int"),
+        (parts, r"predict\(model, data\.valid\)"),
+    ):
         with pytest.raises(TypeError, match=words):
             predict(model, images)
     Image.new("RGB", (3, 3)).save(tmp_path / "tiny.png")
@@ -204,3 +214,85 @@ def test_faulty_pictures_can_be_left_out(model, tmp_path, batch_size):
         predict(model, bad, on_error="skip")  # of one picture there is nothing else to say
     with pytest.raises(ValueError, match='on_error=.ignore.: expected .raise. or .skip.'):
         predict(model, [good], on_error="ignore")
+
+
+# -- folders, data sets, generators --
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "Three pictures, one of them deeper down, among what is none"
+    (tmp_path / "b" / "@eaDir").mkdir(parents=True)
+    for name in ("b/1.JPG", "a.png", "c.webp", ".hidden.png", "b/@eaDir/1.jpg"):
+        Image.fromarray(PICTURES[len(name) % 3]).save(tmp_path / name)
+    (tmp_path / "LICENCE.txt").write_text("do what you like")
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+def test_a_folder_is_its_pictures(model, folder, kind):
+    found = predict(model, kind(folder), batch_size=1)
+    assert [Path(p.picture).relative_to(folder).as_posix() for p in found] == ["a.png", "b/1.JPG", "c.webp"]
+    assert found[1].probabilities == pytest.approx(
+        predict(model, folder / "b" / "1.JPG").probabilities, abs=1e-5
+    )
+    with pytest.raises(ValueError, match="no picture in .*expected files such as .jpg"):
+        (folder / "empty").mkdir()
+        predict(model, folder / "empty")
+
+
+def test_data_sets(model, folder):
+    files = [folder / "a.png", folder / "c.webp"]
+    photos = Photos(files, [0, 1], ["a", "b"], transform=square_transforms(16)[1])
+    found = predict(model, photos)
+    assert [p.picture for p in found] == [str(f) for f in files]
+    expected = [p.probabilities for p in predict(model, files)]
+    assert [p.probabilities for p in found] == expected  # not at the transform's 16 pixels
+    rows = photos._with(opener=lambda i: Image.open(files[i]))  # a table's or the hub's
+    assert [p.probabilities for p in predict(model, rows)] == expected
+    pairs = torch.utils.data.TensorDataset(torch.stack([as_trained(model, files[0])] * 2), torch.zeros(2))
+    assert [p.picture for p in predict(model, pairs)] == ["picture 0", "picture 1"]
+    assert predict(model, pairs)[1].probabilities == pytest.approx(expected[0], abs=1e-5)
+    (folder / "bad.png").write_text("no")
+    bad = Photos([*files, folder / "bad.png"], [0, 1, 0], ["a", "b"])
+    with pytest.raises(ValueError, match=r"^'.*bad.png' can't be read"):
+        predict(model, bad)
+    assert [name for name, _ in predict(model, bad, on_error="skip").skipped] == [str(folder / "bad.png")]
+
+
+def test_a_generator_is_never_ahead_by_more_than_a_batch(model):
+    given, seen = [], []
+    model.backbone.register_forward_pre_hook(lambda m, args: seen.append(len(given)))
+
+    def pictures():
+        for p in PICTURES:
+            given.append(p)
+            yield p
+
+    assert len(predict(model, pictures(), batch_size=3)) == 7 and seen == [3, 6, 7]
+
+
+def test_the_table_has_everything(model, folder, monkeypatch):
+    (folder / "bad, or not.png").write_text("no")
+    model.class_names[0] = 'robin, "the" wet\nbird'
+    found = predict(model, folder, top=2, on_error="skip")
+    found.to_csv(folder / "new" / "t.csv")
+    with open(folder / "new" / "t.csv", newline="", encoding="utf-8") as f:
+        titles, *rows = csv.reader(f)
+    assert titles == ["picture", "class_1", "probability_1", "class_2", "probability_2", "skipped"]
+    for row, p in zip(rows, found):
+        assert row == [
+            p.picture,
+            *map(str, (p.names[0], p.probabilities[0], p.names[1], p.probabilities[1])),
+            "",
+        ]
+    assert rows[3][0].endswith("bad, or not.png") and rows[3][1:5] == [""] * 4 and "can't be" in rows[3][5]
+    frame = found.to_frame()
+    assert list(frame.columns) == titles and len(frame) == 4 and frame["probability_2"].dtype == float
+    assert Predictions().to_frame().shape == (0, 2)
+    with pytest.raises(OSError, match="can't be written"):
+        found.to_csv(folder / "new")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    found.to_csv(folder / "t.csv")
+    with pytest.raises(ImportError, match="a data frame needs pandas: pip install"):
+        found.to_frame()
