@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from intr_nb.core.images import MEAN, STD
 from intr_nb.models.backbones import build_backbone
-from intr_nb.models.library_backbones import _renormalise, _TimmBackbone
+from intr_nb.models.library_backbones import _TimmBackbone
+from intr_nb.models.stages import _renormalise
 
 
 def images(n=2, size=(64, 96), seed=1):

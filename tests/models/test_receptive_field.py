@@ -7,10 +7,10 @@ from torch.testing import assert_close
 
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
-from intr_nb.models.library_backbones import _pick_stages
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
 from intr_nb.models.receptive_field import receptive_field
+from intr_nb.models.stages import _pick_stages
 from intr_nb.models.tiles import TileBackbone
 
 # -- stages --
