@@ -16,7 +16,7 @@ import torchvision
 from .library_backbones import _TimmBackbone, _TorchvisionBackbone
 from .patchnet import PatchNet
 from .resnet import ResNet
-from .tiles import TileBackbone
+from .tiles import _TileBackbone, _WindowBackbone
 
 # %% ../../nbs/models/08_backbones.ipynb #87bc6e21
 BACKBONES = {"patchnet": PatchNet, **{name: partial(ResNet, name) for name in ResNet.names}}
@@ -77,10 +77,18 @@ def build_backbone(
 # %% ../../nbs/models/08_backbones.ipynb #2d5c0f92
 def _tile_backbone(
     of: str | dict | nn.Module = "resnet18",  # the network that sees the windows, as for `build_backbone`
-    **args,  # window, stride and batch of `TileBackbone`
-) -> TileBackbone:
+    **args,  # window, stride and batch of `_TileBackbone`
+) -> _TileBackbone:
     "A network on overlapping windows"
-    return TileBackbone(build_backbone(of), **args)
+    return _TileBackbone(build_backbone(of), **args)
 
 
-BACKBONES["tiles"] = _tile_backbone
+def _window_backbone(
+    of: str | dict = "resnet18",  # a library's network
+    **args,  # window and batch of `_WindowBackbone`
+) -> _WindowBackbone:
+    "A network whose last stage runs on windows"
+    return _WindowBackbone(build_backbone(of), **args)
+
+
+BACKBONES |= dict(tiles=_tile_backbone, windows=_window_backbone)

@@ -145,6 +145,7 @@ class _TimmBackbone(_Pretrained):
         maps = [(stage["reduction"], stage["num_chs"]) for stage in whole.feature_info]
         picked = _pick_stages(maps, stride, stage, f"timm's {name}")
         self._measure(maps, picked)
+        self.names = [stage["module"] for stage in whole.feature_info]
         self.last, self.size = picked[-1] == len(maps) - 1, _timm_size(whole, options)
         self.body = _timm_body(name, whole, build, trained=bool(weights and not file))
         self.at = self.body.prune_intermediate_layers(picked, prune_norm=not self.last, prune_head=True)
@@ -153,8 +154,7 @@ class _TimmBackbone(_Pretrained):
         mean, std = (list(said or whole.pretrained_cfg[k]) for k, said in (("mean", mean), ("std", std)))
         options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         self.config = dict(name=f"timm/{name}", stride=self.stride, mean=mean, std=std, **options)
-        if stage is not None:
-            self.config["stage"] = picked
+        self.config |= {} if stage is None else dict(stage=picked)
 
 # %% ../../nbs/models/06_library_backbones.ipynb #53205729
 @patch
@@ -164,6 +164,41 @@ def maps(self: _TimmBackbone, images):
         images, self.at, norm=self.last, stop_early=True, output_fmt="NCHW", intermediates_only=True
     )
     return _join(found)
+
+# %% ../../nbs/models/06_library_backbones.ipynb #82b9e6f8
+def _between(
+    body: nn.Module,  # a network
+    first: str,  # name of a module
+    last: str,  # name of a later one beside it
+) -> list:  # of modules
+    "The modules behind `first`, up to `last`; none if they don't stand side by side"
+    (home, _, a), (other, _, b) = first.rpartition("."), last.rpartition(".")
+    children = dict(body.get_submodule(home).named_children())
+    names = list(children)
+    if home != other or a not in names or b not in names:
+        return []
+    return [children[n] for n in names[names.index(a) + 1 : names.index(b) + 1]]
+
+# %% ../../nbs/models/06_library_backbones.ipynb #a085e694
+@patch
+def early(
+    self: _TimmBackbone,
+    images: torch.Tensor,  # (B, 3, H, W), as the network wants them
+) -> torch.Tensor:  # (B, channels, h, w)
+    "The map of stage `cut`, before the last change of stride"
+    options = dict(norm=False, stop_early=True, output_fmt="NCHW", intermediates_only=True)
+    return self.body.forward_intermediates(images, [self.cut], **options)[0]
+
+
+@patch
+def late(
+    self: _TimmBackbone,
+    x: torch.Tensor,  # from `early`
+) -> torch.Tensor:
+    "From there to the stage that is read"
+    for module in _between(self.body, self.names[self.cut], self.names[self.at[-1]]):
+        x = module(x)
+    return x
 
 # %% ../../nbs/models/06_library_backbones.ipynb #03pretrained-059
 def _features_of(
@@ -187,6 +222,13 @@ def _features_of(
             "take it from timm (see timm.list_models()), or a module of your own"
         )
     return found
+
+# %% ../../nbs/models/06_library_backbones.ipynb #6125ef4e
+def _features_only(
+    state: dict,  # a file's tensors, with or without a classifier
+) -> dict:
+    "The tensors of `features`, under the names that they have inside of it"
+    return {k.removeprefix("features."): v for k, v in state.items() if not k.startswith("classifier.")}
 
 # %% ../../nbs/models/06_library_backbones.ipynb #36851d0a
 def _file_or_imagenet(
@@ -219,19 +261,31 @@ class _TorchvisionBackbone(_Pretrained):
         features = torchvision.models.get_model(name, **options).features
         self.body = features[: self.at[-1] + 1]
         if weights not in (None, False):
-            names, state = set(features.state_dict()), _torchvision_weights(name, weights)
-            own = [k for k in state if not k.startswith("classifier.")]
-            state = {k.removeprefix("features."): state[k] for k in own}
-            _fit_part(self.body, state, repr(str(weights)), names)
+            state = _features_only(_torchvision_weights(name, weights))
+            _fit_part(self.body, state, repr(str(weights)), set(features.state_dict()))
         mean, std = _file_or_imagenet(weights, mean, std)
         self.config = dict(name=f"torchvision/{name}", stride=self.stride, mean=mean, std=std, **options)
-        if stage is not None:
-            self.config["stage"] = self.at
+        self.config |= {} if stage is None else dict(stage=self.at)
 
-    def maps(self, images):
-        found = []
-        for i, part in enumerate(self.body):
-            images = part(images)
-            if i in self.at:
-                found.append(images.clone())  # a ReLU may follow that changes it in place
-        return _join(found)
+# %% ../../nbs/models/06_library_backbones.ipynb #ca6501e2
+@patch
+def maps(self: _TorchvisionBackbone, images):
+    "The map of the part that was asked for, or of the parts"
+    found = []
+    for i, part in enumerate(self.body):
+        images = part(images)
+        if i in self.at:
+            found.append(images.clone())  # a ReLU may follow that changes it in place
+    return _join(found)
+
+
+@patch
+def early(self: _TorchvisionBackbone, images):
+    "The map before the last change of stride"
+    return self.body[: self.cut + 1](images)
+
+
+@patch
+def late(self: _TorchvisionBackbone, x):
+    "From there to the end"
+    return self.body[self.cut + 1 :](x)

@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..core.errors import whole_number
 from ..core.tools import patch
 from .attention import attend, split_heads
 from .backbones import build_backbone
@@ -112,10 +113,14 @@ def edit_heads(self: ClassSearch, edit):
     return [m.register_forward_hook(hook(name)) for m, name in ((self.W_k, "keys"), (self.W_v, "values"))]
 
 # %% ../../nbs/models/14_one_block.ipynb #a1671af0
-def _check_query_std(
+def _check_start(
+    dropout: float,  # share of the channels to drop
+    patch_dropout: float,  # share of the positions to hide
     query_std: float,  # of the queries at the start
 ):
-    "Raise a `ValueError` unless queries differ at the start"
+    "Raise a `ValueError` unless something stays, and queries differ at the start"
+    _check_dropout(dropout)
+    _check_dropout(patch_dropout, "positions", "patch_dropout")
     if not query_std > 0:
         raise ValueError(f"query_std={query_std!r}: expected a positive number")
 
@@ -132,6 +137,37 @@ def _drop_patches(
     stay = luck.topk(max(1, round((1 - share) * x.shape[1])), 1).indices
     x = x.gather(1, stay[..., None].expand(-1, -1, x.shape[2]))
     return x, None if padding is None else padding.gather(1, stay)
+
+# %% ../../nbs/models/14_one_block.ipynb #02a37611
+class _PositionMLP(nn.Module):
+    "A linear map of each position, plus two layers with a nonlinearity between them"
+
+    def __init__(
+        self,
+        width: int,  # channels that come in
+        hidden: int,  # channels between the two layers
+        dim: int,  # channels that go out
+    ):
+        super().__init__()
+        self.linear = nn.Conv2d(width, dim, 1)
+        self.layers = nn.Sequential(nn.Conv2d(width, hidden, 1), nn.GELU(), nn.Conv2d(hidden, dim, 1))
+
+    def forward(
+        self,
+        features: torch.Tensor,  # (B, width, h, w)
+    ) -> torch.Tensor:  # (B, dim, h, w)
+        return self.linear(features) + self.layers(features)
+
+# %% ../../nbs/models/14_one_block.ipynb #78d91aa2
+def _input_projection(
+    width: int,  # channels of the backbone
+    dim: int,  # channels of the model
+    hidden: int | None = None,  # of a network on each position; None: a linear map
+) -> nn.Module:
+    "From the backbone's channels to the model's, position by position"
+    if hidden is not None:
+        return _PositionMLP(width, whole_number("hidden", hidden, 1), dim)
+    return nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
 
 # %% ../../nbs/models/14_one_block.ipynb #cba6a8af
 class OneBlockINTR(ImageSearch):
@@ -151,20 +187,19 @@ class OneBlockINTR(ImageSearch):
         dropout: float = 0.0,  # share of the backbone's channels to drop in training
         query_std: float = 1.0,  # of the queries at the start: if small, attention starts out uniform
         patch_dropout: float = 0.0,  # share of the positions to hide from the search in training
+        hidden: int
+        | None = None,  # width of a network on each position before the search; None: a linear map
     ):
         super().__init__()
         _check_sizes(num_classes, dim, num_heads, score_bound)
-        _check_dropout(dropout)
-        _check_dropout(patch_dropout, "positions", "patch_dropout")
-        _check_query_std(query_std)
+        _check_start(dropout, patch_dropout, query_std)
         self.num_classes, self.num_heads, self.score_bound = num_classes, num_heads, score_bound
         self.fc, self.dropout, self.patch_dropout = fc, dropout, patch_dropout
         self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
-        spec, width = getattr(self.backbone, "config", None), self.backbone.num_channels
-        self.config = dict(num_classes=num_classes, backbone=spec, dim=dim, num_heads=num_heads)
-        self.config |= dict(score_bound=score_bound, fc=fc, dropout=dropout, query_std=query_std)
-        self.config["patch_dropout"] = patch_dropout
-        self.input_proj = nn.Identity() if width == dim else nn.Conv2d(width, dim, 1)
+        self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None))
+        self.config |= dict(dim=dim, num_heads=num_heads, score_bound=score_bound, fc=fc, hidden=hidden)
+        self.config |= dict(dropout=dropout, query_std=query_std, patch_dropout=patch_dropout)
+        self.input_proj = _input_projection(self.backbone.num_channels, dim, hidden)
         self.norm = nn.LayerNorm(dim)
         self.block = ClassSearch(num_classes, dim, num_heads, score_bound, fc, query_std)
 

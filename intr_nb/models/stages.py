@@ -33,11 +33,13 @@ class _Pretrained(nn.Module):
 
     size = None  # (H, W) if the network takes no other
     step = None  # the image is padded to a multiple of it; None: of the stride
+    cut = None  # number of the last stage with a finer map than the one that is read; None: there is none
 
-    def forward(
+    def prepare(
         self,
         images: torch.Tensor,  # (B, 3, H, W), normalised with ImageNet's mean and std
-    ) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up
+    ) -> torch.Tensor:  # (B, 3, H or more, W or more), normalised as the network wants it
+        "Images as the network wants them"
         H, W = images.shape[2:]
         if self.size not in (None, (H, W)):
             raise ValueError(
@@ -47,8 +49,14 @@ class _Pretrained(nn.Module):
             )
         step = self.step or self.stride
         images = F.pad(images, (0, -W % step, 0, -H % step))
-        maps = self.maps(_renormalise(images, self.config["mean"], self.config["std"]))
-        return maps[..., : -(-H // self.stride), : -(-W // self.stride)]
+        return _renormalise(images, self.config["mean"], self.config["std"])
+
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, H, W), normalised with ImageNet's mean and std
+    ) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up
+        H, W = images.shape[2:]
+        return self.maps(self.prepare(images))[..., : -(-H // self.stride), : -(-W // self.stride)]
 
 # %% ../../nbs/models/05_stages.ipynb #9903c5d6
 @patch
@@ -57,9 +65,11 @@ def _measure(
     maps: list,  # (stride, channels) after each stage
     picked: list,  # numbers of the stages that are read
 ):
-    "Stride, step and number of channels of what is read"
+    "Stride, step and number of channels of what is read; the last stage that is finer, and its stride"
     strides, channels = zip(*(maps[i] for i in picked))
     self.stride, self.step, self.num_channels = min(strides), max(strides), sum(channels)
+    self.cut = max((i for i in range(picked[-1]) if maps[i][0] < self.stride), default=None)
+    self.finer = None if self.cut is None else maps[self.cut][0]
 
 # %% ../../nbs/models/05_stages.ipynb #0bff71b0
 def _stage_at(

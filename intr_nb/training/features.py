@@ -102,7 +102,8 @@ def _backbone_features(
     dtype=np.float16,  # of the result
 ) -> np.ndarray:  # (B, D, h, w)
     "A batch's features"
-    images = images.to(next((p.device for p in backbone.parameters()), images.device))
+    device = next((p.device for p in backbone.parameters()), images.device)
+    images = images.to(device, memory_format=torch.channels_last)  # a fifth faster on CPUs
     features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy()
     with np.errstate(over="ignore"):
         features = features.astype(dtype)

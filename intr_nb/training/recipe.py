@@ -102,6 +102,9 @@ RECIPES = dict(
     aircraft=paper_recipe(1e-4, 12, 140),
     aviary=Recipe(epochs=12, lr=3e-3, erase=5),
     frozen=Recipe(epochs=24, lr=1e-3, weight_decay=1e-2, mixup=1.0),
+    photographs=Recipe(
+        24, lr=2e-3, batch_size=64, weight_decay=5e-2, clip_norm=1.0, label_smoothing=0.1, mixup=0.4
+    ),
     finetune=Recipe(epochs=4, lr=3e-4, backbone_lr=2e-4, weight_decay=1e-2),
 )
 

@@ -11,7 +11,7 @@ from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
 from intr_nb.models.receptive_field import receptive_field
 from intr_nb.models.stages import _pick_stages
-from intr_nb.models.tiles import TileBackbone
+from intr_nb.models.tiles import _TileBackbone
 
 # -- stages --
 
@@ -100,7 +100,7 @@ def test_later_stages_see_farther():
 
 def test_tiles_see_their_window_and_no_pixel_more():
     torch.manual_seed(0)
-    tiles = TileBackbone(build_backbone("mobilenetv3_small_050"), window=64, stride=32).eval()
+    tiles = _TileBackbone(build_backbone("mobilenetv3_small_050"), window=64, stride=32).eval()
     image = torch.randn(1, 3, 128, 160)
     other = torch.full_like(image, 7.0)
     other[..., 16:80, 48:112] = image[..., 16:80, 48:112]
@@ -113,7 +113,7 @@ def test_tiles_see_their_window_and_no_pixel_more():
 def test_tiles_do_not_depend_on_how_many_run_at_a_time():
     torch.manual_seed(0)
     body = build_backbone("mobilenetv3_small_050")
-    few, all_at_once = (TileBackbone(body, 64, 32, batch=b).eval() for b in (3, 1000))
+    few, all_at_once = (_TileBackbone(body, 64, 32, batch=b).eval() for b in (3, 1000))
     images = torch.randn(2, 3, 70, 100)
     assert few(images).shape == (2, body.num_channels, 3, 4)
     assert_close(few(images), all_at_once(images), rtol=1e-4, atol=1e-5)
@@ -124,7 +124,7 @@ def test_tiles_do_not_depend_on_how_many_run_at_a_time():
 )
 def test_tiles_check_their_geometry(wrong):
     with pytest.raises(ValueError, match="expected a w"):
-        TileBackbone(PatchNet(), **wrong)
+        _TileBackbone(PatchNet(), **wrong)
 
 
 # -- positions hidden in training --
