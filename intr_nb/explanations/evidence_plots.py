@@ -15,6 +15,7 @@ from intr_nb.explanations.panels import (
     _drawing,
     _panel,
     _panels,
+    _pyplot,
     _scale,
     alt_text,
     digits,
@@ -51,14 +52,26 @@ def _named_maps(e, heads, top):
         named[f"{len(others)} other{'s' * (len(others) > 1)}"] = heads[others].sum(0)
     return named | {"all": heads.sum(0)}, len(order)
 
+# %% ../../nbs/explanations/16_evidence_plots.ipynb #e8ba4932
+def _draw_field(ax, e, total, field):
+    "Discs around the peak of a map: from within them comes a share of what the position knows"
+    (h, w), (H, W) = total.shape, e.image.shape[-2:]
+    row, column = divmod(int(total.argmax()), w)
+    centre = (column + 0.5) * W / w, (row + 0.5) * H / h
+    for radius, style in zip(field.radii.values(), ("-", "--", ":")):
+        ax.add_patch(_pyplot().Circle(centre, radius, fill=False, ls=style, color="red", lw=1))
+    ax.set_xlabel(", ".join(f"{share:.0%} from within {r:.0f} px" for share, r in field.radii.items()))
+
 # %% ../../nbs/explanations/16_evidence_plots.ipynb #11plots-050
-def _plot_sum(e, heads, title, carried, top, own_scale, smooth, limit, size):
+def _plot_sum(e, heads, title, carried, top, own_scale, smooth, limit, size, field=None):
     "Image, the strongest heads' maps, the others' together, the sum"
     named, shown = _named_maps(e, heads, top)
     colouring = _Colouring(_scale(list(named.values()), True, limit), own_scale, smooth)
     columns = min(5, len(named) + 1)
     figure, axes = _panels(-(-(len(named) + 1) // columns), columns, size)
     _fill_sum(axes.flat, e, named, colouring)
+    if field is not None:
+        _draw_field(axes.flat[0], e, named["all"], field)
     some = f"{shown} of {len(heads)} heads" * (shown < len(heads))
     _caption(figure, title, carried, reference_note(e) or e.source, some, colouring.note)
     _bar(figure, axes, colouring, f"{e.unit} per position")
@@ -85,6 +98,7 @@ def plot_evidence(
     smooth: bool = False,  # interpolate between positions
     limit: float | None = None,  # value that gets full colour, to compare figures
     size: float = 1.7,  # inches of a panel
+    field=None,  # what a position sees, from `receptive_field`: drawn around the peak
 ):  # matplotlib `Figure`
     "What every position and head gives to the logit of class `c`"
     c = e.prediction if c is None else e.index(c)
@@ -92,7 +106,7 @@ def plot_evidence(
     heads, residual = e.evidence[:, i], e.residual[i].item() if e.adds_up else None
     said = _equation(e.logits[i].item(), "", heads.sum(), residual)
     title = f"{short_name(e.name(c))}: logit {said}"
-    return _plot_sum(e, heads, title, _carry_note(e, c), top, own_scale, smooth, limit, size)
+    return _plot_sum(e, heads, title, _carry_note(e, c), top, own_scale, smooth, limit, size, field)
 
 # %% ../../nbs/explanations/16_evidence_plots.ipynb #11plots-054
 @_drawing
@@ -105,9 +119,10 @@ def plot_margin(
     smooth: bool = False,  # interpolate between positions
     limit: float | None = None,  # value that gets full colour, to compare figures
     size: float = 1.7,  # inches of a panel
+    field=None,  # what a position sees, from `receptive_field`: drawn around the peak
 ):  # matplotlib `Figure`
     "Why class `a` rather than `b`: the difference of their evidence, by position and head"
     m = e.margin(a, b)
     said = _equation(m.value, " logits", m.total.sum(), m.residual)
     title = f"{short_name(m.names[0])} over {short_name(m.names[1])}: {said}"
-    return _plot_sum(e, m.heads, title, _carry_note(e, m.a, m.b), top, own_scale, smooth, limit, size)
+    return _plot_sum(e, m.heads, title, _carry_note(e, m.a, m.b), top, own_scale, smooth, limit, size, field)

@@ -15,6 +15,7 @@ import torch.nn as nn
 
 from ..core.errors import need
 from ..core.images import check_image_size
+from .receptive_fields import receptive_field
 
 # %% ../../nbs/models/21_hub_card.ipynb #05hub-013
 def _plain(
@@ -75,6 +76,29 @@ def _how_to_load(
         ]
     )
 
+# %% ../../nbs/models/21_hub_card.ipynb #930b6c62
+def _sight(
+    model: nn.Module,
+    size,  # `image_size` as in `as_trained`
+) -> dict | None:  # size, radii by share of the influence, reach; all in pixels
+    "How far a position sees, if the model has a backbone with gradients"
+    size = size if isinstance(size, int) else 224
+    try:
+        field = receptive_field(model, size)
+    except (ValueError, RuntimeError, AttributeError):
+        return None
+    return dict(size=size, radii={f"{share:.0%}": r for share, r in field.radii.items()}, reach=field.reach)
+
+
+def _sight_text(
+    sight: dict | None,  # from `_sight`
+) -> str:
+    "The same in a sentence"
+    if not sight:
+        return ""
+    radii = ", ".join(f"{share} of its influence from within {r:.0f}" for share, r in sight["radii"].items())
+    return f" A position has {radii} pixels, none from beyond {sight['reach']:.0f} (of {sight['size']})."
+
 # %% ../../nbs/models/21_hub_card.ipynb #cd2f28b7
 def _pictures(
     size,  # `image_size` as in `as_trained`
@@ -104,7 +128,7 @@ def _card_text(
         "Data": _said(meta.get("data")),
         "Recipe": recipe,
         "Figures": _said(meta.get("figures")),
-        "Pictures": _pictures(meta.get("image_size")),
+        "Pictures": _pictures(meta.get("image_size")) + _sight_text(meta.get("receptive_field")),
         "Classes": ", ".join(map(_plain, names)) if names else "Without names: numbered from 0.",
         "Model": _said(description["config"]),
     }
@@ -169,6 +193,7 @@ def _describe(
         meta["start"] = str(model.start)
     meta["image_size"] = check_image_size(meta.get("image_size"))
     meta["figures"] = _check_figures(meta.get("figures") or {})
+    meta["receptive_field"] = meta.get("receptive_field") or _sight(model, meta["image_size"])
     for k, v in meta.items():
         try:
             json.dumps(v)

@@ -5,11 +5,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from intr_nb.explanations.evidence_plots import plot_margin
+from intr_nb.explanations.explainer import explain
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
+from intr_nb.models.hub import from_pretrained, save_pretrained
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
-from intr_nb.models.receptive_field import receptive_field
+from intr_nb.models.receptive_fields import receptive_field
 from intr_nb.models.stages import _pick_stages
 from intr_nb.models.tiles import _TileBackbone
 
@@ -159,3 +162,62 @@ def test_padding_is_hidden_first():
     model.block.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
     model(images, mask)
     assert seen[0].shape == (2, 16) and not seen[0].any()
+
+
+# -- windows --
+
+
+def test_windows_are_refused_where_a_network_cannot_be_taken_in_two():
+    for of in ("vit_tiny_patch16_224", dict(name="mobilenetv3_small_050", stage=[2, 4])):
+        with pytest.raises(ValueError, match="no single stage behind a finer one"):
+            build_backbone(dict(name="windows", of=of))
+    with pytest.raises(ValueError, match="PatchNet has no single stage|patchnet.* has no single stage"):
+        build_backbone(dict(name="windows", of="patchnet"))
+    with pytest.raises(ValueError, match="a position every 16 pixels, expected a multiple"):
+        build_backbone(dict(name="windows", of="mobilenetv3_small_050", window=40))
+    with pytest.raises(ValueError, match="at least as large as the stride"):
+        build_backbone(dict(name="windows", of="mobilenetv3_small_050", window=16))
+
+
+@pytest.mark.parametrize(
+    "name", ["convnext_atto", "timm/resnet18", "torchvision/mobilenet_v2", "efficientnet_b0"]
+)
+def test_windows_cut_what_a_position_sees(name):
+    torch.manual_seed(0)
+    whole = build_backbone(name)
+    windows = build_backbone(dict(name="windows", of=whole.config, window=64))
+    windows.body.load_state_dict(whole.state_dict())
+    images = torch.randn(1, 3, 70, 100)
+    assert windows.eval()(images).shape == whole.eval()(images).shape == (1, whole.num_channels, 3, 4)
+    narrow, broad = (receptive_field(net, 320).radii[0.95] for net in (windows, whole))
+    assert narrow < broad
+
+
+def test_building_windows_leaves_the_generator_alone():
+    torch.manual_seed(0)
+    build_backbone("mobilenetv3_small_050")
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    build_backbone(dict(name="windows", of="mobilenetv3_small_050"))
+    assert torch.equal(torch.rand(1), expected)
+
+
+# -- what it is good for --
+
+
+def test_a_models_card_says_how_far_its_positions_see(tmp_path):
+    model = OneBlockINTR(2, PatchNet(dim=16), dim=16, num_heads=2)
+    text = (save_pretrained(model, tmp_path / "model", image_size=64) / "README.md").read_text()
+    reach = receptive_field(model, 64).reach
+    assert f"none from beyond {reach:.0f} (of 64)" in text
+    assert from_pretrained(tmp_path / "model").metadata["receptive_field"]["reach"] == reach
+
+
+def test_a_plot_draws_the_discs_around_the_peak():
+    model = OneBlockINTR(3, PatchNet(dim=16), dim=16, num_heads=2).eval()
+    why = explain(model, torch.randn(3, 64, 64))
+    figure = plot_margin(why, field=receptive_field(model, 64))
+    discs = figure.axes[0].patches
+    row, column = divmod(int(why.margin().total.argmax()), 16)
+    assert [d.center for d in discs] == [((column + 0.5) * 4, (row + 0.5) * 4)] * 2
+    assert discs[0].radius < discs[1].radius and not plot_margin(why).axes[0].patches
