@@ -193,7 +193,7 @@ def test_windows_have_the_networks_own_grid(name):
 
 def test_windows_cut_what_a_position_sees():
     torch.manual_seed(0)
-    whole = build_backbone("timm/resnet18")
+    whole = build_backbone("torchvision/mobilenet_v2")
     windows = build_backbone(dict(name="windows", of=whole.config, window=64))
     assert receptive_field(windows, 320).reach < receptive_field(whole, 320).reach - 16
 
