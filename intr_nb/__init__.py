@@ -14,6 +14,7 @@ _HOMES = {
     "data.image_folders": ("ImageFolders",),
     "data.finegrained": ("load_finegrained",),
     "models.backbones": ("build_backbone",),
+    "models.receptive_fields": ("receptive_field",),
     "models.intr": ("INTR",),
     "models.one_block": ("OneBlockINTR",),
     "models.pooled": ("PooledClassifier",),
@@ -27,10 +28,12 @@ _HOMES = {
     "training.loop": ("fit",),
     "explanations.explanation": ("Explanation",),
     "explanations.explainer": ("explain",),
-    "explanations.methods": ("METHODS",),
+    "explanations.methods": ("METHODS", "as_map"),
     "explanations.head_plots": ("plot_heads",),
     "explanations.evidence_plots": ("plot_evidence", "plot_margin"),
+    "evaluation.metrics": ("METRICS",),
     "evaluation.benchmark": ("evaluate_explanations",),
+    "evaluation.class_specificity": ("two_halves",),
     "browsers.head_browser": ("HeadBrowser",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
