@@ -77,6 +77,17 @@ def enter(
 
 
 @patch
+def hide(
+    self: ImageSearch,
+    features: torch.Tensor,  # (B, D', h, w) from `backbone`
+    mask: torch.Tensor,  # (B, h, w), True on padding
+    attention: str | None,  # None, "last" or "all"
+) -> tuple:  # features and mask, of all positions or of those that are left
+    "A model may hide positions in training, before anything is computed from them"
+    return features, mask
+
+
+@patch
 def encode(
     self: ImageSearch,
     features: torch.Tensor,  # (B, D, h, w)
@@ -125,8 +136,8 @@ def from_features(
         raise ValueError(f"features: got shape {shape}, expected {wanted}")
     _check_attention(attention)
     classes = candidate_index(candidates, self.num_classes)
+    features, small_mask = self.hide(features, feature_mask(mask, features), attention)
     features = self.enter(features)
-    small_mask = feature_mask(mask, features)
     padding = None if mask is None else small_mask
     features = self.encode(features, padding)
     logits, alphas = self.search(features, padding, classes, attention)

@@ -127,16 +127,13 @@ def _check_start(
 # %% ../../nbs/models/14_one_block.ipynb #0e471a73
 def _drop_patches(
     x: torch.Tensor,  # (B, N, D) positions
-    padding: torch.Tensor | None,  # (B, N), True on padding
+    padding: torch.Tensor,  # (B, N), True on padding
     share: float,  # of the positions to hide
-) -> tuple:  # positions that stay (B, n, D), their padding (B, n) or None
+) -> tuple:  # positions that stay (B, n, D), their padding (B, n)
     "Another random part of the positions for each image, padding last"
-    luck = torch.rand(x.shape[:2], device=x.device)
-    if padding is not None:
-        luck = luck - padding.float()
+    luck = torch.rand(x.shape[:2], device=x.device) - padding.float()
     stay = luck.topk(max(1, round((1 - share) * x.shape[1])), 1).indices
-    x = x.gather(1, stay[..., None].expand(-1, -1, x.shape[2]))
-    return x, None if padding is None else padding.gather(1, stay)
+    return x.gather(1, stay[..., None].expand(-1, -1, x.shape[2])), padding.gather(1, stay)
 
 # %% ../../nbs/models/14_one_block.ipynb #02a37611
 class _PositionMLP(nn.Module):
@@ -205,6 +202,14 @@ class OneBlockINTR(ImageSearch):
 
 # %% ../../nbs/models/14_one_block.ipynb #e1c09f36
 @patch
+def hide(self: OneBlockINTR, features, mask, attention):
+    if not (self.training and self.patch_dropout and attention is None):
+        return features, mask
+    x, padding = _drop_patches(features.flatten(2).transpose(1, 2), mask.flatten(1), self.patch_dropout)
+    return x.transpose(1, 2).unflatten(2, (1, -1)), padding.unflatten(1, (1, -1))
+
+
+@patch
 def enter(self: OneBlockINTR, features):
     return self.input_proj(F.dropout2d(features, self.dropout, self.training))
 
@@ -218,8 +223,6 @@ def encode(self: OneBlockINTR, features, padding):
 def search(self: OneBlockINTR, features, padding, classes, attention):
     padding = None if padding is None else padding.flatten(1)
     x = features.flatten(2).transpose(1, 2)
-    if self.training and self.patch_dropout and attention is None:
-        x, padding = _drop_patches(x, padding, self.patch_dropout)
     logits, alpha = self.block(x, classes, padding, attention is not None)
     return logits, [] if alpha is None else [alpha]
 
