@@ -92,8 +92,7 @@ def _limits(state: _CandidateState) -> list:  # of two numbers
 # %% ../../nbs/browsers/18_candidate_figures.ipynb #93adf70c
 def _draw_map(state: _CandidateState, scene, x, y, side, e, values, name, limit):
     "One map over the pale image"
-    h, w = e.image.shape[-2:]
-    place = x, y, side * min(1, w / h), side * min(1, h / w)
+    place = x, y, *state.box_of(state.index, side, side)
     signed = state.what != "attention"
     scene.picture(*place, state.copy_of(state.index, 320, True))
     scene.picture(*place, _data_uri(_tint(values, limit, signed)))
@@ -146,8 +145,7 @@ def _words(state: _CandidateState) -> list:  # of lines
 # %% ../../nbs/browsers/18_candidate_figures.ipynb #f7350df2
 def _draw_image(state: _CandidateState, scene):
     "The image and the words below it; how far down they reach"
-    h, w = state.both()[1].image.shape[-2:]
-    width, height = 180 * min(1, w / h), 180 * min(1, h / w)
+    width, height = state.box_of(state.index, 180, 180)
     scene.picture(0, 24, width, height, state.copy_of(state.index, 448))
     y = 24 + height + 20
     for line in _words(state):

@@ -11,7 +11,7 @@ import numpy as np
 from .candidate_figures import _together
 from .candidate_state import _CandidateState
 from .scene import _colorscale
-from .standalone import _GREY, _lean, _menu, _plain, _standalone_figure
+from .standalone import _GREY, _lean, _menu, _plain, _scaleratio, _standalone_figure
 from ..experiments.shrinking import candidate_sets
 
 # %% ../../nbs/browsers/19_candidate_standalone.ipynb #7b103068
@@ -58,7 +58,7 @@ def _choice(slider: dict, signed: bool) -> tuple:  # changes of the four traces,
     return dict(z=now["z"], x=now["x"], **scale), {"sliders": [slider]}
 
 # %% ../../nbs/browsers/19_candidate_standalone.ipynb #eb6aacc3
-def _add_map(figure, j: int, first: dict, picture: str):
+def _add_map(figure, j: int, first: dict, picture: str, aspect: float | None):
     "Map `j` over the pale image, in axes that keep its shape"
     h, w = np.shape(first["z"][j])
     own = {k: first[k][j] for k in ("z", "zmin", "zmax", "colorscale")}
@@ -69,7 +69,7 @@ def _add_map(figure, j: int, first: dict, picture: str):
     figure.add_layout_image(source=picture, xref=x, yref=y, **place)
     hidden = dict(visible=False, constrain="domain", row=1, col=j + 1)
     figure.update_xaxes(range=[-0.5, w - 0.5], **hidden)
-    figure.update_yaxes(range=[h - 0.5, -0.5], scaleanchor=x, **hidden)
+    figure.update_yaxes(range=[h - 0.5, -0.5], scaleanchor=x, scaleratio=_scaleratio(aspect, h, w), **hidden)
 
 
 def _add_bars(figure, first: dict, names: list):
@@ -95,7 +95,7 @@ def _candidate_figure(state: _CandidateState):
     widths = dict(column_widths=[0.31, 0.31, 0.38], horizontal_spacing=0.02)
     figure = make_subplots(1, 3, subplot_titles=titles, **widths)
     for j in (0, 1):
-        _add_map(figure, j, first, state.copy_of(state.index, 320, True))
+        _add_map(figure, j, first, state.copy_of(state.index, 320, True), state.aspect_of(state.index))
     _add_bars(figure, first, [_plain(state.class_name(k), 34) for k in listed])
     title = f"{_plain(state.class_name(c))} over {_plain(state.class_name(r))}"
     _standalone_figure(figure, [_menu(choices, 0, [0, 1, 2, 3], 1.2)], 560, title)

@@ -96,7 +96,7 @@ def explained_among(self: _CandidateState, i: int, candidates, form: str, classe
     named, zero = dict(class_names=self.names, mask=read.mask), form == "zero"
     e = explain(model, read.image, classes=classes, candidates=None if zero else picked, **named)
     logits = e.candidate_logits[picked] if zero else e.candidate_logits
-    return Explanation(**vars(e) | dict(candidates=picked, candidate_logits=logits))
+    return Explanation(**vars(e) | dict(candidates=picked, candidate_logits=logits, aspect=self.aspect_of(i)))
 
 # %% ../../nbs/browsers/17_candidate_state.ipynb #35aceea9
 @patch

@@ -54,6 +54,15 @@ def _pale(picture):
     "A picture that lets a map's colours stand out"
     return np.repeat(100 + 0.6 * picture.mean(2, keepdims=True), 3, 2).astype(np.uint8)
 
+# %% ../../nbs/browsers/06_drawing.ipynb #58762783
+def _fitted(
+    aspect: float,  # width / height
+    width: float,  # of the space there is
+    height: float,
+) -> tuple:  # width, height
+    "The largest box of this aspect in that space"
+    return min(width, height * aspect), min(height, width / aspect)
+
 # %% ../../nbs/browsers/06_drawing.ipynb #bd7f563c
 def _draw_padding(scene, x, y, width, height, mask):
     "Grey over padding; `mask` (h, w) True there, or None"

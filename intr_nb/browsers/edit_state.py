@@ -81,6 +81,12 @@ def sized(self: _EditState, m: int, picture) -> tuple:  # (3, H, W) normalised, 
 
 
 @patch
+def aspect_of(self: _EditState, picture) -> float | None:
+    "Edits do not change it"
+    return ImageBrowser.aspect_of(self, picture[0] if isinstance(picture, tuple) else picture)
+
+
+@patch
 def both(self: _EditState) -> tuple:  # of (index, key)
     "The pictures before and after"
     return (self.index, ""), (self.index, self.edit_key())

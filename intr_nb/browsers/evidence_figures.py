@@ -35,8 +35,7 @@ def _draw_cover(scene, x, y, width, height, waiting, mask):
 def _draw_map(state: _EvidenceState, scene, x, y, size) -> float:  # how far down it reaches
     "Image and map side by side; a click chooses a position"
     e, (row, column), (now, waiting) = state.explanation(), state.where(), state.added()
-    h, w = e.image.shape[-2:]
-    pw, ph = size * min(1, w / h), size * min(1, h / w)
+    pw, ph = state.box_of(state.index, size, size)
     rows, columns = now.shape
     c, right = e.at(state.chosen()), x + size + 16
     limit = e.evidence[:, c].sum(0).abs().max().item()

@@ -11,7 +11,7 @@ import torch
 from .evidence_figures import _equation, _signed, _terms_are
 from .evidence_state import _EvidenceState
 from .scene import _colorscale
-from .standalone import _GREY, _lean, _menu, _plain, _standalone_figure
+from .standalone import _GREY, _lean, _menu, _plain, _scaleratio, _standalone_figure
 
 # %% ../../nbs/browsers/15_evidence_standalone.ipynb #12evidenceex-047
 def _tip(state: _EvidenceState, c: int, y: int, x: int) -> str:
@@ -101,13 +101,13 @@ def _add_traces(figure, first: dict):
     figure.add_scatter(mode="markers", marker=dict(color="#e05400", size=12), **curve, **own[3])
 
 
-def _add_axes(figure, picture: str, h: int, w: int):
+def _add_axes(figure, picture: str, h: int, w: int, ratio: float | None):
     "The image below the map; axes that keep its shape"
     place = dict(xref="x", yref="y", x=-0.5, y=-0.5, sizex=w, sizey=h, sizing="stretch", layer="below")
     figure.add_layout_image(source=picture, **place)
     left, right = dict(visible=False, constrain="domain", row=1, col=1), dict(row=1, col=2)
     figure.update_xaxes(range=[-0.5, w - 0.5], **left)
-    figure.update_yaxes(range=[h - 0.5, -0.5], scaleanchor="x", **left)
+    figure.update_yaxes(range=[h - 0.5, -0.5], scaleanchor="x", scaleratio=ratio, **left)
     faint = dict(gridcolor="rgba(128,128,128,.2)", **right)
     figure.update_xaxes(title="added", zeroline=False, **faint)
     figure.update_yaxes(title="sum", zerolinecolor=_GREY, **faint)
@@ -126,7 +126,8 @@ def _evidence_figure(
     first, layout = pages[f"class: {state.class_name(state.chosen())}"]
     figure = make_subplots(1, 2, column_widths=[0.46, 0.54], horizontal_spacing=0.09)
     _add_traces(figure, first)
-    _add_axes(figure, state.copy_of(state.index, 320, True), h, w)
+    ratio = _scaleratio(state.aspect_of(state.index), h, w)
+    _add_axes(figure, state.copy_of(state.index, 320, True), h, w, ratio)
     menu = _menu(pages, 0, [0, 1, 2, 3], 1.16)
     _standalone_figure(figure, [menu], 540, layout["title.text"])
     return figure.update_layout(sliders=layout["sliders"], showlegend=False, margin=dict(t=110, b=90))

@@ -105,19 +105,13 @@ def _sum_words(state, side, logits) -> list:
     return said
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #e52a8eec
-def _fitted(e, size: float) -> tuple:  # width, height
-    "The size of the explained image, where its longer side is `size`"
-    h, w = e.image.shape[-2:] if e.image.shape[0] == 3 else e.image.shape[:2]
-    return size * min(1, w / h), size * min(1, h / w)
-
-
 def _draw_maps(state, scene, x, y, room, side, rank, limit) -> float:  # how far down they reach
     "A grid of all heads in their order, or one head large"
     maps, sums = state.maps(*side[2:]), state.strength(*side[2:])
     heads = rank if state.head is None else [min(state.head, len(maps) - 1)]
     columns = min(len(heads), 4 if len(heads) <= 8 else 6 if len(heads) <= 24 else 8)
     size = min((room + 10) / columns - 10, 440)
-    width, height = _fitted(side.e, size)
+    width, height = state.box_of(side.i, size, size)
     for k, head in enumerate(heads):
         px, py = x + (k % columns) * (size + 10), y + (k // columns) * (height + 28)
         full = maps[head].abs().max().item() if state.own_scale else limit
@@ -137,7 +131,7 @@ def _draw_side(
 ) -> float:  # how far down it reaches
     "One image with the words, and its maps: to the right, or below where that is narrow"
     left = 150 if width < 700 else 220
-    image_width, image_height = _fitted(side.e, left)
+    image_width, image_height = state.box_of(side.i, left, left)
     scene.picture(x, 6, image_width, image_height, state.copy_of(side.i, 448))
     said = _head_words(state, side)
     if width < 700:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .head_state import _HeadState
 from .scene import _colorscale
-from .standalone import _lean, _menu, _plain, _standalone_figure
+from .standalone import _lean, _menu, _plain, _scaleratio, _standalone_figure
 
 # %% ../../nbs/browsers/11_head_standalone.ipynb #12headbrowse-067
 def _visible(keys, image):
@@ -71,7 +71,7 @@ def _corners(R) -> list:  # of (left, top, width, height), shares of the figure
     return [(0, 1, 0.23, 0.95 if rows == 1 else 1), *heads], rows
 
 # %% ../../nbs/browsers/11_head_standalone.ipynb #12headbrowse-069
-def _axes(figure, R, h, w) -> int:  # rows
+def _axes(figure, R, h, w, ratio=None) -> int:  # rows
     "Axes for the image, on the left, and for each head"
     corners, rows = _corners(R)
     axes, same = {}, dict(visible=False, constrain="domain", fixedrange=True)
@@ -79,7 +79,7 @@ def _axes(figure, R, h, w) -> int:  # rows
         across = dict(domain=[left, left + width], range=[0.5, w + 0.5], constraintoward="left")
         down = dict(domain=[max(0, top - height), top], range=[h + 0.5, 0.5], constraintoward="top")
         axes[f"xaxis{k}"] = dict(**across, **same, anchor=f"y{k}")
-        axes[f"yaxis{k}"] = dict(**down, **same, anchor=f"x{k}", scaleanchor=f"x{k}")
+        axes[f"yaxis{k}"] = dict(**down, **same, anchor=f"x{k}", scaleanchor=f"x{k}", scaleratio=ratio)
     corner = dict(x=0, y=0, xanchor="left", yanchor="top", showarrow=False)
     names = [
         dict(text=f"head {k}", xref=f"x{k + 2} domain", yref=f"y{k + 2} domain", **corner) for k in range(R)
@@ -144,7 +144,7 @@ def _heads_figure(state, images: list, classes: int):
     start = _visible(keys, images[0]) | _opaque(keys, first) | next(iter(numbers.values()))
     traces = [_trace(key, {a: v[n] for a, v in start.items()}, limits, (h, w)) for n, key in enumerate(keys)]
     figure = Figure(traces)
-    rows = _axes(figure, R, h, w)
+    rows = _axes(figure, R, h, w, _scaleratio(state.aspect_of(images[0]), h, w))
     figure.update_layout(images=_pictures(state, images[0], R, h, w))
     menus = _three_menus(state, keys, images, numbers, [first, *(x for x in shown if x != first)], (R, h, w))
     top = 1 + 40 / (200 * rows)
@@ -152,11 +152,19 @@ def _heads_figure(state, images: list, classes: int):
     return _standalone_figure(figure, placed, 140 + 200 * rows, _image_title(state, images[0]))
 
 # %% ../../nbs/browsers/11_head_standalone.ipynb #1b010ff1
+def _shapes(state, i, images, R, h, w) -> dict:  # changes of the layout
+    "Axes as wide as photograph `i`; none for tensors, which all have one shape"
+    if not any(map(state.aspect_of, images)):
+        return {}
+    ratio = _scaleratio(state.aspect_of(i), h, w) or 1
+    return {f"yaxis{k}.scaleratio": ratio for k in ("", *range(2, R + 2))}
+
+
 def _three_menus(state, keys, images, numbers, shown, size) -> tuple:
     "Choices of the image, of the class, and of what is shown"
     by_image = {}
     for i in images:
         layout = {"images": _pictures(state, i, *size), "title.text": _image_title(state, i)}
-        by_image[state.pictures.name(i)] = _visible(keys, i), layout
+        by_image[state.pictures.name(i)] = _visible(keys, i), layout | _shapes(state, i, images, *size)
     by_class = {text: (n, {}) for text, n in numbers.items()}
     return by_image, by_class, {x: (_opaque(keys, x), {}) for x in shown}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from .browser import Browser, T, W
 from .cache import _cached
-from .drawing import _draw_frame, _pale
+from .drawing import _draw_frame, _fitted, _pale
 from .pictures import _Pictures
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
@@ -118,6 +118,20 @@ def begin(self: ImageBrowser, state: dict):
     for name in sorted(state, key=declared.index):
         setattr(self, name, state[name])
 
+# %% ../../nbs/browsers/08_image_browser.ipynb #c541251e
+@patch
+def aspect_of(self: ImageBrowser, i) -> float | None:  # width / height; None: that of the tensor
+    "How wide image `i` was, where a model may have seen it otherwise"
+    return self.pictures.aspect(i)
+
+
+@patch
+@_cached(size=256)
+def box_of(self: ImageBrowser, i, width: float, height: float) -> tuple:  # width, height
+    "How large image `i`, and every map of it, is drawn in that space"
+    h, w = self.sized(0, i)[0].shape[-2:]
+    return _fitted(self.aspect_of(i) or w / h, width, height)
+
 # %% ../../nbs/browsers/08_image_browser.ipynb #0e933df2
 def _has_decoder(model) -> bool:
     "Is it taken apart class by class?"
@@ -138,7 +152,9 @@ def explained(self: ImageBrowser, m: int, i, classes):
     "The explanation of image `i` by model `m`, with maps of these classes; None: all"
     x, mask, model = self.reader(m, i)
     options = dict(classes=classes, reference=self.reference, class_names=self.names)
-    return explain(model, x, mask=mask, **options)
+    e = explain(model, x, mask=mask, **options)
+    e.aspect = self.aspect_of(i)
+    return e
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #bf2e6987
 @patch
@@ -182,7 +198,8 @@ def thumbnails(self: ImageBrowser, width: int = 960, many: int = 12) -> Scene:
 def _draw_thumbnail(self, scene, x, step, i):
     "One of them, framed if it is chosen"
     try:
-        scene.picture(x, 3, step - 6, step - 6, self.copy_of(i, 96))
+        copy, (w, h) = self.copy_of(i, 96), self.box_of(i, step - 6, step - 6)
+        scene.picture(x + (step - 6 - w) / 2, 3 + (step - 6 - h) / 2, w, h, copy)
     except Exception:
         scene.text(x, step / 2, "unreadable", 11)  # why is told when it is chosen
     if i == self.index:

@@ -205,8 +205,8 @@ def _image_words(state: _MethodAnswers) -> list:  # of (text, is it a heading?)
 # %% ../../nbs/browsers/24_method_curves.ipynb #12explanatio-050
 def _method_scene(state: _MethodAnswers, width: int = 960) -> Scene:
     "Image, grid and curves"
-    (h, w), left = state.sized(0, state.index)[0].shape[1:], 160
-    shape = left * min(1, w / h), left * min(1, h / w)
+    left = 160
+    shape = state.box_of(state.index, left, left)
     scene = Scene(width, 0, _alternative_text(state))
     scene.picture(0, 18, *shape, state.copy_of(state.index, 320))
     below = _draw_lines(scene, 0, shape[1] + 38, left, _image_words(state))

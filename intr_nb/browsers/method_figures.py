@@ -144,10 +144,9 @@ def _draw_names(state: _MethodAnswers, scene, x, y, size):
 # %% ../../nbs/browsers/23_method_figures.ipynb #808eef53
 def _draw_grid(state: _MethodAnswers, scene, x, y, width) -> float:  # how far down it reaches
     "Rows of classes, columns of methods"
-    h, w = state.sized(0, state.index)[0].shape[1:]
     looks = {name: _look_of(state, name) for name in state.columns()}
     size = min(width / len(looks), 150)
-    shape = (size - 8) * min(1, w / h), (size - 8) * min(1, h / w)
+    shape = state.box_of(state.index, size - 8, size - 8)
     _draw_names(state, scene, x, y, size)
     y += 18
     for c in state.rows():

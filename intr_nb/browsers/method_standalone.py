@@ -15,7 +15,7 @@ from .method_answers import _MethodAnswers
 from .method_curves import _evaluator_words
 from .method_figures import _coarse, _colour, _look_of
 from .scene import _colorscale
-from .standalone import _lean, _menu, _plain, _standalone_figure
+from .standalone import _lean, _menu, _plain, _scaleratio, _standalone_figure
 from ..evaluation.perturbation import Curves
 
 # %% ../../nbs/browsers/25_method_standalone.ipynb #12explanatio-063
@@ -98,7 +98,9 @@ def _add_map(state: _MethodAnswers, figure, k: int, own: dict, signed: bool):
     figure.add_layout_image(source=picture, **place, **box)
     hidden = dict(visible=False, constrain="domain", **place)
     figure.update_xaxes(range=[0, w], **hidden)
-    figure.update_yaxes(range=[h, 0], scaleanchor=f"x{k + 1 if k else ''}", **hidden)
+    ratio = _scaleratio(state.aspect_of(state.index), h, w)
+    shape = dict(scaleanchor=f"x{k + 1 if k else ''}", scaleratio=ratio)
+    figure.update_yaxes(range=[h, 0], **shape, **hidden)
 
 # %% ../../nbs/browsers/25_method_standalone.ipynb #94e4a7d1
 def _bright(state: _MethodAnswers, method: str | None) -> list:  # of opacities

@@ -10,9 +10,11 @@ import os
 
 import numpy as np
 import torch
+from PIL import ExifTags, Image
 
-from ..core.images import Batch, as_trained, normalise
+from ..core.images import Batch, _as_trained_of, normalise, to_tensor
 from ..core.tools import patch
+from ..data.photos import Photos
 
 # %% ../../nbs/browsers/07_pictures.ipynb #62811e9b
 def _check_images(images):
@@ -52,6 +54,7 @@ class _Pictures:
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"{len(labels)} labels for {len(images)} images: expected one for each")
         self.images, self.mask, self.labels = images, mask, labels
+        self.aspects = {}  # number -> as `aspect`
 
     def __len__(self):
         return len(self.images)
@@ -67,8 +70,59 @@ class _Pictures:
 def sized(self: _Pictures, i, model) -> tuple:  # (3, H, W) normalised, (H, W) True on padding or None
     "Image `i` as `model` takes it"
     x = self[i][0]
-    x = normalise(x) if torch.is_tensor(x) and x.dtype == torch.uint8 else as_trained(model, x)
+    if torch.is_tensor(x) and x.dtype == torch.uint8:
+        x = normalise(x)
+    x, aspect = _as_trained_of(model, x)
+    if not isinstance(self.images, Photos):  # which gives tensors, and knows its files
+        self.aspects[i] = aspect
     return x, None if self.mask is None or not self.mask[i].any() else self.mask[i]
+
+# %% ../../nbs/browsers/07_pictures.ipynb #ca745fdd
+_TURNED = (5, 6, 7, 8)  # EXIF's orientations whose rows are the upright picture's columns
+
+
+def _aspect_of(image) -> float | None:
+    "Width / height of a file, a PIL picture or an array (H, W, 3), upright; None of a tensor"
+    if torch.is_tensor(image):
+        return None
+    if isinstance(image, (str, os.PathLike)):
+        with Image.open(image) as opened:
+            return _aspect_of(opened)
+    if not isinstance(image, Image.Image):
+        return np.shape(image)[1] / np.shape(image)[0]
+    turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return image.height / image.width if turned else image.width / image.height
+
+# %% ../../nbs/browsers/07_pictures.ipynb #69605585
+_WHOLE = {  # torchvision's steps that leave nothing out
+    *("ToImage", "ToTensor", "PILToTensor", "ToDtype", "ConvertImageDtype", "Normalize", "ToPureTensor"),
+    *("Resize", "RandomHorizontalFlip", "ColorJitter", "Grayscale", "RandomGrayscale"),
+}
+
+
+def _shows_all(transform) -> bool:
+    "Is the whole picture left, in whatever size?"
+    if transform is None or getattr(transform, "func", transform) is to_tensor:  # func: of a `partial`
+        return True
+    if steps := getattr(transform, "transforms", None):
+        return all(map(_shows_all, steps))
+    return type(transform).__name__ in _WHOLE
+
+# %% ../../nbs/browsers/07_pictures.ipynb #d3e7a102
+def _aspect_of_photo(photos: Photos, i: int) -> float | None:
+    "That of photograph `i`, if the transform shows all of it"
+    if not _shows_all(photos.transform):
+        return None
+    return _aspect_of(photos.opener(photos.rows[i]) if photos.opener else photos.name(i))
+
+
+@patch
+def aspect(self: _Pictures, i) -> float | None:  # width / height; None: that of the tensor
+    "How wide image `i` was, where a model may have seen it otherwise"
+    if i not in self.aspects:
+        photos = isinstance(self.images, Photos)
+        self.aspects[i] = _aspect_of_photo(self.images, i) if photos else _aspect_of(self[i][0])
+    return self.aspects[i]
 
 # %% ../../nbs/browsers/07_pictures.ipynb #fdf3e1cf
 @patch

@@ -46,6 +46,15 @@ def _menu(
     look = dict(showactive=True, bgcolor="#eee", font=dict(color="#222"), pad=dict(t=0))
     return dict(buttons=buttons, x=x, y=y, xanchor="left", yanchor="top", **look)
 
+# %% ../../nbs/browsers/02_standalone.ipynb #42c62f6f
+def _scaleratio(
+    aspect: float | None,  # width / height of the photograph; None: a row is as long as a column
+    rows: int,
+    columns: int,
+) -> float | None:
+    "How long a row is, where a column is 1, on a map that is as wide as the photograph"
+    return None if aspect is None else round(columns / rows / aspect, 5)
+
 # %% ../../nbs/browsers/02_standalone.ipynb #f05d63ef
 _GREY = "#808080"  # text that can be read on white and on black
 
