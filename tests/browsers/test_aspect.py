@@ -128,7 +128,8 @@ def test_a_click_hits_the_position_that_is_drawn_there(model, files):
 def test_a_page_without_a_kernel(model, files, Browser):
     pytest.importorskip("plotly")
     b = Browser(model, photos(files), class_names=NAMES)
-    axes = [a for a in b.to_figure().layout.to_plotly_json().items() if "scaleanchor" in a[1]]
+    layout = b.to_figure().layout.to_plotly_json()
+    axes = [(k, v) for k, v in layout.items() if isinstance(v, dict) and "scaleanchor" in v]
     assert axes
     for name, down in axes:
         across = b.to_figure().layout[name.replace("y", "x", 1)].range
@@ -155,7 +156,7 @@ def test_thumbnails(model, files):
 
 def test_explanations_know_it(model, files):
     b = HeadBrowser(model, photos(files), class_names=NAMES)
-    assert [b.explanation(0, i).aspect for i in range(3)] == [WIDE, 1 / WIDE, 1]
+    assert [b.explanation(0, i).aspect for i in range(3)] == pytest.approx([WIDE, 1 / WIDE, 1])
     c = CandidateBrowser(model, photos(files), NAMES)
     assert [e.aspect for e in c.both()] == [WIDE, WIDE]
 
@@ -186,4 +187,4 @@ def test_what_was_cropped_is_drawn_as_it_is(model, files, transform, whole):
 
 def test_only_the_header_is_read(files, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    assert [_Pictures(photos(files)).aspect(i) for i in range(3)] == [WIDE, 1 / WIDE, 1]
+    assert [_Pictures(photos(files)).aspect(i) for i in range(3)] == pytest.approx([WIDE, 1 / WIDE, 1])
