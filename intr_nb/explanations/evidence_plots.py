@@ -60,7 +60,7 @@ def _draw_field(ax, e, total, field):
     centre = (column + 0.5) * W / w, (row + 0.5) * H / h
     for radius, style in zip(field.radii.values(), ("-", "--", ":")):
         ax.add_patch(_pyplot().Circle(centre, radius, fill=False, ls=style, color="red", lw=1))
-    ax.set_xlabel(", ".join(f"{share:.0%} from within {r:.0f} px" for share, r in field.radii.items()))
+    ax.set_xlabel(", ".join(f"{share:.0%}: {r:.0f} px" for share, r in field.radii.items()))
 
 # %% ../../nbs/explanations/16_evidence_plots.ipynb #11plots-050
 def _plot_sum(e, heads, title, carried, top, own_scale, smooth, limit, size, field=None):

@@ -44,7 +44,7 @@ class _ReceptiveField:
     influence: torch.Tensor  # (H, W): how far the position's features move with each pixel; not negative
     centre: tuple  # (y, x) of the position, in pixels
     radii: dict  # share of all influence: radius of the disc that holds it, in pixels
-    reach: float  # distance of the farthest pixel that matters at all, in rows or columns of pixels
+    reach: float  # distance of the farthest pixel that matters at all
 
     def __repr__(self):
         radii = ", ".join(f"{share:.0%} of the influence within {r:.0f}" for share, r in self.radii.items())
@@ -60,11 +60,11 @@ def _measure_field(
     H, W = influence.shape
     dy = (torch.arange(H) - centre[0]).abs()[:, None].expand(H, W)
     dx = (torch.arange(W) - centre[1]).abs().expand(H, W)
-    away, order = (dy**2 + dx**2).sqrt().flatten().sort()
+    distance = (dy**2 + dx**2).sqrt()
+    away, order = distance.flatten().sort()
     held = influence.flatten()[order].double().cumsum(0)
     radii = {s: away[(held >= s * held[-1]).nonzero()[0, 0]].item() for s in shares}
-    matters = influence > 0
-    return _ReceptiveField(influence, centre, radii, torch.maximum(dy, dx)[matters].max().item())
+    return _ReceptiveField(influence, centre, radii, distance[influence > 0].max().item())
 
 # %% ../../nbs/models/09_receptive_fields.ipynb #2227bc2c
 def receptive_field(

@@ -87,7 +87,7 @@ def test_a_model_is_asked_for_its_backbone_also_where_gradients_are_off():
     with torch.no_grad():
         field = receptive_field(model, 64)
     assert field.radii == receptive_field(model.backbone, 64).radii and model.training
-    assert 0 < field.radii[0.5] < field.radii[0.95] <= field.reach * 2**0.5
+    assert 0 < field.radii[0.5] < field.radii[0.95] <= field.reach
 
 
 def test_later_stages_see_farther():
@@ -110,7 +110,7 @@ def test_tiles_see_their_window_and_no_pixel_more():
     assert_close(tiles(other)[..., 1, 2], tiles(image)[..., 1, 2])
     assert not torch.allclose(tiles(other)[..., 1, 1], tiles(image)[..., 1, 1], atol=1e-4)
     field = receptive_field(tiles, 160)
-    assert field.reach <= 31.5 < 32
+    assert field.reach <= 31.5 * 2**0.5 + 1e-6
 
 
 def test_tiles_do_not_depend_on_how_many_run_at_a_time():
