@@ -23,7 +23,7 @@ from ..explanations.targets import pose
 _COMPARED = {
     **{name: METHODS[name] for name in ("evidence", "contrast", "attention", "Grad-CAM")},
     "RISE": replace(METHODS["RISE"], function=rise_map(500), passes=501),
-    **BASELINES,
+    **{name: BASELINES[name] for name in ("random", "centre", "edges")},
 }
 
 # %% ../../nbs/browsers/21_method_state.ipynb #fdce970a

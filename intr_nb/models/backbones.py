@@ -84,7 +84,7 @@ def _tile_backbone(
 
 
 def _window_backbone(
-    of: str | dict = "resnet18",  # a library's network
+    of: str | dict = "timm/resnet18",  # a library's network
     **args,  # window and batch of `_WindowBackbone`
 ) -> _WindowBackbone:
     "A network whose last stage runs on windows"

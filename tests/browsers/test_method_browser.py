@@ -378,7 +378,7 @@ def test_progress_is_told():
         and f"1 of {n}: map of RISE, &lt;img src=x onerror=alert(1)&gt;, batch 3" in said
     ), said[:5]
     assert (
-        any(s.startswith(f"{n} of {n}: curves of energy, bird 1") for s in said)
+        any(s.startswith(f"{n} of {n}: curves of edges, bird 1") for s in said)
         and said[-1] == ""
         and b._button.disabled
         and "not computed" not in b.canvas().svg
