@@ -4,7 +4,7 @@ Usage: python benchmarks/photo_maps.py FOLDER MODEL [MODEL ...] [--images 300] [
 
 FOLDER holds the CUB-100 crops, a MODEL is what `benchmarks/cub100.py --save` wrote. Photographs are every k-th of
 the official test split, so that all species are asked; those that a model gets wrong are left out. Pointing: the
-peak lies within a tenth (or a twentieth) of the width of a visible part. Halves: pictures pasted from two species.
+peak lies within a tenth of the width of a visible part. Halves: pictures pasted from two species.
 """
 
 import argparse
@@ -45,8 +45,7 @@ def all_methods():
         return once(model, image).evidence[:, c].sum(0)
 
     def margin(model, image, c):
-        why = once(model, image)
-        return why.margin(c).total
+        return once(model, image).margin(c).total
 
     def contrast(model, image, c):
         every = once(model, image).evidence.sum(0)

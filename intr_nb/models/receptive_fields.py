@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from ..core.tools import evaluating
+
 # %% ../../nbs/models/09_receptive_fields.ipynb #06bb7959
 def _position_influence(
     backbone: nn.Module,  # images (B, 3, H, W) to features (B, D, h, w)
@@ -83,14 +85,9 @@ def receptive_field(
     H, W, stride = *images.shape[2:], backbone.stride
     position = -(-H // stride) // 2, -(-W // stride) // 2
     centre = tuple((p + 0.5) * stride - 0.5 for p in position)
-    modes = {m: m.training for m in backbone.modules()}
-    try:
-        backbone.eval()
-        with torch.enable_grad():
-            influence = _position_influence(backbone, images, position, directions, seed)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    images = images.to(next((p.device for p in backbone.parameters()), images.device))
+    with evaluating(backbone), torch.enable_grad():
+        influence = _position_influence(backbone, images, position, directions, seed)
     if not influence.any():
         raise ValueError(f"no pixel moves the features of this {type(backbone).__name__}: is it broken?")
     return _measure_field(influence.cpu(), centre, shares)

@@ -11,7 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..core.errors import whole_number
-from ..core.tools import patch
+from ..core.tools import evaluating, patch
 
 # %% ../../nbs/models/07_tiles.ipynb #281303ab
 def _windows(
@@ -92,11 +92,8 @@ def _check_parts(
         return
     noise = torch.Generator().manual_seed(0)
     images = torch.randn(1, 3, *(body.size or (64, 64)), generator=noise).to(device)
-    training = body.training
-    with torch.no_grad():
-        whole = body.eval().maps(images)
-        parts = body.late(body.early(images))
-    body.train(training)
+    with evaluating(body):
+        whole, parts = body.maps(images), body.late(body.early(images))
     if parts.shape != whole.shape or not torch.allclose(parts, whole, rtol=1e-3, atol=1e-4):
         raise ValueError(f"the last stage of {name} needs more than the map before it: {remedy}")
 
