@@ -9,6 +9,7 @@ __all__ = []
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 
 from ..core.errors import whole_number
 from ..core.tools import evaluating, patch
@@ -83,7 +84,10 @@ def _check_parts(
     body: nn.Module,  # a backbone
 ):
     "Raise a `ValueError` unless `late(early(images))` is what the backbone's map is"
-    remedy = "expected a convolutional network of timm or torchvision, read at one stage; or take tiles"
+    remedy = (
+        "expected a convolutional network of timm or torchvision, or a plain vision transformer of timm, "
+        "read at one stage; or take tiles"
+    )
     name = getattr(body, "config", None) or type(body).__name__
     if getattr(body, "cut", None) is None or len(body.at) != 1:
         raise ValueError(f"{name} has no single stage behind a finer one to be put on windows: {remedy}")
@@ -97,6 +101,62 @@ def _check_parts(
     if parts.shape != whole.shape or not torch.allclose(parts, whole, rtol=1e-3, atol=1e-4):
         raise ValueError(f"the last stage of {name} needs more than the map before it: {remedy}")
 
+# %% ../../nbs/models/07_tiles.ipynb #6d05f88f
+class _TokenParts(nn.Module):
+    "A vision transformer in two: the patches with their places, and the blocks"
+
+    cut = 0  # what is finer than its map: the patches, though by nothing
+
+    def __init__(
+        self,
+        body: nn.Module,  # a backbone of timm whose network is a plain vision transformer
+    ):
+        super().__init__()
+        self.body, self.finer = body, body.stride
+        for name in ("at", "config", "num_channels", "prepare", "maps", "size", "stride"):
+            setattr(self, name, getattr(body, name))
+
+# %% ../../nbs/models/07_tiles.ipynb #68fc3021
+@patch
+def early(
+    self: _TokenParts,
+    images: torch.Tensor,  # (B, 3, H, W), as the network wants them
+) -> torch.Tensor:  # (B, D, h, w)
+    "A token for each patch, which knows its place and no other patch"
+    net = self.body.body
+    tokens = net.norm_pre(net._pos_embed(net.patch_embed(images)))[:, net.num_prefix_tokens :]
+    return tokens.mT.unflatten(2, (images.shape[2] // self.finer, -1))
+
+# %% ../../nbs/models/07_tiles.ipynb #d09446c4
+@patch
+def late(
+    self: _TokenParts,
+    x: torch.Tensor,  # (n, D, h, w) from `early`, or windows of it
+) -> torch.Tensor:  # (n, D, h, w)
+    "The blocks, on these patches and a class token of their own"
+    net = self.body.body
+    own = net.num_prefix_tokens
+    empty = torch.zeros_like(net.patch_embed(x.new_zeros(1, 3, *net.patch_embed.img_size)))
+    prefix = net.norm_pre(net._pos_embed(empty))[:, :own]
+    tokens = torch.cat([prefix.expand(len(x), -1, -1), x.flatten(2).mT], 1)
+    tokens = net.blocks(tokens)
+    tokens = net.norm(tokens) if self.body.last else tokens
+    return tokens[:, own:].mT.unflatten(2, x.shape[2:])
+
+# %% ../../nbs/models/07_tiles.ipynb #5fd6e73f
+def _window_stride(
+    body: nn.Module,  # a network in two parts
+    stride: int | None,  # that is wanted, in image pixels; None: the network's own
+) -> int:
+    "Image pixels from window to window: whole positions of the finer map"
+    stride = body.stride if stride is None else whole_number("stride", stride, 1)
+    if stride % body.finer:
+        raise ValueError(
+            f"stride={stride}: the map that windows are cut from has a position every {body.finer} pixels, "
+            f"expected a multiple of that, such as {body.stride}"
+        )
+    return stride
+
 # %% ../../nbs/models/07_tiles.ipynb #0cd36a02
 class _WindowBackbone(nn.Module):
     "A network whose last stage sees windows of the map before it"
@@ -105,9 +165,12 @@ class _WindowBackbone(nn.Module):
         self,
         body: nn.Module,  # a backbone of a library, read at one stage
         window: int = 64,  # image pixels on a side
+        stride: int | None = None,  # from window to window; None: the network's own
         batch: int = 1024,  # windows at a time
     ):
         super().__init__()
+        if isinstance(getattr(body, "body", None), VisionTransformer):
+            body = _TokenParts(body)
         _check_parts(body)
         if whole_number("window", window, 1) % body.finer:
             raise ValueError(
@@ -115,10 +178,10 @@ class _WindowBackbone(nn.Module):
                 f"expected a multiple of that, such as {2 * body.stride}"
             )
         self.body, self.window, self.batch = body, window, whole_number("batch", batch, 1)
-        self.stride, self.num_channels = body.stride, body.num_channels
-        self.geometry = window // body.finer, body.stride // body.finer
+        self.stride, self.num_channels = _window_stride(body, stride), body.num_channels
+        self.geometry = window // body.finer, self.stride // body.finer
         _check_window(*self.geometry)
-        self.config = dict(name="windows", of=body.config, window=window, batch=batch)
+        self.config = dict(name="windows", of=body.config, window=window, stride=stride, batch=batch)
 
 # %% ../../nbs/models/07_tiles.ipynb #383ed86f
 @patch

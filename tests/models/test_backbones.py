@@ -38,6 +38,7 @@ SPECS = {
     "torchvision's vgg, two stages": dict(name="torchvision/vgg11", stage=[9, -1]),
     "vit, two stages": dict(name="vit_tiny_patch16_224", stage=[3, -1]),
     "tiles": dict(name="tiles", of="mobilenetv3_small_050", window=64, stride=32),
+    "windows of a vit": dict(name="windows", of="vit_tiny_patch16_224", window=64, stride=32),
 }
 
 

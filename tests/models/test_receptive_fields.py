@@ -168,7 +168,10 @@ def test_padding_is_hidden_first():
 
 
 def test_windows_are_refused_where_a_network_cannot_be_taken_in_two():
-    for of in ("vit_tiny_patch16_224", dict(name="mobilenetv3_small_050", stage=[2, 4])):
+    for of in (
+        dict(name="vit_tiny_patch16_224", stage=[3, 11]),
+        dict(name="mobilenetv3_small_050", stage=[2, 4]),
+    ):
         with pytest.raises(ValueError, match="no single stage behind a finer one"):
             build_backbone(dict(name="windows", of=of))
     with pytest.raises(ValueError, match="PatchNet has no single stage|patchnet.* has no single stage"):
@@ -177,6 +180,8 @@ def test_windows_are_refused_where_a_network_cannot_be_taken_in_two():
         build_backbone(dict(name="windows", of="mobilenetv3_small_050", window=40))
     with pytest.raises(ValueError, match="at least as large as the stride"):
         build_backbone(dict(name="windows", of="mobilenetv3_small_050", window=16))
+    with pytest.raises(ValueError, match="stride=24: the map .* a position every 16 pixels"):
+        build_backbone(dict(name="windows", of="vit_tiny_patch16_224", window=64, stride=24))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +202,21 @@ def test_windows_cut_what_a_position_sees():
     windows = build_backbone(dict(name="windows", of=whole.config, window=64))
     narrow, broad = (receptive_field(net, 320).radii[0.95] for net in (windows, whole))
     assert narrow < 0.8 * broad
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_a_transformers_windows_see_no_pixel_beyond(name):
+    torch.manual_seed(0)
+    options = dict(name="windows", of=dict(name=name, stage=2), window=64, stride=32)
+    windows = build_backbone(options).eval()
+    assert build_backbone(windows.config).stride == 32
+    image = torch.randn(1, 3, 160, 128)
+    other = torch.randn_like(image) * 5
+    other[..., 48:112, 16:80] = image[..., 48:112, 16:80]
+    a, b = windows(image), windows(other)
+    assert a.shape == (1, 192, 5, 4)
+    assert_close(a[..., 2, 1], b[..., 2, 1], rtol=0, atol=1e-5)
+    assert not torch.allclose(a[..., 2, 2], b[..., 2, 2], atol=1e-2)
 
 
 def test_building_windows_leaves_the_generator_alone():
