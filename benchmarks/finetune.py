@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from cub100 import MODELS
+from cub100 import BACKBONES, MODELS
 from results import append_row
 
 from intr_nb.data.finegrained import load_finegrained
@@ -49,8 +49,7 @@ def machine():
 
 def start_on_features(name, data, learn, args, seed, runs):
     "A model whose backbone stayed frozen, trained on its features"
-    options = dict(name="mobilenet_v2", weights=args.weights, mean=(0.5,) * 3, std=(0.5,) * 3)
-    model = MODELS[name](len(data.class_names), build_backbone(options))
+    model = MODELS[name](len(data.class_names), build_backbone(BACKBONES[args.backbone](args.weights)))
     plain = data.train.with_transform(square_transforms(args.size, scale=(1, 1))[0])
     cached = cache_features(model.backbone, (plain, None), args.features, 2)
     recipe = replace(RECIPES["frozen"], lr=FULL_LR if name == "full" else RECIPES["frozen"].lr, seed=seed)
@@ -58,10 +57,21 @@ def start_on_features(name, data, learn, args, seed, runs):
     return model
 
 
+def keep_early(backbone):
+    "Freeze what a network on windows computes before the windows, which is what sees far"
+    x = backbone.body.early(torch.zeros(1, 3, 128, 128, device=next(backbone.parameters()).device))
+    backbone.body.late(x.detach()).sum().backward()
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    backbone.zero_grad()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--backbone", default="mobile", choices=list(BACKBONES), help="what is read")
+    parser.add_argument("--keep-early", action="store_true", help="only what runs on windows learns")
     parser.add_argument("--features", type=Path, default=Path("features/cub100"))
     parser.add_argument(
         "--start",
@@ -110,7 +120,9 @@ def main():
                 runs = args.runs and args.runs / f"{file}-features"
                 model = start_on_features(name, data, learn, args, seed, runs)
             frozen = evaluate(model, look)["accuracy"]
-            freeze_norms(unfreeze(model.backbone))  # those of this file are folded
+            freeze_norms(unfreeze(model.backbone))  # those of MobileNetV2's file are folded
+            if args.keep_early:
+                keep_early(model.backbone)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             history = fit(
@@ -125,7 +137,7 @@ def main():
             if args.save:
                 save(model, args.save / file, **model.metadata)
             row = dict(
-                model=name,
+                model=name if args.backbone == "mobile" else f"{name} on {args.backbone}",
                 seed=seed,
                 on="test" if args.test else "validation",
                 frozen=round(frozen, 4),
