@@ -1,16 +1,19 @@
 # Everything runs in .venv, which the targets make as they need it. `make help` lists them.
-# PYTHON=python3.12 chooses the interpreter; TORCH=cpu takes PyTorch's small build without CUDA.
+# PYTHON=python3.12 chooses the interpreter. TORCH is uv's --torch-backend: auto takes the build of PyTorch that
+# fits the graphics card, and without one that for CPUs, which is 5 GB smaller; TORCH=cpu insists.
 PYTHON ?= python3
-TORCH  ?=
+TORCH  ?= auto
 
 BIN     := .venv/bin
 # JupyterLab refuses to start as root, which is who one is in a container; it listens on this machine only
 ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 CODE    := nbs tests tools benchmarks
-INSTALL := $(BIN)/uv pip install --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH))
+UV      := $(BIN)/uv pip install --python $(BIN)/python
+# PyTorch keeps its builds in an index of its own; where that can't be reached, the one on PyPI does
+INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab weights export site clean
+.PHONY: help demo test lab check weights export site clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +31,9 @@ test: .venv/dev ## check style, arrows and notebooks, run every notebook, then t
 
 lab: .venv/labs ## open JupyterLab on the notebooks
 	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab $(ROOT)
+
+check: .venv/labs ## is this machine ready for the labs?
+	$(BIN)/python -m intr_nb.core.laptop
 
 weights: .venv/labs ## retrain the checkpoint that ships in the package (tools/make_weights.py aviary16-full: the other)
 	$(BIN)/python tools/make_weights.py
@@ -57,11 +63,11 @@ clean: ## remove everything that these targets made, .venv too
 
 # .venv/labs and .venv/dev are stamps: what a user needs, and what a maintainer needs on top of it
 .venv/labs: pyproject.toml | .venv/bin/uv
-	$(INSTALL) -e '.[labs]'
+	$(call INSTALL,labs)
 	@touch $@
 
 .venv/dev: pyproject.toml | .venv/bin/uv
-	$(INSTALL) -e '.[dev]'
+	$(call INSTALL,dev)
 	@touch $@ .venv/labs
 
 .venv/bin/uv:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cub100 import BACKBONES
+from photo_maps import all_methods
 from PIL import Image, ImageEnhance
 from results import append_row
 
@@ -48,7 +49,6 @@ HEADS = {
 }
 READ = ("middle", "windows", "whole")
 CANDIDATES = [f"{read}: {head}" for read in READ for head in HEADS]
-ASKED = ("evidence", "margin", "contrast", "attention", "Grad-CAM")
 
 
 def scene(cutout, background, rng, size=320):
@@ -157,7 +157,8 @@ def learn_and_look(backbone, settings, cached, test, chosen, seed):
     if settings is not None:
         images = torch.stack([test[i][0] for i in chosen[::8]])
         row["entropy"] = round(attention_statistics(model, images).row()["entropy"], 3)
-    asked = {k: METHODS[k] for k in ASKED if settings is not None or k == "Grad-CAM"} | BASELINES
+    own = {k: method for k, method in all_methods().items() if "3 x 3" not in k}
+    asked = own if settings is not None else {"Grad-CAM": METHODS["Grad-CAM"]} | BASELINES
     truth = {k: METRICS[k] for k in ("pointing", "mass")}
     found = evaluate_explanations(model, asked, test, truth, images=chosen, progress=False)
     for _, method, metric, mean, low, high, _ in found.rows():
