@@ -13,7 +13,7 @@ UV      := $(BIN)/uv pip install --python $(BIN)/python
 INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab check weights export site clean
+.PHONY: help demo test lab check weights export site slides clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,8 +57,15 @@ site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _p
 		echo "Install it from https://quarto.org/docs/get-started/ and run make site again."; \
 	fi
 
+slides: .venv/dev ## the lecture's deck, slides/slides.html, from nbs/labs/slides.ipynb (needs quarto)
+	$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)'
+	@mkdir -p slides && cp _proc/labs/slides.ipynb slides/
+	@command -v quarto >/dev/null || { echo "quarto is not on the PATH: slides/slides.ipynb is ready for it." >&2; \
+		echo "Install it from https://quarto.org/docs/get-started/ and run make slides again." >&2; exit 1; }
+	quarto render slides/slides.ipynb
+
 clean: ## remove everything that these targets made, .venv too
-	rm -rf .venv demo _proc _docs .pytest_cache build *.egg-info
+	rm -rf .venv demo slides _proc _docs .pytest_cache build *.egg-info
 	find intr_nb nbs tests tools -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # .venv/labs and .venv/dev are stamps: what a user needs, and what a maintainer needs on top of it
