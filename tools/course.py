@@ -117,11 +117,12 @@ def build(labs=LABS, folder=COURSE):
 
 
 def without_directives(nb):
-    "A lab without what only the site and nbdev need: their directives, and cells that the site hides."
+    "A lab without what only the site and nbdev need: outputs, their directives, and cells that the site hides."
     nb.cells = [cell for cell in nb.cells if grade_id(cell) or not re.match(r"#\| *hide\b", cell.source)]
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.source = re.sub(r"\A(?:#\|.*\n|\s*\n)+", "", cell.source)
+            cell.outputs, cell.execution_count = [], None
     return nb
 
 
@@ -210,17 +211,19 @@ def grade_one(course, student, lab, path):
 def unreadable(path, text, course, lab):
     "Why a file is no hand-in of the lab, in words, or nothing."
     if path.suffix != ".ipynb":
-        return f"{path.name} is not a notebook: expected {lab}.ipynb."
+        return f"The file {path.name} is not a notebook: expected {lab}.ipynb."
     try:
         cells = nbformat.reads(text.decode("utf-8"), as_version=4).cells
         ids = {grade_id(cell) for cell in cells}
     except Exception as error:  # a broken file breaks nbformat in many ways
         short = isinstance(error, (json.JSONDecodeError, nbformat.reader.NotJSONError, UnicodeDecodeError))
         why = "it is damaged or cut off" if short else f"it can't be read ({type(error).__name__}: {error})"
-        return f"{path.name} is not a whole notebook: {why}. Save it in Jupyter and hand it in again."
+        return (
+            f"The file {path.name} is not a whole notebook: {why}. Save it in Jupyter and hand it in again."
+        )
     released = nbformat.read(course.tool / "release" / lab / f"{lab}.ipynb", as_version=4)
     if not ids & {grade_id(cell) for cell in released.cells if grade_id(cell)}:
-        return f"{path.name} has none of the cells of {lab}: is it another notebook under this name?"
+        return f"The file {path.name} has none of the cells of {lab}: is it another notebook under this name?"
     return ""
 
 
