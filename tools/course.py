@@ -251,7 +251,7 @@ def report(course):
 def feedback(course, book, student, lab, page):
     "Write the page of a hand-in, unless it has the same cells, points and comments as last time."
     notebook = book.find_submission_notebook(lab, lab, student)
-    said = sorted([g.name, g.score, g.max_score] for g in notebook.grades)
+    said = sorted([g.name, g.score, g.needs_manual_grade] for g in notebook.grades)
     said += sorted([c.name, c.comment or ""] for c in notebook.comments)
     cells = (course.tool / "autograded" / student / lab / f"{lab}.ipynb").read_bytes()
     key = hashlib.sha256(cells + json.dumps(said).encode()).hexdigest()
@@ -262,7 +262,12 @@ def feedback(course, book, student, lab, page):
     if reason := course.convert(GenerateFeedback, lab, student):
         print(f"No feedback page for {student}, {lab}: {reason}")
         return
-    shutil.copy(made / f"{lab}.html", page)
+    text = (made / f"{lab}.html").read_text(encoding="utf-8")
+    if points := sum(g.max_score for g in notebook.grades if g.needs_manual_grade):  # the page itself shows 0
+        text = text.replace(
+            "<body>", f"<body>\n<p>{points:g} points are still to be given by your lecturer.</p>", 1
+        )
+    page.write_text(text, encoding="utf-8")
     known.write_text(key)
 
 

@@ -7,27 +7,27 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parents[1] / "tools"))
 
-from grading import Restore, Run  # noqa: E402
-from nbgrader.preprocessors import (  # noqa: E402
-    CheckCellMetadata,
-    ClearOutput,
-    DeduplicateIds,
-    IgnorePattern,
-    LimitOutput,
-    OverwriteCells,
-    OverwriteKernelspec,
-    SaveAutoGrades,
-)
-
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(HERE)
 c.CourseDirectory.course_id = "intr_nb"
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError('not written yet')"}
 
+# nbgrader's own steps, with two of ours
 c.Autograde.sanitize_preprocessors = [
-    Restore, ClearOutput, DeduplicateIds, OverwriteKernelspec, OverwriteCells, CheckCellMetadata
-]  # fmt: skip
-c.Autograde.autograde_preprocessors = [Run, IgnorePattern, LimitOutput, SaveAutoGrades, CheckCellMetadata]
+    "grading.Restore",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.DeduplicateIds",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Autograde.autograde_preprocessors = [
+    "grading.Run",
+    "nbgrader.preprocessors.IgnorePattern",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 
 c.Run.timeout = int(os.environ.get("TIMEOUT") or 300)  # seconds for a cell: `make grade TIMEOUT=60`
 c.Run.lab_timeout = 900  # seconds for a lab

@@ -234,6 +234,7 @@ def test_full_points_for_the_perfect_none_for_the_untouched(graded):
         "waiting",
     ]
     assert rows["Ada L_7"]["points"] == "3.0" and rows["Ada L_7"]["waiting"] == "3.0"
+    assert "3 points are still to be given by your lecturer" in page(graded[0], "Ada L_7")
     assert rows["untouched"]["points"] == "0.0" and rows["untouched"]["waiting"] == ""
     assert {row["max_points"] for row in rows.values()} == {"6.0"}
 
