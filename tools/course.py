@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LABS = ROOT / "nbs" / "labs"
 COURSE = ROOT / "course"
 COLUMNS = ["student", "lab", "points", "max_points", "waiting", "remarks"]  # then one for each graded cell
+SITE = "https://intr-nb.github.io/intr_nb"
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
 README = """\
 {count} labs, each in a folder of its own. To open them, in this folder, with the Python that has intr_nb installed:
@@ -104,7 +105,7 @@ def build(labs=LABS, folder=COURSE):
     for path in notebooks:
         source = tool / "source" / path.stem / path.name
         source.parent.mkdir(parents=True)
-        nbformat.write(without_directives(nbformat.read(path, as_version=4)), source)
+        nbformat.write(for_students(nbformat.read(path, as_version=4)), source)
         if reason := course.convert(GenerateAssignment, path.stem):
             sys.exit(f"{path.name} can't be handed out: {reason}")
         released = nbformat.read(tool / "release" / path.stem / path.name, as_version=4)
@@ -116,14 +117,22 @@ def build(labs=LABS, folder=COURSE):
     print(f"{len(notebooks)} labs: hand out {students}/, grade with `make grade HANDIN=folder`.")
 
 
-def without_directives(nb):
-    "A lab without what only the site and nbdev need: outputs, their directives, and cells that the site hides."
+def for_students(nb):
+    "A lab without what only the site and nbdev need: outputs, directives, hidden cells, links to files beside it."
     nb.cells = [cell for cell in nb.cells if grade_id(cell) or not re.match(r"#\| *hide\b", cell.source)]
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.source = re.sub(r"\A(?:#\|.*\n|\s*\n)+", "", cell.source)
             cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = re.sub(r"\]\((?!\w+:|/|#)([^)\s]+)", on_the_site, cell.source)
     return nb
+
+
+def on_the_site(found):
+    "A link to another notebook, as its page on the site."
+    place = os.path.normpath(f"labs/{found[1]}")
+    return f"]({SITE}/{re.sub(r'([^/]+)[.]ipynb', lambda m: m[1].lstrip('0123456789_') + '.html', place)}"
 
 
 def stable(nb):

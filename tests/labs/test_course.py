@@ -62,7 +62,7 @@ def write_lab(folder):
         code(GUIDE + solved("", "root = start**0.5"), "exercise_2_answer", solution=True),
         code("import sys\nprint('as libraries do', file=sys.stderr)\nassert root == 2, 'the root of 4 is 2'",
              "exercise_2", 1),
-        text("Why does it look there?"),
+        text("Why does it [look](../models/00_attention.ipynb#how) there? See [the site](https://a.org/b.ipynb)."),
         text(f"Model answer: {SECRET}. Rubric: 3 points for it.", "exercise_3", 3, solution=True),
         code("#| hide\nonly_for_the_site = 1"),
     ]  # fmt: skip
@@ -184,6 +184,12 @@ def test_students_get_no_answers(built):
         assert secret not in handed_out, f"students read {secret!r}"
     assert "YOUR CODE HERE" in handed_out and "YOUR ANSWER HERE" in handed_out
     assert "double(3) is 6" in handed_out and str(built) not in handed_out
+
+
+def test_links_lead_to_the_site(built):
+    handed_out = (built / "course" / "students" / LAB / f"{LAB}.ipynb").read_text()
+    assert "[look](https://intr-nb.github.io/intr_nb/models/attention.html#how) there" in handed_out
+    assert "[the site](https://a.org/b.ipynb)" in handed_out
 
 
 def test_checks_cannot_be_edited_in_jupyter(built):
