@@ -48,6 +48,9 @@ name it has. Cells and checks that were deleted or edited are put back before gr
 an empty folder and stops a cell that does not end.
 """
 warnings.simplefilter("ignore", SAWarning)  # nbgrader's queries, nothing that a lecturer can change
+NEW_GRADEBOOK = """\
+Hand-ins of this lab were graded, and their points would lose their place. To begin anew, move gradebook.db and
+submitted/ out of course/autograder/, `make course`, and grade again."""
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{lab}</title></head>
@@ -107,7 +110,8 @@ def build(labs=LABS, folder=COURSE):
         source.parent.mkdir(parents=True)
         nbformat.write(for_students(nbformat.read(path, as_version=4)), source)
         if reason := course.convert(GenerateAssignment, path.stem):
-            sys.exit(f"{path.name} can't be handed out: {reason}")
+            todo = NEW_GRADEBOOK if "submissions associated" in reason else ""
+            sys.exit(f"{path.name} can't be handed out: {reason}. {todo}")
         released = nbformat.read(tool / "release" / path.stem / path.name, as_version=4)
         place = students / path.stem / path.name
         place.parent.mkdir(parents=True)

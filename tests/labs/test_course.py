@@ -324,6 +324,15 @@ def test_grading_again_grades_what_changed(graded, tmp_path, capsys):
     assert table(course)["untouched"]["points"] == "1.0"
 
 
+def test_another_exercise_needs_a_new_gradebook(graded, tmp_path):
+    course = shutil.copytree(graded[0], tmp_path / "course")
+    write_lab(tmp_path / "labs")
+    path = tmp_path / "labs" / f"{LAB}.ipynb"
+    path.write_text(path.read_text().replace("exercise_3", "exercise_4"))
+    with pytest.raises(SystemExit, match="(?s)can't be handed out.*To begin anew, move gradebook.db"):
+        tool.build(tmp_path / "labs", course)
+
+
 def course_book(course):
     return tool.Course(course).gradebook()
 
