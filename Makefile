@@ -13,7 +13,7 @@ UV      := $(BIN)/uv pip install --python $(BIN)/python
 INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab check weights export site slides clean
+.PHONY: help demo test lab check course grade weights export site slides clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,12 @@ lab: .venv/labs ## open JupyterLab on the notebooks
 
 check: .venv/labs ## is this machine ready for the labs?
 	$(BIN)/python -m intr_nb.core.laptop
+
+course: .venv/course ## write the labs: course/students/ to hand out, course/autograder/ to grade with
+	$(BIN)/python tools/course.py build
+
+grade: .venv/course ## make grade HANDIN=folder: points to course/grades.csv, pages to course/feedback/ (TIMEOUT=300 s a cell)
+	TIMEOUT=$(TIMEOUT) $(BIN)/python tools/course.py grade "$(HANDIN)"
 
 weights: .venv/labs ## retrain the checkpoint that ships in the package (tools/make_weights.py aviary16-full: the other)
 	$(BIN)/python tools/make_weights.py
@@ -64,18 +70,22 @@ slides: .venv/dev ## the lecture's deck, slides/slides.html, from nbs/labs/slide
 		echo "Install it from https://quarto.org/docs/get-started/ and run make slides again." >&2; exit 1; }
 	quarto render slides/slides.ipynb
 
-clean: ## remove everything that these targets made, .venv too
+clean: ## remove what these targets made, .venv too; course/ stays, it holds grades
 	rm -rf .venv demo slides _proc _docs .pytest_cache build *.egg-info
 	find intr_nb nbs tests tools -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
-# .venv/labs and .venv/dev are stamps: what a user needs, and what a maintainer needs on top of it
+# .venv/labs, .venv/course and .venv/dev are stamps: what a user needs, a lecturer on top of it, a maintainer on top
 .venv/labs: pyproject.toml | .venv/bin/uv
 	$(call INSTALL,labs)
 	@touch $@
 
+.venv/course: pyproject.toml | .venv/bin/uv
+	$(call INSTALL,course)
+	@touch $@ .venv/labs
+
 .venv/dev: pyproject.toml | .venv/bin/uv
 	$(call INSTALL,dev)
-	@touch $@ .venv/labs
+	@touch $@ .venv/labs .venv/course
 
 .venv/bin/uv:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -28,6 +28,8 @@ def notebooks(folder, numbered=True):
 
 def main():
     text = HEAD + section("Tutorials", notebooks("tutorials"))
+    if labs := notebooks("labs") + notebooks("labs", numbered=False):
+        text += section("Course", labs)
     if pages := notebooks("explanations", numbered=False):
         text += section("Pages", pages)
     for package in PACKAGES:

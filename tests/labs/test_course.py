@@ -1,0 +1,347 @@
+"""The course end to end on a small lab: handed out, handed in well and badly, graded, graded again."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytest.importorskip("nbgrader", reason="the course's tools need the extra `course`")
+import course as tool
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's queries
+
+LAB = "01_small"
+SECRET = "because the query's answer"
+DOUBLE = "def double(x):\n    return 2 * x"
+LOOP = "def double(x):\n    while True:\n        pass"
+DOWNLOAD = "import urllib.request as r\nr.urlopen('http://example.com')"
+ANSWERS = {
+    "exercise_1_answer": DOUBLE,
+    "exercise_2_answer": "root = math.sqrt(start)",
+    "exercise_3": "It looks at the mark.",
+}
+UNENDING = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass"
+GUIDE = '#| code-fold: true\n#| code-summary: "Solution"\n'
+
+
+def code(source, name=None, points=None, solution=False, cell=nbformat.v4.new_code_cell):
+    "A cell with nbgrader's marks, if it has a name: a check has points, a solution is for students to write."
+    if name is None:
+        return cell(source)
+    marks = dict(grade_id=name, grade=points is not None, solution=solution, schema_version=3, task=False)
+    marks["locked"] = not solution
+    return cell(source, metadata={"nbgrader": marks | ({} if points is None else {"points": points})})
+
+
+def text(source, *marks, **more):
+    return code(source, *marks, **more, cell=nbformat.v4.new_markdown_cell)
+
+
+def hidden(visible, secret):
+    return f"{visible}\n### BEGIN HIDDEN TESTS\n{secret}\n### END HIDDEN TESTS"
+
+
+def solved(before, solution, indent=""):
+    return f"{before}{indent}### BEGIN SOLUTION\n{indent}{solution}\n{indent}### END SOLUTION"
+
+
+def write_lab(folder):
+    cells = [
+        text("# A small lab\n\n> to try the tools"),
+        code("import math\n\nstart = 3", "given_1"),
+        code(
+            GUIDE + solved("def double(x):\n", "return x + x", "    "), "exercise_1_answer", solution=True
+        ),
+        code(hidden("assert double(start) == 6, 'double(3) is 6'",
+                    "assert double(5) == 10, 'double(5) is 10, also'"), "exercise_1", 2),
+        code("import math\n\nstart = 4", "given_2"),
+        code(GUIDE + solved("", "root = start**0.5"), "exercise_2_answer", solution=True),
+        code("import sys\nprint('as libraries do', file=sys.stderr)\nassert root == 2, 'the root of 4 is 2'",
+             "exercise_2", 1),
+        text("Why does it [look](../models/00_attention.ipynb#how) there? See [the site](https://a.org/b.ipynb)."),
+        text(f"Model answer: {SECRET}. Rubric: 3 points for it.", "exercise_3", 3, solution=True),
+        code("#| hide\nonly_for_the_site = 1"),
+    ]  # fmt: skip
+    cells[1].outputs = [nbformat.v4.new_output("stream", text=SECRET)]
+    folder.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{LAB}.ipynb")
+
+
+def named(nb):
+    return {tool.grade_id(cell): cell for cell in nb.cells if tool.grade_id(cell)}
+
+
+def edit_checks(nb):
+    cells = named(nb)
+    cells["exercise_1"].source = "pass"
+    cells["exercise_2"].metadata["tags"] = [
+        "skip-execution"
+    ]  # nbclient would not run it, nbgrader give its points
+    cells["exercise_3"].metadata.nbgrader.points = 50
+    cells["given_1"].cell_type = "markdown"
+    del cells["given_1"]["outputs"], cells["given_1"]["execution_count"]
+
+
+def delete_cells(nb):
+    fill(nb, ANSWERS)
+    gone = {"given_1", "exercise_1", "given_2"}
+    nb.cells = [cell for cell in nb.cells if tool.grade_id(cell) not in gone]
+
+
+def fill(nb, answers):
+    for name, source in answers.items():
+        named(nb)[name].source = source
+
+
+def wrong(**answers):
+    return lambda nb: fill(nb, ANSWERS | answers)
+
+
+def hand_in(course, folder, student, change):
+    nb = nbformat.read(course / "students" / LAB / f"{LAB}.ipynb", as_version=4)
+    change(nb)
+    place = folder / student / f"{LAB}.ipynb"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, place)
+    return place
+
+
+def table(course):
+    with (course / "grades.csv").open(newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def page(course, student):
+    return (course / "feedback" / student / f"{LAB}.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course")
+    write_lab(folder / "labs")
+    tool.build(folder / "labs", folder / "course")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def graded(built):
+    "The folder of the course and the folder of hand-ins, graded once."
+    course, folder = built / "course", built / "handins"
+    book = course / "autograder" / "gradebook.db"
+    hand_ins = {
+        "perfect": wrong(exercise_1_answer=f"open('gradebook.db', 'w').write('mine')\n{DOUBLE}"),
+        "untouched": lambda nb: None,
+        "wrong": wrong(exercise_1_answer="def double(x):\n    return x + 3"),
+        "loop": wrong(exercise_1_answer=LOOP, exercise_2_answer="root = 2\n!echo done"),
+        "unending": wrong(exercise_2_answer=UNENDING),
+        "network": wrong(exercise_1_answer=f"open({str(book)!r}, 'w')", exercise_2_answer=DOWNLOAD),
+        "ended": wrong(exercise_2_answer="import os\nos._exit(1)"),
+        "edited": edit_checks,
+        "deleted": delete_cells,
+    }
+    for student, change in hand_ins.items():
+        hand_in(course, folder, student, change)
+    whole = (folder / "perfect" / f"{LAB}.ipynb").read_text()
+    (folder / "perfect").rename(folder / "Ada L_7_assignsubmission_file")  # as Moodle names it
+    (folder / "wrong" / f"{LAB}.ipynb").rename(folder / f"wrong_{LAB}.ipynb")
+    for student, name, content in [
+        ("cut", f"{LAB}.ipynb", whole[: len(whole) // 2]),
+        (
+            "other",
+            f"{LAB}.ipynb",
+            json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}),
+        ),
+        ("word", f"{LAB}.docx", "PK"),
+    ]:
+        (folder / student).mkdir()
+        (folder / student / name).write_text(content)
+    (folder / "notes.txt").write_text("from the lecturer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIMEOUT", "6")
+        tool.grade(folder, course)
+    return course, folder
+
+
+# -- what is handed out --
+
+
+def test_students_get_no_answers(built):
+    handed_out = "".join(path.read_text() for path in (built / "course" / "students").rglob("*.*"))
+    for secret in (
+        SECRET,
+        "x + x",
+        "start**0.5",
+        "also",
+        "SOLUTION",
+        "HIDDEN",
+        "code-fold",
+        "only_for_the_site",
+    ):
+        assert secret not in handed_out, f"students read {secret!r}"
+    assert "YOUR CODE HERE" in handed_out and "YOUR ANSWER HERE" in handed_out
+    assert "double(3) is 6" in handed_out and str(built) not in handed_out
+
+
+def test_links_lead_to_the_site(built):
+    handed_out = (built / "course" / "students" / LAB / f"{LAB}.ipynb").read_text()
+    assert "[look](https://intr-nb.github.io/intr_nb/models/attention.html#how) there" in handed_out
+    assert "[the site](https://a.org/b.ipynb)" in handed_out
+
+
+def test_checks_cannot_be_edited_in_jupyter(built):
+    cells = named(nbformat.read(built / "course" / "students" / LAB / f"{LAB}.ipynb", as_version=4))
+    locked = {name for name, cell in cells.items() if cell.metadata.get("editable") is False}
+    assert locked == {"given_1", "exercise_1", "given_2", "exercise_2"}
+
+
+def beginnings(built, folder):
+    "A folder for another course; its gradebook is a copy, as a new one takes nbgrader ten seconds."
+    (folder / "course" / "autograder").mkdir(parents=True)
+    shutil.copy(built / "course" / "autograder" / "gradebook.db", folder / "course" / "autograder")
+    return folder / "course"
+
+
+def test_the_same_labs_give_the_same_bytes(built, tmp_path):
+    shutil.copytree(built / "labs", tmp_path / "labs")
+    for folder in (beginnings(built, tmp_path), built / "course"):  # in a new folder, and over what is there
+        tool.build(tmp_path / "labs", folder)
+    made = [
+        {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+        for folder in (tmp_path / "course" / "students", built / "course" / "students")
+    ]
+    assert made[0] == made[1] and len(made[0]) == 2
+
+
+def test_a_folder_without_labs_says_so(tmp_path):
+    with pytest.raises(SystemExit, match="no labs in .*expected notebooks like"):
+        tool.build(tmp_path, tmp_path / "course")
+
+
+def test_a_lab_whose_marks_are_wrong_is_named(built, tmp_path):
+    write_lab(tmp_path / "labs")
+    path = tmp_path / "labs" / f"{LAB}.ipynb"
+    path.write_text(path.read_text().replace("exercise_2_answer", "exercise_1_answer"))
+    with pytest.raises(SystemExit, match=f"{LAB}.ipynb can't be handed out: .*exercise_1_answer"):
+        tool.build(tmp_path / "labs", beginnings(built, tmp_path))
+
+
+# -- grades --
+
+
+def test_full_points_for_the_perfect_none_for_the_untouched(graded):
+    rows = table(graded[0])
+    assert [rows["Ada L_7"][name] for name in ("exercise_1", "exercise_2", "exercise_3")] == [
+        "2.0",
+        "1.0",
+        "waiting",
+    ]
+    assert rows["Ada L_7"]["points"] == "3.0" and rows["Ada L_7"]["waiting"] == "3.0"
+    assert "3 points are still to be given by your lecturer" in page(graded[0], "Ada L_7")
+    assert rows["untouched"]["points"] == "0.0" and rows["untouched"]["waiting"] == ""
+    assert {row["max_points"] for row in rows.values()} == {"6.0"}
+
+
+def test_a_wrong_answer_costs_its_own_points_and_the_page_says_why(graded):
+    row = table(graded[0])["wrong"]
+    assert (row["exercise_1"], row["exercise_2"]) == ("0.0", "1.0")
+    assert "double(5) is 10" in page(graded[0], "wrong")
+
+
+@pytest.mark.parametrize(
+    "student, points, words",
+    [
+        ("loop", "1.0", "exercise_1: Stopped after 6 s"),
+        ("unending", "2.0", "exercise_2_answer: Stopped after 6 s"),
+        ("network", "0.0", "exercise_2_answer: This cell asked for the network (example.com)"),
+        ("loop", "1.0", "exercise_2_answer: This cell started another program"),
+        ("network", "0.0", "exercise_1_answer: This cell opened a file of the course (gradebook.db)"),
+        ("ended", "2.0", "exercise_2_answer: The kernel ended here"),
+        ("edited", "0.0", "exercise_1 had been edited: the original was put back"),
+        ("deleted", "3.0", "exercise_1 had been deleted: the original was put back"),
+    ],
+)
+def test_what_was_stopped_or_put_back_is_said(graded, student, points, words):
+    row = table(graded[0])[student]
+    assert row["points"] == points
+    assert words in row["remarks"]
+    assert words in page(graded[0], student).replace("&#39;", "'")
+
+
+@pytest.mark.parametrize(
+    "student, words",
+    [
+        ("cut", "damaged or cut off. Save it in Jupyter and hand it in again"),
+        ("other", "has none of the cells of 01_small"),
+        ("word", "01_small.docx is not a notebook"),
+    ],
+)
+def test_what_is_no_hand_in_is_said_and_stops_nobody(graded, student, words):
+    row = table(graded[0])[student]
+    assert row["points"] == "" and words in row["remarks"] and words in page(graded[0], student)
+
+
+def test_cells_write_into_a_scratch_folder(graded):
+    assert table(graded[0])["Ada L_7"]["points"] == "3.0"
+    assert not [path for path in graded[0].rglob("gradebook.db") if path.read_bytes() == b"mine"]
+    assert not Path("gradebook.db").exists()
+
+
+def test_grading_again_grades_what_changed(graded, tmp_path, capsys):
+    course, folder = graded[0], tmp_path / "handins"
+    before = table(course)
+    for student in ("wrong", "untouched"):
+        place = folder / student / f"{LAB}.ipynb"
+        place.parent.mkdir(parents=True)
+        shutil.copy(course / "autograder" / "submitted" / student / LAB / f"{LAB}.ipynb", place)
+    shutil.copy(place, folder / "notes.ipynb")
+    with course_book(course) as book:  # a lecturer marks the text
+        mark = book.find_grade("exercise_3", LAB, LAB, "wrong")
+        mark.manual_score, mark.needs_manual_grade = 2.5, False
+        book.find_comment("exercise_3", LAB, LAB, "wrong").manual_comment = "Say which mark."
+        book.db.commit()
+    tool.grade(folder, course)
+    said = capsys.readouterr().out
+    assert f"wrong, {LAB}: graded before, not changed" in said
+    assert "Left out: notes.ipynb" in said
+    after = table(course)
+    assert (after["wrong"]["points"], after["wrong"]["exercise_3"], after["wrong"]["waiting"]) == (
+        "3.5",
+        "2.5",
+        "",
+    )
+    assert "Say which mark." in page(course, "wrong")
+    assert {name: row for name, row in after.items() if name != "wrong"} == {
+        name: row for name, row in before.items() if name != "wrong"
+    }
+
+    hand_in(course, folder, "untouched", lambda nb: fill(nb, {"exercise_2_answer": "root = 2"}))
+    tool.grade(folder, course)
+    assert f"untouched, {LAB}: graded\n" in capsys.readouterr().out
+    assert table(course)["untouched"]["points"] == "1.0"
+
+
+def test_another_exercise_needs_a_new_gradebook(graded, tmp_path):
+    course = shutil.copytree(graded[0], tmp_path / "course")
+    write_lab(tmp_path / "labs")
+    path = tmp_path / "labs" / f"{LAB}.ipynb"
+    path.write_text(path.read_text().replace("exercise_3", "exercise_4"))
+    with pytest.raises(SystemExit, match="(?s)can't be handed out.*To begin anew, move gradebook.db"):
+        tool.build(tmp_path / "labs", course)
+
+
+def course_book(course):
+    return tool.Course(course).gradebook()
+
+
+def test_without_hand_ins_or_course_it_says_what_to_do(built, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="run `make course` first"):
+        tool.grade(tmp_path, tmp_path)
+    with pytest.raises(SystemExit, match="make grade HANDIN=the folder"):
+        tool.grade(tmp_path / "nowhere", built / "course")
+    monkeypatch.setattr(sys, "argv", ["course.py", "grade", ""])
+    with pytest.raises(SystemExit, match="Which hand-ins?"):
+        tool.main()

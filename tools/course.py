@@ -1,0 +1,316 @@
+"""The course's copies: what is handed out, what grading needs, and the grades. The work is nbgrader's.
+
+Usage: python tools/course.py build                from nbs/labs/ write course/students/ and course/autograder/
+       python tools/course.py grade HANDINS        grade a folder (or a zip) of hand-ins: course/grades.csv and
+                                                   course/feedback/
+
+Hand-ins are one folder a student with notebooks inside, or flat files STUDENT_LAB.ipynb; what Moodle's "download all
+submissions" gives is either of the two. A notebook keeps the name under which it was handed out.
+"""
+
+import csv
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import nbformat
+from grading import grade_id
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import capture_log
+from sqlalchemy.exc import SAWarning
+from traitlets.config import PyFileConfigLoader
+
+ROOT = Path(__file__).resolve().parent.parent
+LABS = ROOT / "nbs" / "labs"
+COURSE = ROOT / "course"
+COLUMNS = ["student", "lab", "points", "max_points", "waiting", "remarks"]  # then one for each graded cell
+SITE = "https://intr-nb.github.io/intr_nb"
+CONFIG = Path(__file__).with_name("nbgrader_config.py")
+README = """\
+{count} labs, each in a folder of its own. To open them, in this folder, with the Python that has intr_nb installed:
+
+    python -m jupyterlab
+
+Work from top to bottom. Write where it says YOUR CODE HERE or YOUR ANSWER HERE; the cell below an exercise checks it.
+An exercise that you can't do does not stop the next one: each begins from a given state.
+
+Before you hand in: Kernel > Restart Kernel and Run All Cells, look at the checks, save. Hand in the .ipynb under the
+name it has. Cells and checks that were deleted or edited are put back before grading. Grading has no network, runs in
+an empty folder and stops a cell that does not end.
+"""
+warnings.simplefilter("ignore", SAWarning)  # nbgrader's queries, nothing that a lecturer can change
+NEW_GRADEBOOK = """\
+Hand-ins of this lab were graded, and their points would lose their place. To begin anew, move gradebook.db and
+submitted/ out of course/autograder/, `make course`, and grade again."""
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{lab}</title></head>
+<body style="font: 16px sans-serif; max-width: 45em; margin: 2em auto">
+<h1>{lab}: not graded</h1>
+<p>{reason}</p>
+</body></html>
+"""
+
+
+class Course:
+    "The folder of a course: nbgrader's own layout in autograder/, and beside it what people look at."
+
+    def __init__(self, folder):
+        self.folder, self.tool = Path(folder), Path(folder) / "autograder"
+        bin = str(Path(sys.executable).parent)  # where nbgrader finds alembic, .venv activated or not
+        if bin not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] = os.pathsep.join([bin, os.environ["PATH"]])
+        self.config = PyFileConfigLoader("nbgrader_config.py", str(self.tool)).load_config()
+
+    @property
+    def labs(self):
+        return sorted(path.name for path in (self.tool / "release").iterdir() if path.is_dir())
+
+    def convert(self, converter, lab, student="*"):
+        "Run one of nbgrader's steps on one lab; returns nothing, or why it failed."
+        directory = CourseDirectory(config=self.config, assignment_id=lab, student_id=student)
+        step = converter(coursedir=directory, config=self.config)
+        step.force = True
+        step.log.propagate = False  # what went wrong is returned
+        done = capture_log(step)
+        errors = re.findall(r"^ *(?:\w+\.)*(\w+(?:Error|Exception)\b.*)$", done.get("log", ""), re.M)
+        return "" if done["success"] else (errors or [done.get("error", "nbgrader gave no reason")])[0]
+
+    def gradebook(self):
+        return Gradebook(f"sqlite:///{self.tool.resolve() / 'gradebook.db'}", "intr_nb")
+
+
+# -- build --
+
+
+def build(labs=LABS, folder=COURSE):
+    notebooks = sorted(path for path in Path(labs).glob("[0-9]*.ipynb"))
+    if not notebooks:
+        sys.exit(f"There are no labs in {labs}: expected notebooks like 01_attention_by_hand.ipynb.")
+    folder = Path(folder)
+    tool, students = folder / "autograder", folder / "students"
+    tool.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CONFIG, tool / "nbgrader_config.py")
+    for made in (tool / "source", tool / "release", students):
+        shutil.rmtree(made, ignore_errors=True)
+
+    (tool / "release").mkdir()
+    course = Course(folder)
+    for path in notebooks:
+        source = tool / "source" / path.stem / path.name
+        source.parent.mkdir(parents=True)
+        nbformat.write(for_students(nbformat.read(path, as_version=4)), source)
+        if reason := course.convert(GenerateAssignment, path.stem):
+            todo = NEW_GRADEBOOK if "submissions associated" in reason else ""
+            sys.exit(f"{path.name} can't be handed out: {reason}. {todo}")
+        released = nbformat.read(tool / "release" / path.stem / path.name, as_version=4)
+        place = students / path.stem / path.name
+        place.parent.mkdir(parents=True)
+        nbformat.write(stable(released), place)
+        shutil.copy(place, tool / "release" / path.stem / path.name)
+    (students / "README.txt").write_text(README.format(count=len(notebooks)), encoding="utf-8")
+    print(f"{len(notebooks)} labs: hand out {students}/, grade with `make grade HANDIN=folder`.")
+
+
+def for_students(nb):
+    "A lab without what only the site and nbdev need: outputs, directives, hidden cells, links to files beside it."
+    nb.cells = [cell for cell in nb.cells if grade_id(cell) or not re.match(r"#\| *hide\b", cell.source)]
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.source = re.sub(r"\A(?:#\|.*\n|\s*\n)+", "", cell.source)
+            cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = re.sub(r"\]\((?!\w+:|/|#)([^)\s]+)", on_the_site, cell.source)
+    return nb
+
+
+def on_the_site(found):
+    "A link to another notebook, as its page on the site."
+    place = os.path.normpath(f"labs/{found[1]}")
+    return f"]({SITE}/{re.sub(r'([^/]+)[.]ipynb', lambda m: m[1].lstrip('0123456789_') + '.html', place)}"
+
+
+def stable(nb):
+    "The same notebook with ids that depend on nothing but its cells."
+    nb.nbformat_minor = max(nb.nbformat_minor, 5)
+    for index, cell in enumerate(nb.cells):
+        cell["id"] = re.sub(r"[^\w-]", "-", grade_id(cell) or f"cell-{index}")[:64]
+    nb.metadata = nbformat.from_dict(
+        {"kernelspec": nb.metadata.get("kernelspec") or KERNELSPEC, "language_info": {"name": "python"}}
+    )
+    return nb
+
+
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+# -- grade --
+
+
+def grade(handins, folder=COURSE):
+    folder, handins = Path(folder), Path(handins)
+    if not (folder / "autograder" / "release").is_dir():
+        sys.exit(f"There is no course in {folder}: run `make course` first.")
+    if not handins.exists():
+        sys.exit(f"There is no {handins}: make grade HANDIN=the folder with the students' notebooks")
+    course = Course(folder)
+    with tempfile.TemporaryDirectory() as unpacked:
+        if handins.is_file():
+            shutil.unpack_archive(handins, unpacked)
+            handins = Path(unpacked)
+        found, strangers = collect(handins, course.labs)
+        for (student, lab), path in found.items():
+            print(f"{student}, {lab}: {grade_one(course, student, lab, path)}", flush=True)
+    for path in strangers:
+        print(f"Left out: {path}. No lab has this name: expected STUDENT/LAB.ipynb or STUDENT_LAB.ipynb.")
+    rows = list(report(course))
+    columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
+    with (folder / "grades.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, restval="")
+        table.writeheader()
+        table.writerows(rows)
+    print(f"{len(rows)} hand-ins in {folder / 'grades.csv'}, a page for each in {folder / 'feedback'}/.")
+
+
+def collect(handins, labs):
+    "The hand-ins by student and lab, and the files that are none."
+    pattern = re.compile(rf"(?P<before>.*?)[_ ]?(?P<lab>{'|'.join(map(re.escape, labs))})(?P<after>[^/]*)")
+    found, strangers = {}, []
+    for path in sorted(handins.rglob("*"), key=lambda path: (len(path.name), path.as_posix())):
+        parts = path.relative_to(handins).parts
+        if not path.is_file() or any(part.startswith((".", "__MACOSX")) for part in parts):
+            continue
+        match = pattern.fullmatch(parts[-1])
+        student = parts[0] if len(parts) > 1 else match and match["before"]
+        student = re.sub(r"_assignsubmission.*", "", student or "")  # Moodle's names
+        student = re.sub(r"[^\w.@ -]", "-", student).strip(" .-")
+        if not match or not student or (student, match["lab"]) in found:
+            strangers.append(path.relative_to(handins).as_posix())
+        else:
+            found[student, match["lab"]] = path
+    return dict(sorted(found.items())), strangers
+
+
+def grade_one(course, student, lab, path):
+    "Grade one hand-in unless that was done before; returns what happened."
+    text = path.read_bytes()
+    source = (course.tool / "source" / lab / f"{lab}.ipynb").read_bytes()
+    digest = hashlib.sha256(text + source).hexdigest()
+    submitted = course.tool / "submitted" / student / lab
+    autograded = course.tool / "autograded" / student / lab
+    known = autograded / "digest.txt"
+    if known.exists() and known.read_text() == digest:
+        return "graded before, not changed"
+    shutil.rmtree(submitted, ignore_errors=True)
+    submitted.mkdir(parents=True)
+    (submitted / f"{lab}.ipynb").write_bytes(text)
+    (submitted / "digest.txt").write_text(digest)
+    reason = unreadable(path, text, course, lab) or course.convert(Autograde, lab, student)
+    if reason:
+        shutil.rmtree(autograded, ignore_errors=True)
+        (submitted / "failed.txt").write_text(reason, encoding="utf-8")
+    return f"not graded. {reason}" if reason else "graded"
+
+
+def unreadable(path, text, course, lab):
+    "Why a file is no hand-in of the lab, in words, or nothing."
+    if path.suffix != ".ipynb":
+        return f"The file {path.name} is not a notebook: expected {lab}.ipynb."
+    try:
+        cells = nbformat.reads(text.decode("utf-8"), as_version=4).cells
+        ids = {grade_id(cell) for cell in cells}
+    except Exception as error:  # a broken file breaks nbformat in many ways
+        short = isinstance(error, (json.JSONDecodeError, nbformat.reader.NotJSONError, UnicodeDecodeError))
+        why = "it is damaged or cut off" if short else f"it can't be read ({type(error).__name__}: {error})"
+        return (
+            f"The file {path.name} is not a whole notebook: {why}. Save it in Jupyter and hand it in again."
+        )
+    released = nbformat.read(course.tool / "release" / lab / f"{lab}.ipynb", as_version=4)
+    if not ids & {grade_id(cell) for cell in released.cells if grade_id(cell)}:
+        return f"The file {path.name} has none of the cells of {lab}: is it another notebook under this name?"
+    return ""
+
+
+def report(course):
+    "A row of grades.csv for each hand-in, and its feedback page."
+    with course.gradebook() as book:
+        for submitted in sorted((course.tool / "submitted").glob("*/*/")):
+            student, lab = submitted.parts[-2:]
+            page = course.folder / "feedback" / student / f"{lab}.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            row = dict.fromkeys(COLUMNS, "") | {"student": student, "lab": lab}
+            if (failed := submitted / "failed.txt").exists():
+                reason = failed.read_text(encoding="utf-8")
+                made = PAGE.format(lab=html.escape(lab), reason=html.escape(reason))
+                page.write_text(made, encoding="utf-8")
+                yield row | {"max_points": book.find_assignment(lab).max_score, "remarks": reason}
+            else:
+                try:
+                    yield row | points(course, book, student, lab)
+                except MissingEntry:
+                    continue  # a lab that the course no longer has
+                feedback(course, book, student, lab, page)
+
+
+def feedback(course, book, student, lab, page):
+    "Write the page of a hand-in, unless it has the same cells, points and comments as last time."
+    notebook = book.find_submission_notebook(lab, lab, student)
+    said = sorted([g.name, g.score, g.needs_manual_grade] for g in notebook.grades)
+    said += sorted([c.name, c.comment or ""] for c in notebook.comments)
+    cells = (course.tool / "autograded" / student / lab / f"{lab}.ipynb").read_bytes()
+    key = hashlib.sha256(cells + json.dumps(said).encode()).hexdigest()
+    made = course.tool / "feedback" / student / lab
+    known = made / "digest.txt"
+    if page.exists() and known.exists() and known.read_text() == key:
+        return
+    if reason := course.convert(GenerateFeedback, lab, student):
+        print(f"No feedback page for {student}, {lab}: {reason}")
+        return
+    text = (made / f"{lab}.html").read_text(encoding="utf-8")
+    if points := sum(g.max_score for g in notebook.grades if g.needs_manual_grade):  # the page itself shows 0
+        text = text.replace(
+            "<body>", f"<body>\n<p>{points:g} points are still to be given by your lecturer.</p>", 1
+        )
+    page.write_text(text, encoding="utf-8")
+    known.write_text(key)
+
+
+def points(course, book, student, lab):
+    "What the gradebook knows about a hand-in; a text that waits for the lecturer counts no points yet."
+    notebook = book.find_submission_notebook(lab, lab, student)
+    copy = nbformat.read(course.tool / "autograded" / student / lab / f"{lab}.ipynb", as_version=4)
+    grades = {grade.name: grade for grade in notebook.grades}
+    waiting = {name for name, grade in grades.items() if grade.needs_manual_grade}
+    order = [name for cell in copy.cells if (name := grade_id(cell)) in grades]
+    scores = {name: grades[name].score for name in order}
+    return {
+        "points": sum(score for name, score in scores.items() if name not in waiting),
+        "max_points": notebook.max_score,
+        "waiting": sum(grades[name].max_score for name in waiting) or "",
+        "remarks": "; ".join(copy.metadata.get("course", {}).get("remarks", [])),
+    } | {name: "waiting" if name in waiting else score for name, score in scores.items()}
+
+
+def main():
+    match sys.argv[1:]:
+        case ["build"]:
+            build()
+        case ["grade", handins] if handins:
+            grade(handins)
+        case ["grade", *_]:
+            sys.exit("Which hand-ins? make grade HANDIN=the folder with the students' notebooks")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

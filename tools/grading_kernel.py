@@ -1,0 +1,49 @@
+"""The kernel in which hand-ins run: IPython's, after the network, other programs and the course's own files are closed.
+
+Audit hooks can't be taken off again from Python, so a cell can't undo them. They keep honest mistakes from doing
+harm; for hand-ins that you expect to attack you, grade in a container or a virtual machine.
+"""
+
+import os
+import sys
+
+CLOSED = tuple(os.path.realpath(path) for path in os.environ["COURSE_CLOSED"].split(os.pathsep) if path)
+NETWORK = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+NAMES = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+PROGRAMS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty"}
+FILES = {"open", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
+FILES |= {"os.listdir", "os.scandir", "sqlite3.connect"}
+
+
+def refuse(what, instead):
+    # an OSError: libraries that only try their luck take it as "not here"
+    raise PermissionError(f"This cell {what}; that is closed while grading. {instead}")
+
+
+def guard(event, args):
+    if event in NETWORK and isinstance(args[1], tuple):  # the address of a socket in a file is no tuple
+        host = str(args[1][0])
+    elif event in NAMES:
+        host = args[0].decode(errors="replace") if isinstance(args[0], bytes) else str(args[0] or "")
+    else:
+        host = ""
+    if host and host not in ("localhost", "::1") and not host.startswith("127."):
+        refuse(f"asked for the network ({host})", "Use what is installed.")
+    if event in PROGRAMS:
+        refuse("started another program", "Use Python.")
+    if event in FILES:
+        for path in args[:2]:
+            if isinstance(path, (str, bytes, os.PathLike)):
+                place = os.path.realpath(os.fsdecode(path))
+                if any(place == root or place.startswith(root + os.sep) for root in CLOSED):
+                    refuse(
+                        f"opened a file of the course ({os.path.basename(place)})", "Use the lab's folder."
+                    )
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this script: nothing in it is for students
+    from ipykernel import kernelapp
+
+    sys.addaudithook(guard)
+    kernelapp.launch_new_instance()
