@@ -131,8 +131,7 @@ WRONG = {
             "does not pair",
             "def paired_interval(a, b):\n"
             "    d = a.mean() - b.mean()\n"
-            "    spread = abs(a.std(ddof=1) - b.std(ddof=1))\n"
-            "    half = T_TABLE[len(a) - 1] * spread / len(a) ** 0.5\n"
+            "    half = 4.303 * ((a.var(ddof=1) + b.var(ddof=1)) / len(a)) ** 0.5\n"
             "    return d, d - half, d + half",
             "subtract first, seed by seed",
         ),
