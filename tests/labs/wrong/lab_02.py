@@ -46,7 +46,7 @@ WRONG = {
     ],
     "after_shuffling": [
         ("is a number", "after_shuffling = 2", "expected str"),
-        ("is another word", "after_shuffling = 'shuffled'", "one of same, same order, different"),
+        ("is another word", "after_shuffling = 'shuffled'", "'shuffled' is one of same"),
     ],
     "difference_of_copies": [
         ("is a word", "difference_of_copies = 'none'", "expected a number"),

@@ -5,7 +5,7 @@ WRONG = {
         (
             "keeps negative values",
             "def share_on(map, cover):\n    return (map * cover).sum() / map.sum()",
-            "only the positive part",
+            "whole positive part",
         ),
         (
             "forgets to divide",
@@ -20,14 +20,14 @@ WRONG = {
         (
             "takes absolute values",
             "def share_on(map, cover):\n    return (map.abs() * cover).sum() / map.abs().sum()",
-            "only the positive part",
+            "whole positive part",
         ),
     ],
     "blind_head": [
         (
             "is no attribute",
             "blind_attribute, blind_share = 'eye', 0.1",
-            "one of the attributes: 'eye'[^$]*eye_ring",
+            "'eye' is one of the attributes[^$]*eye_ring",
         ),
         ("is a percentage", "blind_attribute, blind_share = 'wing', 5", "only lie between 0 and 1"),
     ],
