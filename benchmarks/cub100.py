@@ -33,6 +33,7 @@ BACKBONES = {
     "whole": lambda file: LITE | dict(weights=file),  # the last stage: positions have seen the photograph
     "middle": lambda file: LITE | dict(weights=file, stage=3),
     "windows": lambda file: dict(name="windows", of=LITE | dict(weights=file), window=64),
+    "fine": lambda file: dict(name="windows", of=LITE | dict(weights=file), window=48, stride=16),
 }
 PHOTOS = dict(dim=256, dropout=0.3, query_std=0.1)
 LOCAL = dict(dim=512, hidden=768, score_bound=1.0, patch_dropout=0.75)

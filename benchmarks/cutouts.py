@@ -47,7 +47,7 @@ HEADS = {
     "hidden": dict(patch_dropout=0.75, **WIDE),
     "pooled": None,
 }
-READ = ("middle", "windows", "whole")
+READ = ("middle", "windows", "fine", "whole")
 CANDIDATES = [f"{read}: {head}" for read in READ for head in HEADS]
 
 
