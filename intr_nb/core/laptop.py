@@ -77,7 +77,7 @@ def _room():
     return _line(free >= 2, found, "make room: the labs need 2 GB")
 
 # %% ../../nbs/core/07_laptop.ipynb #aaad36e0
-_REFERENCE = 0.05  # seconds of `_workload` on two cores of the machine on which the labs were timed
+_REFERENCE = 0.035  # seconds of `_workload` on two cores of the machine on which the labs were timed
 
 
 def _workload() -> float:
