@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cub100 import BACKBONES
+from cub100 import BACKBONES, LOCAL, PHOTOS
 from photo_maps import all_methods
 from PIL import Image, ImageEnhance
 from results import append_row
@@ -38,13 +38,13 @@ from intr_nb.training.features import cache_features
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import RECIPES
 
-WIDE = dict(dim=512, hidden=768)
+SEEN = LOCAL | dict(patch_dropout=0.0)
 HEADS = {
-    "plain": dict(dim=256, dropout=0.3, query_std=0.1),
-    "bound 3": dict(score_bound=3.0, **WIDE),
-    "bound 1": dict(score_bound=1.0, **WIDE),
-    "bound 1, hidden": dict(score_bound=1.0, patch_dropout=0.75, **WIDE),
-    "hidden": dict(patch_dropout=0.75, **WIDE),
+    "plain": PHOTOS,
+    "bound 3": SEEN | dict(score_bound=3.0),
+    "bound 1": SEEN,
+    "bound 1, hidden": LOCAL,
+    "hidden": LOCAL | dict(score_bound=None),
     "pooled": None,
 }
 READ = ("middle", "windows", "fine", "whole")
@@ -153,12 +153,12 @@ def learn_and_look(backbone, settings, cached, test, chosen, seed):
         seconds=round(time.perf_counter() - start),
     )
     model.eval()
-    row |= dict(entropy="")
-    if settings is not None:
+    if settings is None:
+        row["entropy"], asked = "", {"Grad-CAM": METHODS["Grad-CAM"]} | BASELINES
+    else:
         images = torch.stack([test[i][0] for i in chosen[::8]])
         row["entropy"] = round(attention_statistics(model, images).row()["entropy"], 3)
-    own = {k: method for k, method in all_methods().items() if "3 x 3" not in k}
-    asked = own if settings is not None else {"Grad-CAM": METHODS["Grad-CAM"]} | BASELINES
+        asked = {k: method for k, method in all_methods().items() if "3 x 3" not in k}
     truth = {k: METRICS[k] for k in ("pointing", "mass")}
     found = evaluate_explanations(model, asked, test, truth, images=chosen, progress=False)
     for _, method, metric, mean, low, high, _ in found.rows():

@@ -136,7 +136,9 @@ def late(
     "The blocks, on these patches and a class token of their own"
     net = self.body.body
     own = net.num_prefix_tokens
-    empty = torch.zeros_like(net.patch_embed(x.new_zeros(1, 3, *net.patch_embed.img_size)))
+    h, w = net.patch_embed.grid_size
+    empty = x.new_zeros(1, h, w, net.embed_dim)
+    empty = empty if net.dynamic_img_size else empty.flatten(1, 2)
     prefix = net.norm_pre(net._pos_embed(empty))[:, :own]
     tokens = torch.cat([prefix.expand(len(x), -1, -1), x.flatten(2).mT], 1)
     tokens = net.blocks(tokens)
@@ -144,18 +146,19 @@ def late(
     return tokens[:, own:].mT.unflatten(2, x.shape[2:])
 
 # %% ../../nbs/models/07_tiles.ipynb #5fd6e73f
-def _window_stride(
-    body: nn.Module,  # a network in two parts
-    stride: int | None,  # that is wanted, in image pixels; None: the network's own
+def _whole_positions(
+    name: str,  # of the argument
+    value: int,  # image pixels
+    finer: int,  # pixels from position to position of the map that windows are cut from
+    example: int,  # a value that would do
 ) -> int:
-    "Image pixels from window to window: whole positions of the finer map"
-    stride = body.stride if stride is None else whole_number("stride", stride, 1)
-    if stride % body.finer:
+    "`value`, if it is whole positions of the finer map; else a `ValueError`"
+    if whole_number(name, value, 1) % finer:
         raise ValueError(
-            f"stride={stride}: the map that windows are cut from has a position every {body.finer} pixels, "
-            f"expected a multiple of that, such as {body.stride}"
+            f"{name}={value}: the map that windows are cut from has a position every {finer} pixels, "
+            f"expected a multiple of that, such as {example}"
         )
-    return stride
+    return value
 
 # %% ../../nbs/models/07_tiles.ipynb #0cd36a02
 class _WindowBackbone(nn.Module):
@@ -172,13 +175,11 @@ class _WindowBackbone(nn.Module):
         if isinstance(getattr(body, "body", None), VisionTransformer):
             body = _TokenParts(body)
         _check_parts(body)
-        if whole_number("window", window, 1) % body.finer:
-            raise ValueError(
-                f"window={window}: the map that windows are cut from has a position every {body.finer} pixels, "
-                f"expected a multiple of that, such as {2 * body.stride}"
-            )
+        step = body.stride if stride is None else stride
+        _whole_positions("window", window, body.finer, 2 * body.stride)
         self.body, self.window, self.batch = body, window, whole_number("batch", batch, 1)
-        self.stride, self.num_channels = _window_stride(body, stride), body.num_channels
+        self.stride = _whole_positions("stride", step, body.finer, body.stride)
+        self.num_channels = body.num_channels
         self.geometry = window // body.finer, self.stride // body.finer
         _check_window(*self.geometry)
         self.config = dict(name="windows", of=body.config, window=window, stride=stride, batch=batch)
