@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the targets make as they need it. `make help` lists them.
 # PYTHON=python3.12 chooses the interpreter. TORCH is uv's --torch-backend: auto takes the build of PyTorch that
-# fits the graphics card, and without one that for CPUs, which is 5 GB smaller; TORCH=cpu insists.
+# fits the graphics card, and without one that for CPUs, without 4 GB of CUDA's libraries; TORCH=cpu insists.
 PYTHON ?= python3
 TORCH  ?= auto
 
