@@ -8,15 +8,13 @@ import copy
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from kernels import private_kernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from traitlets import Integer
@@ -24,14 +22,6 @@ from traitlets import Integer
 KERNEL = Path(__file__).resolve().with_name("grading_kernel.py")
 NBS = KERNEL.parent.parent / "nbs"
 REFUSED = re.compile(r"This cell .*; that is closed while grading\.")  # the words of grading_kernel.py
-
-
-class GradingKernel(KernelSpecManager):
-    "Every kernel name means the guarded kernel of the Python that grades."
-
-    def get_kernel_spec(self, kernel_name):
-        argv = [sys.executable, str(KERNEL), "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name=kernel_name, language="python")
 
 
 def grade_id(cell):
@@ -111,12 +101,7 @@ class Run(Execute):
             self.scratch = Path(private, "scratch")
             shutil.copytree(beside, self.scratch, ignore=shutil.ignore_patterns("*.ipynb", "digest.txt"))
             self.closed = [Path(course.root).resolve().parent, NBS / "labs"]
-            manager = AsyncKernelManager(
-                kernel_spec_manager=GradingKernel(),
-                connection_file=f"{private}/kernel.json",
-                transport="ipc",
-                ip=f"{private}/kernel",
-            )  # sockets in a private folder, no network port
+            manager = private_kernel(private, str(KERNEL))
             nb, resources = super().preprocess(nb, resources, manager)
         nb.metadata["course"]["remarks"] += stops(nb)
         if remarks := nb.metadata["course"]["remarks"]:

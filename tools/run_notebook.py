@@ -15,19 +15,10 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from kernels import private_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.filters import strip_ansi
-
-
-class ThisPython(KernelSpecManager):
-    "Every kernel name means the Python that runs this script, whatever kernels the user has installed under that name."
-
-    def get_kernel_spec(self, kernel_name):
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name=kernel_name, language="python")
 
 
 class LiveClient(NotebookClient):
@@ -46,12 +37,7 @@ def headings(markdown):
 def run(notebook, folder):
     "Execute `notebook` (changed in place) in `folder`, echoing headings and streams."
     with tempfile.TemporaryDirectory() as private:
-        manager = AsyncKernelManager(
-            kernel_spec_manager=ThisPython(),
-            connection_file=f"{private}/kernel.json",
-            transport="ipc",
-            ip=f"{private}/kernel",
-        )  # sockets in a private folder, no network port
+        manager = private_kernel(private, "-m", "ipykernel_launcher")
         client = LiveClient(
             notebook,
             km=manager,
