@@ -136,12 +136,35 @@ def from_features(
         raise ValueError(f"features: got shape {shape}, expected {wanted}")
     _check_attention(attention)
     classes = candidate_index(candidates, self.num_classes)
-    features, small_mask = self.hide(features, feature_mask(mask, features), attention)
-    features = self.enter(features)
-    padding = None if mask is None else small_mask
-    features = self.encode(features, padding)
-    logits, alphas = self.search(features, padding, classes, attention)
+    seen = self.hide(features, feature_mask(mask, features), attention)
+    return _answer(self, *seen, mask is not None, classes, attention)
+
+
+def _answer(
+    model: ImageSearch,
+    features: torch.Tensor,  # (B, D', h, w), of the positions that are not hidden
+    small_mask: torch.Tensor,  # (B, h, w), True on padding
+    padded: bool,  # was there a mask?
+    classes,  # from `candidate_index`
+    attention: str | None,  # None, "last" or "all"
+) -> INTROutput:
+    "Enter, encode, search"
+    padding = small_mask if padded else None
+    features = model.encode(model.enter(features), padding)
+    logits, alphas = model.search(features, padding, classes, attention)
     return INTROutput(logits, _attention_maps(alphas, features.shape[2:], attention), features, small_mask)
+
+# %% ../../nbs/models/13_base.ipynb #a1db35fc
+@patch
+def read(
+    self: ImageSearch,
+    images: torch.Tensor,  # (B, 3, H, W), normalised
+    mask: torch.Tensor | None,  # (B, H, W), True on padding
+    attention: str | None,  # None, "last" or "all"
+) -> tuple:  # features (B, D', h, w) and mask (B, h, w) of the positions that are not hidden
+    "The backbone's features, as far as the search will see them"
+    features = self.backbone(images)
+    return self.hide(features, feature_mask(mask, features), attention)
 
 # %% ../../nbs/models/13_base.ipynb #03a6a209
 @patch
@@ -158,7 +181,8 @@ def forward(
         _check_mask(mask, images)
     _check_attention(attention)
     _check_finite(images, self.training)
-    return self.from_features(self.backbone(images), mask, attention, candidates)
+    classes = candidate_index(candidates, self.num_classes)
+    return _answer(self, *self.read(images, mask, attention), mask is not None, classes, attention)
 
 # %% ../../nbs/models/13_base.ipynb #d3df41b2
 @patch

@@ -109,3 +109,15 @@ def _check_sizes(
     _check_heads(dim, num_heads)
     if bound is not None and not bound > 0:
         raise ValueError(f"score_bound={bound!r}: expected a positive number of logits, or None for no bound")
+
+
+def _check_start(
+    dropout: float,  # share of the channels to drop
+    patch_dropout: float,  # share of the positions to hide
+    query_std: float,  # of the queries at the start
+):
+    "Raise a `ValueError` unless something stays, and queries differ at the start"
+    _check_dropout(dropout)
+    _check_dropout(patch_dropout, "positions", "patch_dropout")
+    if not query_std > 0:
+        raise ValueError(f"query_std={query_std!r}: expected a positive number")

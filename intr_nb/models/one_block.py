@@ -15,8 +15,9 @@ from ..core.tools import patch
 from .attention import attend, split_heads
 from .backbones import build_backbone
 from .base import ImageSearch, candidate_index
-from .inputs import _check_dropout, _check_sizes
+from .inputs import _check_sizes, _check_start
 from .patchnet import PatchNet
+from .positions import feature_mask
 from .search import Search
 
 # %% ../../nbs/models/14_one_block.ipynb #ac7890ea
@@ -112,28 +113,14 @@ def edit_heads(self: ClassSearch, edit):
 
     return [m.register_forward_hook(hook(name)) for m, name in ((self.W_k, "keys"), (self.W_v, "values"))]
 
-# %% ../../nbs/models/14_one_block.ipynb #a1671af0
-def _check_start(
-    dropout: float,  # share of the channels to drop
-    patch_dropout: float,  # share of the positions to hide
-    query_std: float,  # of the queries at the start
-):
-    "Raise a `ValueError` unless something stays, and queries differ at the start"
-    _check_dropout(dropout)
-    _check_dropout(patch_dropout, "positions", "patch_dropout")
-    if not query_std > 0:
-        raise ValueError(f"query_std={query_std!r}: expected a positive number")
-
 # %% ../../nbs/models/14_one_block.ipynb #0e471a73
-def _drop_patches(
-    x: torch.Tensor,  # (B, N, D) positions
+def _staying(
     padding: torch.Tensor,  # (B, N), True on padding
     share: float,  # of the positions to hide
-) -> tuple:  # positions that stay (B, n, D), their padding (B, n)
+) -> torch.Tensor:  # (B, n) numbers of the positions that stay
     "Another random part of the positions for each image, padding last"
-    luck = torch.rand(x.shape[:2], device=x.device) - padding.float()
-    stay = luck.topk(max(1, round((1 - share) * x.shape[1])), 1).indices
-    return x.gather(1, stay[..., None].expand(-1, -1, x.shape[2])), padding.gather(1, stay)
+    luck = torch.rand(padding.shape, device=padding.device) - padding.float()
+    return luck.topk(max(1, round((1 - share) * padding.shape[1])), 1).indices
 
 # %% ../../nbs/models/14_one_block.ipynb #02a37611
 class _PositionMLP(nn.Module):
@@ -203,10 +190,26 @@ class OneBlockINTR(ImageSearch):
 # %% ../../nbs/models/14_one_block.ipynb #e1c09f36
 @patch
 def hide(self: OneBlockINTR, features, mask, attention):
-    if not (self.training and self.patch_dropout and attention is None):
+    if not _hides(self, attention):
         return features, mask
-    x, padding = _drop_patches(features.flatten(2).transpose(1, 2), mask.flatten(1), self.patch_dropout)
-    return x.transpose(1, 2).unflatten(2, (1, -1)), padding.unflatten(1, (1, -1))
+    stay = _staying(mask.flatten(1), self.patch_dropout)
+    x = features.flatten(2).gather(2, stay[:, None].expand(-1, features.shape[1], -1))
+    return x[:, :, None], mask.flatten(1).gather(1, stay)[:, None]
+
+
+def _hides(model, attention) -> bool:
+    "Are positions hidden from this pass?"
+    return bool(model.training and model.patch_dropout) and attention is None
+
+
+@patch
+def read(self: OneBlockINTR, images, mask, attention):
+    if not (_hides(self, attention) and getattr(self.backbone, "chooses", False)):
+        return ImageSearch.read(self, images, mask, attention)
+    h, w = (-(-side // self.backbone.stride) for side in images.shape[2:])
+    padding = feature_mask(mask, images.new_zeros(len(images), 1, h, w)).flatten(1)
+    stay = _staying(padding, self.patch_dropout)
+    return self.backbone(images, stay), padding.gather(1, stay)[:, None]
 
 
 @patch

@@ -47,9 +47,14 @@ def _on_windows(
     window: int,  # positions of `x` on a side
     stride: int,  # from window to window
     batch: int,  # windows at a time
-) -> torch.Tensor:  # (B, D, H / stride, W / stride), rounded up
-    "The mean of the network's map over every window"
+    chosen: torch.Tensor | None = None,  # (B, n) numbers of windows, row by row; None: all of them
+) -> torch.Tensor:  # (B, D, H / stride, W / stride), rounded up; of those chosen (B, D, 1, n)
+    "The mean of the network's map over every window, or over those chosen"
     windows = _windows(x, window, stride)
+    if chosen is not None:
+        image = torch.arange(len(x), device=x.device)[:, None]
+        w = windows.shape[2]
+        windows = windows[image, chosen // w, chosen % w][:, None]
     parts = windows.flatten(0, 2).split(batch)
     vectors = torch.cat([net(part).mean((2, 3)) for part in parts])
     return vectors.unflatten(0, windows.shape[:3]).movedim(-1, 1)
@@ -57,6 +62,8 @@ def _on_windows(
 # %% ../../nbs/models/07_tiles.ipynb #e240495e
 class _TileBackbone(nn.Module):
     "A network on overlapping windows: what a position has seen is its window, and nothing else"
+
+    chooses = True  # can it compute some positions and no others?
 
     def __init__(
         self,
@@ -76,8 +83,9 @@ class _TileBackbone(nn.Module):
     def forward(
         self,
         images: torch.Tensor,  # (B, 3, H, W), normalised
-    ) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up
-        return _on_windows(self.body, images, self.window, self.stride, self.batch)
+        chosen: torch.Tensor | None = None,  # (B, n) numbers of positions, row by row; None: all
+    ) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up; or (B, num_channels, 1, n)
+        return _on_windows(self.body, images, self.window, self.stride, self.batch, chosen)
 
 # %% ../../nbs/models/07_tiles.ipynb #70255f23
 def _check_parts(
@@ -164,6 +172,8 @@ def _whole_positions(
 class _WindowBackbone(nn.Module):
     "A network whose last stage sees windows of the map before it"
 
+    chooses = True  # can it compute some positions and no others?
+
     def __init__(
         self,
         body: nn.Module,  # a backbone of a library, read at one stage
@@ -189,6 +199,8 @@ class _WindowBackbone(nn.Module):
 def forward(
     self: _WindowBackbone,
     images: torch.Tensor,  # (B, 3, H, W), normalised
-) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up
+    chosen: torch.Tensor | None = None,  # (B, n) numbers of positions, row by row; None: all
+) -> torch.Tensor:  # (B, num_channels, H / stride, W / stride), rounded up; or (B, num_channels, 1, n)
     "The last stage's mean over each window"
-    return _on_windows(self.body.late, self.body.early(self.body.prepare(images)), *self.geometry, self.batch)
+    x = self.body.early(self.body.prepare(images))
+    return _on_windows(self.body.late, x, *self.geometry, self.batch, chosen)

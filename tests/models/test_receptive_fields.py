@@ -164,6 +164,32 @@ def test_padding_is_hidden_first():
     assert seen[0].shape == (2, 16) and not seen[0].any()
 
 
+@pytest.mark.parametrize("name", ["tiles", "windows"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_windows_that_are_hidden_are_not_computed(name, padded):
+    torch.manual_seed(0)
+    of = dict(name="patchnet", width=8, dim=16) if name == "tiles" else "mobilenetv3_small_050"
+    window, stride = (32, 16) if name == "tiles" else (64, 32)
+    backbone = dict(name=name, of=of, window=window, stride=stride)
+    model = OneBlockINTR(3, backbone, dim=16, num_heads=2, patch_dropout=0.75).train()
+    model.backbone.eval()
+    images, mask = torch.randn(2, 3, 4 * stride, 6 * stride), None
+    if padded:
+        mask = torch.zeros(2, 4 * stride, 6 * stride, dtype=torch.bool)
+        mask[1, :, 3 * stride :] = True
+    net, counts = model.backbone.body, []
+    last = net if name == "tiles" else [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+    hook = last.register_forward_pre_hook(lambda module, args: counts.append(len(args[0])))
+    torch.manual_seed(3)
+    some = model(images, mask).logits
+    hook.remove()
+    assert counts == [2 * 6]  # a quarter of 24 windows, in each of two images
+    torch.manual_seed(3)
+    assert_close(some, model.from_features(model.backbone(images), mask).logits, rtol=1e-4, atol=1e-5)
+    some.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 # -- windows --
 
 
