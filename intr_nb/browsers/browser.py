@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .canvas import Canvas, T, W
-from .controls import _bring, _report, _value_of
+from .controls import _bring, _call, _in_words, _keep_bar, _report, _value_of, _variables
 from .scene import Scene, _data_uri, _element
 from .standalone import _page
 from ..core.files import write_files
@@ -27,6 +27,11 @@ class Browser(T.HasTraits):
     "A state with traits; a subclass has `scenes`, `to_figure` and perhaps `build`, `click`, `key`, `drag`"
 
     error = T.Unicode()  # what went wrong in the last callback, or ""
+
+    def __new__(cls, *args, **options):
+        made = super().__new__(cls, *args, **options)
+        made._made_of = args, options  # for `code`
+        return made
 
     def __init__(self, **traits):
         self._caches, self.counts = {}, Counter()  # answers of `_cached`, and how often they were computed
@@ -92,7 +97,7 @@ def attempt(self: Browser):
     try:
         yield
     except Exception as e:
-        self.exception, self.error = e, f"{type(e).__name__}: {e}"
+        self.exception, self.error = e, _in_words(e)
     finally:
         self._depth -= 1
 
@@ -113,6 +118,7 @@ def bind(
         with self.attempt():
             with self.attempt():
                 setattr(self, trait, _value_of(control))
+            (control.add_class if self.error else control.remove_class)("intr-nb-wrong")
             self.refresh()  # also where that failed: the control goes back to what is
 
     control.observe(push, "value")
@@ -140,7 +146,7 @@ def button(self: Browser, text: str, do, tip: str = "", icon: str = "undo"):
             self.refresh()
 
     made.on_click(press)
-    made.add_class(f"intr-nb-button-{text.split()[0].lower()}")
+    made.add_class(f"intr-nb-button-{text.lower().replace(' ', '-')}")
     return made
 
 # %% ../../nbs/browsers/05_browser.ipynb #12widgets-052
@@ -197,7 +203,7 @@ def view(self: Browser):
         at = rows.index(self.canvas("main")) if self.canvas("main") in rows else len(rows)
         style = f"<style>.intr-nb-snapshot-{self.id} {{ display: none; }}</style>"
         hide = W.HTML(style, layout=W.Layout(display="none"))
-        self._view = W.VBox([*rows[:at], message, *rows[at:], hide])
+        self._view = W.VBox([*rows[:at], message, *rows[at:], _keep_bar(self), hide])
 
         def report(*_):
             message.value = _report(self.error, self.exception)
@@ -233,6 +239,20 @@ def _ipython_display_(self: Browser):
     display({**self.view()._repr_mimebundle_(), "text/plain": words}, raw=True)
     with self.attempt():
         display(HTML(self.snapshot()))
+
+# %% ../../nbs/browsers/05_browser.ipynb #4adfe57b
+@patch
+def moved(self: Browser) -> dict:
+    "What of the state is not as it is at first"
+    declared = [name for cls in reversed(type(self).__mro__) for name in vars(cls)]
+    names = sorted(self.trait_names(view=True), key=declared.index)
+    return {n: getattr(self, n) for n in names if getattr(self, n) != self.trait_defaults(n)}
+
+
+@patch
+def code(self: Browser) -> str:
+    "A cell that makes this browser in the present state, with the notebook's own names"
+    return _call(self, *self._made_of, self.moved(), _variables())
 
 # %% ../../nbs/browsers/05_browser.ipynb #12widgets-068
 @patch

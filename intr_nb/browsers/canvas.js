@@ -116,9 +116,15 @@ function render({ model, el }) {
     model.send({ type: "key", name: event.key });
   });
 
+  // where the page may: on this machine, or by https
+  const heard = message => {
+    if (message.copy) navigator.clipboard?.writeText(message.copy).catch(() => {});
+  };
+
   model.on("change:svg", draw);
+  model.on("msg:custom", heard);
   draw();
-  return () => model.off("change:svg", draw);
+  return () => { model.off("change:svg", draw); model.off("msg:custom", heard); };
 }
 
 export default { render };

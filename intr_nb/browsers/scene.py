@@ -10,6 +10,7 @@ import base64
 import functools
 import html
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,23 @@ class Scene:
         "An element of any kind"
         self.parts.append(_element(tag, inside, **attributes))
 
+# %% ../../nbs/browsers/00_scene.ipynb #06048003
+_WORDS = {
+    "value scores?": "value score s: what a position is worth to a head, whoever looks at it (Eq. 9)",
+    "attention": "attention: how a head spreads its look over the positions; each map sums to 1",
+    "evidence": "evidence: value score times attention, what a position adds to the logit (Eq. 9)",
+    "margin": "margin: the evidence for one class minus that for another",
+    "reference": "reference of s: the value score that counts as nothing; what it takes away stands in the rest",
+    "rest|residual": "rest: the part of the logit that no map shows",
+    "contrast": "contrast: the evidence for a class minus the mean over all classes",
+    "runner-up": "runner-up: the class that the winner is compared with, by default the strongest other",
+}
+
+
+def _explained(words: str) -> str:
+    "What the words of the trade in a line mean"
+    return "\n".join(said for word, said in _WORDS.items() if re.search(rf"\b({word})\b", words))
+
 # %% ../../nbs/browsers/00_scene.ipynb #66d9ac4f
 @patch
 def text(
@@ -93,7 +111,9 @@ def text(
     "A line of text"
     words = str(words) if width is None else short_name(words, max(4, int(width / size / 0.52)))
     look = dict(font_size=size, fill=attributes.pop("fill", "currentColor")) | attributes
-    self.add("text", html.escape(words), x=round(x, 1), y=round(y, 1), **look)
+    tip = _explained(words)
+    shown = html.escape(words) + (_element("title", html.escape(tip)) if tip else "")
+    self.add("text", shown, x=round(x, 1), y=round(y, 1), **look)
 
 # %% ../../nbs/browsers/00_scene.ipynb #8e3e0818
 @patch
