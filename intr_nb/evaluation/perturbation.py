@@ -200,13 +200,13 @@ def plot_curves(
 ):
     "Insertion and deletion side by side; returns the matplotlib `Figure`"
     plt = need("matplotlib.pyplot", "figures need matplotlib")
-    fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, layout="constrained")
     unit = next(iter(curves.values())).unit
     for ax, which, does in zip(axes, ("insertion", "deletion"), ("shown", "hidden")):
         for name, c in curves.items():
             mean = getattr(c, which).reshape(-1, len(c.fraction)).mean(0)
             ax.plot(c.fraction, mean, label=f"{name} {c.area(which).mean():.3f}")
         ax.set(title=which, xlabel=f"share of pixels {does}", ylabel=unit)
-        ax.legend(title="area")
+        ax.legend(title="area", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # hides no curve
     plt.close(fig)
     return fig
