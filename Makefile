@@ -50,18 +50,13 @@ export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the note
 	$(BIN)/python tools/stills.py
 	$(BIN)/nbdev_clean
 	$(BIN)/nbdev_export
+	$(BIN)/python tools/names.py
 	$(BIN)/python tools/sidebar.py
 	$(BIN)/python tools/readme.py
 
 site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _proc/)
 	$(BIN)/python tools/readme.py
-	@if command -v quarto >/dev/null; then \
-		$(BIN)/nbdev_docs --n_workers 2 && echo "The site is in _docs/: open _docs/index.html"; \
-	else \
-		$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)' && \
-		echo "quarto is not on the PATH: the processed notebooks are in _proc/, the pages were not rendered." && \
-		echo "Install it from https://quarto.org/docs/get-started/ and run make site again."; \
-	fi
+	$(BIN)/python tools/pages.py
 
 slides: .venv/dev ## the lecture's deck, slides/slides.html, from nbs/labs/slides.ipynb (needs quarto)
 	$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)'

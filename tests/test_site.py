@@ -196,3 +196,78 @@ def test_what_the_page_shows_runs_without_what_it_hides(path):
             shown |= set(bound(cell.source))
             lost = read_names(cell.source) & hidden - shown
             assert not lost, f"{sorted(lost)} come from a hidden cell, and this one is shown:\n{cell.source}"
+
+
+# -- what tools/pages.py makes of it --
+
+
+@pytest.fixture(scope="session")
+def finished(processed, tmp_path_factory):
+    "The processed notebooks as they are rendered."
+    from pages import finish_all
+
+    folder = tmp_path_factory.mktemp("finished") / "_proc"
+    shutil.copytree(processed, folder, ignore=shutil.ignore_patterns(".*"))
+    finish_all(folder)
+    return folder
+
+
+def outputs(cells):
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            yield output.get("data", {})
+
+
+def test_finishing_a_notebook():
+    from pages import finish
+
+    fence = "```python\ndef f(x, # as in [`attend`](https://intr-nb.github.io/intr_nb/models/attention.html#attend)\n```"
+    site = "https://intr-nb.github.io/intr_nb"
+    text = f"See [`attend`]({site}/models/attention.html#attend), not [`_swap`]({site}/a.html#_swap)."
+    code = nbformat.v4.new_code_cell('#| code-fold: show\n#| code-summary: "Exported source"\ndef f(): ...')
+    data = ({"text/html": "<b>1</b>", "text/plain": "1"}, {"text/markdown": f"### f\n\n{fence}\n\n*{text}*"})
+    code.outputs = [nbformat.v4.new_output("display_data", data=d) for d in data]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), code])
+    finish(notebook, {"attend"}, 1)
+    said = "See [`attend`](../models/attention.html#attend), not `_swap`."
+    assert notebook.cells[0].source == said
+    assert code.source.startswith('#| code-fold: true\n#| code-summary: "Source"')
+    raw, documented = (output.data for output in code.outputs)
+    assert list(raw) == ["text/markdown"] and "{=html}\n<b>1</b>\n" in raw["text/markdown"]
+    assert "# as in attend\n" in documented["text/markdown"] and said in documented["text/markdown"]
+
+
+@every_notebook
+def test_no_page_asks_another_host_for_scripts(finished, path):
+    "Quarto adds require.js and jQuery from elsewhere to a page with an output of HTML or JavaScript."
+    for data in outputs(read(finished / path)):
+        assert not {"text/html", "application/javascript"} & set(data)
+        assert not any(kind.startswith("application/vnd.jupyter.widget") for kind in data)
+
+
+@every_notebook
+def test_code_has_no_links(finished, path):
+    for data in outputs(read(finished / path)):
+        for fence in re.findall(r"```python.*?```", data.get("text/markdown", ""), re.S):
+            assert "](" not in fence, fence
+
+
+@every_notebook
+def test_sources_are_folded(finished, path):
+    assert not any("code-fold: show" in cell.source for cell in read(finished / path))
+
+
+@every_notebook
+def test_no_machine_and_no_progress_bar_is_published(path):
+    for cell in read(NBS / path):
+        text = "".join(str(output) for output in cell.get("outputs", []))
+        assert not re.search(r"Traceback \(most recent|/home/|/root/|/work/|/tmp/|it/s\]|image/s\]", text), (
+            text
+        )
+
+
+def test_all_names_are_listed():
+    from names import all_names
+
+    text = "".join(cell.source for cell in read(NBS / "names.ipynb"))
+    assert set(re.findall(r"\[`(\w+)`\]\(", text)) == all_names()

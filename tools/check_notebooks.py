@@ -50,7 +50,7 @@ def main():
             module, function = command.split(":")
             call = f"from {module} import {function}; {function}()"
             subprocess.run([sys.executable, "-c", call], cwd=fresh, env=env, check=True)
-        for script in ("sidebar.py", "readme.py"):
+        for script in ("names.py", "sidebar.py", "readme.py"):
             subprocess.run([sys.executable, fresh / "tools" / script], cwd=fresh, env=env, check=True)
         expected, found = files(fresh), files(ROOT)
 

@@ -34,6 +34,7 @@ def main():
         text += section("Pages", pages)
     for package in PACKAGES:
         text += section(package.capitalize(), notebooks(package))
+    text += "      - names.ipynb\n"
     (NBS / "sidebar.yml").write_text(text, encoding="utf-8")
 
 

@@ -1,0 +1,117 @@
+"""Finish the notebooks that nbdev made in _proc/ for the site, then render them where quarto is on the PATH.
+
+Usage: python tools/pages.py (from anywhere in the project; `make site` does it)
+What nbdev leaves is right in a notebook and less so on a page: an output of HTML makes quarto load require.js
+and jQuery from other hosts, backticks in a comment become links within the code of a signature, and the source
+of every function stands open above its documentation.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from names import all_names
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = "`" * 7  # longer than any in an output
+LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
+SITE = "https://intr-nb.github.io/intr_nb/"
+OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
+
+
+def raw_html(data):
+    "An output's HTML as a raw block of markdown, which quarto passes on without scripts of its own."
+    if "text/html" in data:
+        html = data.pop("text/html")
+        data.pop("text/plain", None)
+        data["text/markdown"] = f"{FENCE}{{=html}}\n{html}\n{FENCE}"
+
+
+def plain_signatures(text):
+    "Markdown in which code has no links."
+    return re.sub(r"```.*?```", lambda fence: LINK.sub(r"\1", fence[0]), text, flags=re.S)
+
+
+def own_links(text, names, depth):
+    "Links that nbdev made of backticks: to public names alone, and within the site wherever it is served."
+
+    def link(found):
+        name, place = found.groups()
+        if name.split(".")[0].split("(")[0] not in names:
+            return f"`{name}`"
+        return f"[`{name}`]({'../' * depth}{place})"
+
+    return OWN.sub(link, text)
+
+
+def closed(source):
+    "The source of an exported function in a fold that is shut: its documentation follows."
+    if "#| code-fold: show" not in source:
+        return source
+    source = source.replace("#| code-fold: show", "#| code-fold: true")
+    return source.replace('"Exported source"', '"Source"')
+
+
+def finish(notebook, names, depth):
+    "Change a processed notebook that was read, `depth` folders deep in a site with these public names."
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = own_links(cell.source, names, depth)
+        if cell.cell_type != "code":
+            continue
+        cell.source = closed(cell.source)
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "text/markdown" in data:
+                text = plain_signatures(data["text/markdown"])
+                data["text/markdown"] = own_links(text, names, depth)
+            raw_html(data)
+
+
+def finish_all(folder):
+    "Every notebook of a folder that nbdev filled, each replaced at once."
+    names = all_names()
+    for path in sorted(folder.rglob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        finish(notebook, names, len(path.relative_to(folder).parts) - 1)
+        part = path.with_name(f".{path.name}.part")
+        nbformat.write(notebook, part)
+        os.replace(part, path)
+
+
+def render(folder):
+    "The pages, where there is a quarto; else what to do."
+    if not shutil.which("quarto"):
+        print(
+            "quarto is not on the PATH: the processed notebooks are in _proc/, the pages were not rendered."
+        )
+        print("Install it from https://quarto.org/docs/get-started/ and run make site again.")
+        return
+    done = subprocess.run(["quarto", "render", "--no-cache"], cwd=folder, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if warnings := [line for line in done.stderr.splitlines() if re.search(r"\bWARN", line)]:
+        sys.exit(f"quarto warned {len(warnings)} times, first: {warnings[0]}")
+    if done.returncode:
+        sys.exit(done.returncode)
+    shutil.rmtree(ROOT / "_docs", ignore_errors=True)
+    shutil.move(folder / "_docs", ROOT)
+    print("The site is in _docs/: open _docs/index.html")
+
+
+def main():
+    from nbdev.quarto import refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+
+    os.chdir(ROOT)
+    refresh_quarto_yml()
+    folder = Path(proc_nbs(n_workers=2, force=True))
+    finish_all(folder)
+    render(folder)
+
+
+if __name__ == "__main__":
+    main()
