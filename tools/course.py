@@ -182,10 +182,9 @@ def grade(handins, folder=COURSE):
     if not handins.exists():
         sys.exit(f"There is no {handins}: make grade HANDIN=the folder with the students' notebooks")
     course = Course(folder)
-    with tempfile.TemporaryDirectory() as unpacked:
+    with tempfile.TemporaryDirectory() as temporary:
         if handins.is_file():
-            shutil.unpack_archive(handins, unpacked)
-            handins = Path(unpacked)
+            handins = unpacked(handins, Path(temporary), course)
         found, strangers = collect(handins, course)
         for (student, lab), path in found.items():
             renamed = "" if path.stem == lab else f" (handed in as {path.name})"
@@ -204,6 +203,19 @@ def grade(handins, folder=COURSE):
         table.writeheader()
         table.writerows(rows)
     print(f"{len(rows)} hand-ins in {folder / 'grades.csv'}, a page for each in {folder / 'feedback'}/.")
+
+
+def unpacked(archive, folder, course):
+    "The folder of hand-ins in a zip: often all lies in one folder of the zip's own name."
+    try:
+        shutil.unpack_archive(archive, folder)
+    except (shutil.ReadError, ValueError):
+        sys.exit(f"{archive} is neither a folder nor a zip: make grade HANDIN=the folder with the notebooks")
+    inner = folder / archive.stem
+    wrapped = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))] == [inner]
+    if wrapped and not any(path.name.startswith(tuple(course.labs)) for path in inner.iterdir()):
+        return inner
+    return folder
 
 
 def collect(handins, course):

@@ -389,6 +389,29 @@ def test_a_renamed_notebook_is_known_by_its_cells(built, tmp_path):
     assert "ben handed in 01_small twice, and 01_small.ipynb was graded" in strangers["ben/my lab.ipynb"]
 
 
+def test_a_zip_may_hold_the_folder_of_which_it_was_made(built, tmp_path):
+    course = tool.Course(built / "course")
+    for student in ("ada", "grace"):
+        hand_in(built / "course", tmp_path / "handins", student, lambda nb: None)
+    (tmp_path / "handins" / "__MACOSX").mkdir()
+    for inside, name in (("handins/", "handins"), ("", "flat")):
+        top = tmp_path if inside else tmp_path / "handins"
+        archive = shutil.make_archive(tmp_path / "zips" / name, "zip", top, inside or None)
+        found, _ = tool.collect(tool.unpacked(Path(archive), tmp_path / "out" / name, course), course)
+        assert sorted(found) == [("ada", LAB), ("grace", LAB)]
+
+    shutil.rmtree(tmp_path / "handins" / "grace")
+    archive = shutil.make_archive(tmp_path / "zips" / "ada", "zip", tmp_path / "handins", "ada")
+    found, _ = tool.collect(tool.unpacked(Path(archive), tmp_path / "one", course), course)
+    assert list(found) == [("ada", LAB)], "one student's folder is no wrapping"
+
+
+def test_a_file_that_is_no_zip_is_named(built, tmp_path):
+    (tmp_path / "ada.rar").write_text("Rar!")
+    with pytest.raises(SystemExit, match="ada.rar is neither a folder nor a zip"):
+        tool.grade(tmp_path / "ada.rar", built / "course")
+
+
 def test_another_exercise_needs_a_new_gradebook(graded, tmp_path):
     course = shutil.copytree(graded[0], tmp_path / "course")
     write_lab(tmp_path / "labs")
