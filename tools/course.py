@@ -5,19 +5,22 @@ Usage: python tools/course.py build                from nbs/labs/ write course/s
                                                    course/feedback/
 
 Hand-ins are one folder a student with notebooks inside, or flat files STUDENT_LAB.ipynb; what Moodle's "download all
-submissions" gives is either of the two. A notebook keeps the name under which it was handed out.
+submissions" gives is either of the two. A renamed notebook is known by its cells, if the folder says whose it is.
 """
 
 import csv
 import hashlib
 import html
+import io
 import json
+import logging
 import os
 import re
 import shutil
 import sys
 import tempfile
 import warnings
+from functools import cached_property
 from pathlib import Path
 
 import nbformat
@@ -25,7 +28,6 @@ from grading import grade_id
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import capture_log
 from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
@@ -75,15 +77,32 @@ class Course:
     def labs(self):
         return sorted(path.name for path in (self.tool / "release").iterdir() if path.is_dir())
 
+    @cached_property
+    def marks(self):
+        "The names of the marked cells of each lab."
+        read = {
+            lab: nbformat.read(self.tool / "release" / lab / f"{lab}.ipynb", as_version=4)
+            for lab in self.labs
+        }
+        return {lab: {name for cell in nb.cells if (name := grade_id(cell))} for lab, nb in read.items()}
+
     def convert(self, converter, lab, student="*"):
         "Run one of nbgrader's steps on one lab; returns nothing, or why it failed."
         directory = CourseDirectory(config=self.config, assignment_id=lab, student_id=student)
         step = converter(coursedir=directory, config=self.config)
         step.force = True
         step.log.propagate = False  # what went wrong is returned
-        done = capture_log(step)
-        errors = re.findall(r"^ *(?:\w+\.)*(\w+(?:Error|Exception)\b.*)$", done.get("log", ""), re.M)
-        return "" if done["success"] else (errors or [done.get("error", "nbgrader gave no reason")])[0]
+        handler = logging.StreamHandler(log := io.StringIO())
+        handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
+        step.log.addHandler(handler)
+        try:
+            step.start()
+        except (Exception, SystemExit) as error:  # not Ctrl-C, which nbgrader's own capture_log swallows
+            errors = re.findall(r"^ *(?:\w+\.)*(\w+(?:Error|Exception)\b.*)$", log.getvalue(), re.M)
+            return (errors or [f"{type(error).__name__}: {error}"])[0]
+        finally:
+            step.log.removeHandler(handler)
+        return ""
 
     def gradebook(self):
         return Gradebook(f"sqlite:///{self.tool.resolve() / 'gradebook.db'}", "intr_nb")
@@ -163,15 +182,20 @@ def grade(handins, folder=COURSE):
     if not handins.exists():
         sys.exit(f"There is no {handins}: make grade HANDIN=the folder with the students' notebooks")
     course = Course(folder)
-    with tempfile.TemporaryDirectory() as unpacked:
+    with tempfile.TemporaryDirectory() as temporary:
         if handins.is_file():
-            shutil.unpack_archive(handins, unpacked)
-            handins = Path(unpacked)
-        found, strangers = collect(handins, course.labs)
+            handins = unpacked(handins, Path(temporary), course)
+        found, strangers = collect(handins, course)
         for (student, lab), path in found.items():
-            print(f"{student}, {lab}: {grade_one(course, student, lab, path)}", flush=True)
-    for path in strangers:
-        print(f"Left out: {path}. No lab has this name: expected STUDENT/LAB.ipynb or STUDENT_LAB.ipynb.")
+            renamed = "" if path.stem == lab else f" (handed in as {path.name})"
+            try:
+                print(f"{student}, {lab}{renamed}: {grade_one(course, student, lab, path)}", flush=True)
+            except KeyboardInterrupt:
+                sys.exit(
+                    f"Stopped at {student}, {lab}. What was graded is kept, the same command goes on from there."
+                )
+    for path, why in strangers.items():
+        print(f"Left out: {path}. {why}")
     rows = list(report(course))
     columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
     with (folder / "grades.csv").open("w", newline="", encoding="utf-8") as file:
@@ -181,23 +205,72 @@ def grade(handins, folder=COURSE):
     print(f"{len(rows)} hand-ins in {folder / 'grades.csv'}, a page for each in {folder / 'feedback'}/.")
 
 
-def collect(handins, labs):
-    "The hand-ins by student and lab, and the files that are none."
+def unpacked(archive, folder, course):
+    "The folder of hand-ins in a zip: often all lies in one folder of the zip's own name."
+    try:
+        shutil.unpack_archive(archive, folder)
+    except (shutil.ReadError, ValueError):
+        sys.exit(f"{archive} is neither a folder nor a zip: make grade HANDIN=the folder with the notebooks")
+    inner = folder / archive.stem
+    wrapped = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))] == [inner]
+    if wrapped and not any(path.name.startswith(tuple(course.labs)) for path in inner.iterdir()):
+        return inner
+    return folder
+
+
+def collect(handins, course):
+    "The hand-ins by student and lab, and why the other files are none."
+    labs = course.labs
     pattern = re.compile(rf"(?P<before>.*?)[_ ]?(?P<lab>{'|'.join(map(re.escape, labs))})(?P<after>[^/]*)")
-    found, strangers = {}, []
+    found, renamed, strangers = {}, [], {}
     for path in sorted(handins.rglob("*"), key=lambda path: (len(path.name), path.as_posix())):
-        parts = path.relative_to(handins).parts
-        if not path.is_file() or any(part.startswith((".", "__MACOSX")) for part in parts):
+        place = path.relative_to(handins)
+        if not path.is_file() or any(part.startswith((".", "__MACOSX")) for part in place.parts):
             continue
-        match = pattern.fullmatch(parts[-1])
-        student = parts[0] if len(parts) > 1 else match and match["before"]
-        student = re.sub(r"_assignsubmission.*", "", student or "")  # Moodle's names
-        student = re.sub(r"[^\w.@ -]", "-", student).strip(" .-")
-        if not match or not student or (student, match["lab"]) in found:
-            strangers.append(path.relative_to(handins).as_posix())
+        match = pattern.fullmatch(path.name)
+        student = place.parts[0] if len(place.parts) > 1 else path.name if MOODLE.search(path.name) else ""
+        student = clean_name(student or (match["before"] if match else ""))
+        if match and student:
+            keep(found, strangers, student, match["lab"], path, place)
         else:
-            found[student, match["lab"]] = path
+            renamed.append((student, path, place))
+    for student, path, place in renamed:  # after those whose names are right: the right name counts
+        if lab := student and lab_of(path, course):
+            keep(found, strangers, student, lab, path, place)
+        else:
+            strangers[place.as_posix()] = STRANGER
     return dict(sorted(found.items())), strangers
+
+
+MOODLE = re.compile(r"_assignsubmission.*")
+STRANGER = "It is no lab, or its name does not say whose: expected STUDENT/LAB.ipynb or STUDENT_LAB.ipynb."
+
+
+def clean_name(student):
+    return re.sub(r"[^\w.@ -]", "-", MOODLE.sub("", student)).strip(" .-")
+
+
+def keep(found, strangers, student, lab, path, place):
+    "Take a file for the hand-in, unless the student has another one for the lab."
+    if (student, lab) in found:
+        other = found[student, lab].name
+        strangers[place.as_posix()] = f"{student} handed in {lab} twice, and {other} was graded: remove one."
+    else:
+        found[student, lab] = path
+
+
+def lab_of(path, course):
+    "The lab to which most of a notebook's marked cells belong: people rename files, the marks stay."
+    if path.suffix != ".ipynb":
+        return None
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+        marks = {name for cell in cells if (name := grade_id(cell))}
+    except Exception:  # a broken file breaks nbformat in many ways
+        return None
+    common = {lab: len(marks & released) / len(released) for lab, released in course.marks.items()}
+    best = max(common, key=common.get)
+    return best if common[best] > 0.5 else None
 
 
 def grade_one(course, student, lab, path):
@@ -207,17 +280,17 @@ def grade_one(course, student, lab, path):
     digest = hashlib.sha256(text + source).hexdigest()
     submitted = course.tool / "submitted" / student / lab
     autograded = course.tool / "autograded" / student / lab
-    known = autograded / "digest.txt"
-    if known.exists() and known.read_text() == digest:
+    known = submitted / "digest.txt"  # written when all is done: an interrupted hand-in has none
+    if (autograded / f"{lab}.ipynb").exists() and known.exists() and known.read_text() == digest:
         return "graded before, not changed"
     shutil.rmtree(submitted, ignore_errors=True)
     submitted.mkdir(parents=True)
     (submitted / f"{lab}.ipynb").write_bytes(text)
-    (submitted / "digest.txt").write_text(digest)
     reason = unreadable(path, text, course, lab) or course.convert(Autograde, lab, student)
     if reason:
         shutil.rmtree(autograded, ignore_errors=True)
         (submitted / "failed.txt").write_text(reason, encoding="utf-8")
+    known.write_text(digest)
     return f"not graded. {reason}" if reason else "graded"
 
 
@@ -234,8 +307,7 @@ def unreadable(path, text, course, lab):
         return (
             f"The file {path.name} is not a whole notebook: {why}. Save it in Jupyter and hand it in again."
         )
-    released = nbformat.read(course.tool / "release" / lab / f"{lab}.ipynb", as_version=4)
-    if not ids & {grade_id(cell) for cell in released.cells if grade_id(cell)}:
+    if not ids & course.marks[lab]:
         return f"The file {path.name} has none of the cells of {lab}: is it another notebook under this name?"
     return ""
 
@@ -248,8 +320,10 @@ def report(course):
             page = course.folder / "feedback" / student / f"{lab}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
             row = dict.fromkeys(COLUMNS, "") | {"student": student, "lab": lab}
-            if (failed := submitted / "failed.txt").exists():
-                reason = failed.read_text(encoding="utf-8")
+            failed, done = submitted / "failed.txt", submitted / "digest.txt"
+            if failed.exists() or not done.exists():
+                cut_short = "The grading was cut short: hand it to `make grade` again."
+                reason = failed.read_text(encoding="utf-8") if failed.exists() else cut_short
                 made = PAGE.format(lab=html.escape(lab), reason=html.escape(reason))
                 page.write_text(made, encoding="utf-8")
                 yield row | {"max_points": book.find_assignment(lab).max_score, "remarks": reason}

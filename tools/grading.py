@@ -111,11 +111,14 @@ class Run(Execute):
 
     @contextmanager
     def setup_kernel(self, **kwargs):
+        # labs are small: more threads gain nothing, and on a machine that does something else they cost much
+        threads = os.environ.get("OMP_NUM_THREADS", "1")
         env = os.environ | {
             "COURSE_CLOSED": os.pathsep.join(map(str, self.closed)),
             "IPYTHONDIR": str(self.scratch.parent / "ipython"),  # not the lecturer's own settings
             "HF_HUB_OFFLINE": "1",
             "PIP_NO_INDEX": "1",
+            "OMP_NUM_THREADS": threads,
         }
         with super().setup_kernel(cleanup_kc=True, cwd=str(self.scratch), env=env, **kwargs):
             yield

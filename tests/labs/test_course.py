@@ -133,7 +133,10 @@ def graded(built):
     course, folder = built / "course", built / "handins"
     book = course / "autograder" / "gradebook.db"
     hand_ins = {
-        "perfect": wrong(exercise_1_answer=f"open('gradebook.db', 'w').write('mine')\n{DOUBLE}"),
+        "perfect": wrong(
+            exercise_1_answer=f"open('gradebook.db', 'w').write('mine')\n{DOUBLE}",
+            exercise_2_answer="import os\nassert os.environ['OMP_NUM_THREADS'] == '1'\nroot = math.sqrt(start)",
+        ),
         "untouched": lambda nb: None,
         "wrong": wrong(exercise_1_answer="def double(x):\n    return x + 3"),
         "loop": wrong(exercise_1_answer=LOOP, exercise_2_answer="root = 2\n!echo done"),
@@ -162,6 +165,7 @@ def graded(built):
     (folder / "notes.txt").write_text("from the lecturer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIMEOUT", "6")
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # a lecturer has not set it
         tool.grade(folder, course)
     return course, folder
 
@@ -322,6 +326,90 @@ def test_grading_again_grades_what_changed(graded, tmp_path, capsys):
     tool.grade(folder, course)
     assert f"untouched, {LAB}: graded\n" in capsys.readouterr().out
     assert table(course)["untouched"]["points"] == "1.0"
+
+
+STOP = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
+
+
+def test_ctrl_c_stops_and_the_next_run_goes_on(graded, tmp_path, capsys):
+    course, folder = shutil.copytree(graded[0], tmp_path / "course"), tmp_path / "handins"
+    hand_in(course, folder, "anna", wrong(exercise_1_answer=STOP))
+    hand_in(course, folder, "zoe", wrong())
+    before = table(course)
+    with pytest.raises(SystemExit, match="Stopped at anna, 01_small.*the same command goes on from there"):
+        tool.grade(folder, course)
+    assert "zoe" not in capsys.readouterr().out and table(course) == before
+
+    hand_in(course, folder, "anna", wrong())
+    tool.grade(folder, course)
+    assert (table(course)["anna"]["points"], table(course)["zoe"]["points"]) == ("3.0", "3.0")
+
+
+def test_a_hand_in_on_which_the_power_failed_is_graded_again(graded, tmp_path, capsys, monkeypatch):
+    course, folder = shutil.copytree(graded[0], tmp_path / "course"), tmp_path / "handins"
+    hand_in(course, folder, "anna", wrong())
+
+    def fails(self, converter, lab, student):  # nbgrader copies the hand-in before it runs it
+        shutil.copytree(self.tool / "submitted" / student, self.tool / "autograded" / student)
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(tool.Course, "convert", fails)
+        tool.grade(folder, course)
+    (tmp_path / "others").mkdir()
+    tool.grade(tmp_path / "others", course)
+    assert table(course)["anna"]["points"] == ""
+    assert "The grading was cut short: hand it to `make grade` again" in table(course)["anna"]["remarks"]
+    tool.grade(folder, course)
+    assert f"anna, {LAB}: graded\n" in capsys.readouterr().out and table(course)["anna"]["points"] == "3.0"
+
+
+def test_a_step_that_fails_says_why_in_one_line(built, monkeypatch):
+    def start(step):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(tool.Autograde, "start", start)
+    said = tool.Course(built / "course").convert(tool.Autograde, LAB, "ada")
+    assert said == "RuntimeError: the disk is full"
+
+
+def test_a_renamed_notebook_is_known_by_its_cells(built, tmp_path):
+    course = tool.Course(built / "course")
+    place = hand_in(built / "course", tmp_path, "ben", lambda nb: None)
+    place.rename(place.with_name("my lab.ipynb"))
+    (tmp_path / "ben" / "thoughts.ipynb").write_text("{}")
+    (tmp_path / "ben" / "photo.png").write_bytes(b"PNG")
+    found, strangers = tool.collect(tmp_path, course)
+    assert found == {("ben", LAB): tmp_path / "ben" / "my lab.ipynb"}
+    assert list(strangers) == ["ben/photo.png", "ben/thoughts.ipynb"]
+
+    shutil.copy(found["ben", LAB], tmp_path / "ben" / f"{LAB}.ipynb")
+    found, strangers = tool.collect(tmp_path, course)
+    assert found["ben", LAB].stem == LAB, "the file under the right name counts"
+    assert "ben handed in 01_small twice, and 01_small.ipynb was graded" in strangers["ben/my lab.ipynb"]
+
+
+def test_a_zip_may_hold_the_folder_of_which_it_was_made(built, tmp_path):
+    course = tool.Course(built / "course")
+    for student in ("ada", "grace"):
+        hand_in(built / "course", tmp_path / "handins", student, lambda nb: None)
+    (tmp_path / "handins" / "__MACOSX").mkdir()
+    for inside, name in (("handins/", "handins"), ("", "flat")):
+        top = tmp_path if inside else tmp_path / "handins"
+        archive = shutil.make_archive(tmp_path / "zips" / name, "zip", top, inside or None)
+        found, _ = tool.collect(tool.unpacked(Path(archive), tmp_path / "out" / name, course), course)
+        assert sorted(found) == [("ada", LAB), ("grace", LAB)]
+
+    shutil.rmtree(tmp_path / "handins" / "grace")
+    archive = shutil.make_archive(tmp_path / "zips" / "ada", "zip", tmp_path / "handins", "ada")
+    found, _ = tool.collect(tool.unpacked(Path(archive), tmp_path / "one", course), course)
+    assert list(found) == [("ada", LAB)], "one student's folder is no wrapping"
+
+
+def test_a_file_that_is_no_zip_is_named(built, tmp_path):
+    (tmp_path / "ada.rar").write_text("Rar!")
+    with pytest.raises(SystemExit, match="ada.rar is neither a folder nor a zip"):
+        tool.grade(tmp_path / "ada.rar", built / "course")
 
 
 def test_another_exercise_needs_a_new_gradebook(graded, tmp_path):
