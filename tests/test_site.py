@@ -238,6 +238,13 @@ def test_finishing_a_notebook():
 
 
 @every_notebook
+def test_tutorials_and_labs_say_where_to_run_them(finished, path):
+    text = "".join(cell.source for cell in read(finished / path)[:3])
+    wanted = path.parts[0] in ("tutorials", "labs") and path.name[0].isdigit()
+    assert (f"/blob/main/nbs/{path.as_posix()}) · [Download the notebook](" in text) == wanted
+
+
+@every_notebook
 def test_no_page_asks_another_host_for_scripts(finished, path):
     "Quarto adds require.js and jQuery from elsewhere to a page with an output of HTML or JavaScript."
     for data in outputs(read(finished / path)):
@@ -271,3 +278,10 @@ def test_all_names_are_listed():
 
     text = "".join(cell.source for cell in read(NBS / "names.ipynb"))
     assert set(re.findall(r"\[`(\w+)`\]\(", text)) == all_names()
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parts[0] == "tutorials"], ids=str)
+def test_a_tutorial_says_at_its_top_what_for(path):
+    top = "".join(cell.source for cell in read(NBS / path)[:4])
+    assert "**After this you can** " in top and "**Needed:** " in top
+    assert re.search(r"\*\*Time:\*\* \d+ minutes to read", top)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FENCE = "`" * 7  # longer than any in an output
 LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
 SITE = "https://intr-nb.github.io/intr_nb/"
+REPOSITORY = "intr-nb/intr_nb"
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
@@ -56,6 +57,17 @@ def closed(source):
     return source.replace('"Exported source"', '"Source"')
 
 
+def doors(path):
+    "Where a reader can run a tutorial or a lab, as a line of markdown; nothing for other pages."
+    if path.parts[0] not in ("tutorials", "labs") or not path.name[0].isdigit():
+        return ""
+    place = f"main/nbs/{path.as_posix()}"
+    colab = f"https://colab.research.google.com/github/{REPOSITORY}/blob/{place}"
+    file = f"https://github.com/{REPOSITORY}/raw/{place}"
+    install = f"{'../' * (len(path.parts) - 1)}labs/installing.ipynb"
+    return f"[Open in Colab]({colab}) · [Download the notebook]({file}) · [What to install]({install})"
+
+
 def finish(notebook, names, depth):
     "Change a processed notebook that was read, `depth` folders deep in a site with these public names."
     for cell in notebook.cells:
@@ -77,7 +89,10 @@ def finish_all(folder):
     names = all_names()
     for path in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-        finish(notebook, names, len(path.relative_to(folder).parts) - 1)
+        place = path.relative_to(folder)
+        finish(notebook, names, len(place.parts) - 1)
+        if line := doors(place):
+            notebook.cells.insert(1, {"cell_type": "markdown", "id": "doors", "metadata": {}, "source": line})
         part = path.with_name(f".{path.name}.part")
         nbformat.write(notebook, part)
         os.replace(part, path)
