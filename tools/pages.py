@@ -92,7 +92,7 @@ def finish_all(folder):
         place = path.relative_to(folder)
         finish(notebook, names, len(place.parts) - 1)
         if line := doors(place):
-            notebook.cells.insert(1, {"cell_type": "markdown", "id": "doors", "metadata": {}, "source": line})
+            notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="doors"))  # after the title
         part = path.with_name(f".{path.name}.part")
         nbformat.write(notebook, part)
         os.replace(part, path)
