@@ -70,7 +70,7 @@ def _kind_name(kind) -> str:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     return " or ".join("function" if k is Callable else k.__name__ for k in kinds)
 
-# %% ../../nbs/core/06_exercises.ipynb #c23cc530
+# %% ../../nbs/core/06_exercises.ipynb #bc2b7b3c
 def _to_become(kind, value) -> str:
     "What to do with a value of a wrong kind; nothing if it isn't one of the typical ones"
     kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -216,7 +216,7 @@ def guess(
         self.fail(f"{self.name} is {value}; it can only lie between {low} and {high}", share)
     print(f"✓ noted: {self.name} = {value if isinstance(value, int) else round(float(value), 4)}")
 
-# %% ../../nbs/core/06_exercises.ipynb #7a1f8122
+# %% ../../nbs/core/06_exercises.ipynb #6a37ddc9
 @patch
 def guess_word(
     self: Exercise,
@@ -252,7 +252,7 @@ def _line_of(function, error) -> str:
     text = linecache.getline(file, lines[-1]).strip() if lines else ""
     return f"\n  in the line: {text}" if text else ""
 
-# %% ../../nbs/core/06_exercises.ipynb #e9d1d543
+# %% ../../nbs/core/06_exercises.ipynb #4720c1d1
 _PUZZLES = {
     "shapes cannot be multiplied": "A @ B needs the last size of A to be the first of B; `.T` turns a matrix round",
     "must match the size of tensor": "two shapes don't fit together; after a sum or a norm, does `keepdim=True` help?",
