@@ -60,7 +60,7 @@ def _described(value) -> str:
         return "None"
     if callable(value):
         return f"{'a class' if isinstance(value, type) else 'a function'}, {getattr(value, '__name__', '')}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     short = text if len(text) <= 40 else f"{text[:37]}..."
     return f"{type(value).__name__} {short}"
 
@@ -158,7 +158,7 @@ def shape(
     if not hasattr(value, "shape"):
         self.fail(
             f"{what} is {_described(value)}; expected a tensor of shape {tuple(expected)}",
-            _to_become(torch.Tensor, value) or hint,
+            "; ".join(filter(None, [_to_become(torch.Tensor, value), hint])),
         )
     if tuple(value.shape) != tuple(expected):
         self.fail(f"{what} has shape {tuple(value.shape)}; expected {tuple(expected)}", hint)
