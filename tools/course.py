@@ -134,7 +134,7 @@ def build(labs=LABS, folder=COURSE):
         released = nbformat.read(tool / "release" / path.stem / path.name, as_version=4)
         place = students / path.stem / path.name
         place.parent.mkdir(parents=True)
-        nbformat.write(stable(released), place)
+        nbformat.write(stable(unhindered(released)), place)
         shutil.copy(place, tool / "release" / path.stem / path.name)
     (students / "README.txt").write_text(README.format(count=len(notebooks)), encoding="utf-8")
     print(f"{len(notebooks)} labs: hand out {students}/, grade with `make grade HANDIN=folder`.")
@@ -156,6 +156,28 @@ def on_the_site(found):
     "A link to another notebook, as its page on the site."
     place = os.path.normpath(f"labs/{found[1]}")
     return f"]({SITE}/{re.sub(r'([^/]+)[.]ipynb', lambda m: m[1].lstrip('0123456789_') + '.html', place)}"
+
+
+def unhindered(nb):
+    """A lab in which nothing unanswered stands in the way of what follows, but for a guess.
+
+    Dots that wait for an answer raise nothing: their check says so. And an error in a cell from the first answer on
+    does not end Run All Cells, which Jupyter otherwise does at the first check that fails. A guess that is missing
+    does: the next cell shows what there was to guess.
+    """
+    begun = False
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            begun = begun or cell.metadata.get("nbgrader", {}).get("solution", False)
+            if begun and not re.search(r"\.guess(_word)?\(", cell.source):
+                cell.metadata["tags"] = ["raises-exception"]
+            cell.source = DOTS.sub(lambda found: f"# YOUR CODE HERE\n{found[1].strip()}", cell.source)
+    return nb
+
+
+DOTS = re.compile(
+    r"\A((?:[\w, ]+ = [(., )]+(?: *#.*)?\n)+)\n*# YOUR CODE HERE\nraise NotImplementedError.*\s*\Z"
+)
 
 
 def stable(nb):

@@ -6,10 +6,12 @@
 __all__ = ['CheckFailed', 'Exercise']
 
 # %% ../../nbs/core/06_exercises.ipynb #22ab8d20
+import difflib
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -44,7 +46,10 @@ class Exercise:
         if self.value is ...:
             self.fail(f"{name} is still `...`: put your answer in its place, run that cell, then this one")
         if kind is not None and not isinstance(self.value, kind):
-            self.fail(f"{name} is {_described(self.value)}; expected {_kind_name(kind)}")
+            self.fail(
+                f"{name} is {_described(self.value)}; expected {_kind_name(kind)}",
+                _to_become(kind, self.value),
+            )
 
 # %% ../../nbs/core/06_exercises.ipynb #b45a0ab9
 def _described(value) -> str:
@@ -55,7 +60,7 @@ def _described(value) -> str:
         return "None"
     if callable(value):
         return f"{'a class' if isinstance(value, type) else 'a function'}, {getattr(value, '__name__', '')}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     short = text if len(text) <= 40 else f"{text[:37]}..."
     return f"{type(value).__name__} {short}"
 
@@ -64,6 +69,35 @@ def _kind_name(kind) -> str:
     "What was expected, in a word"
     kinds = kind if isinstance(kind, tuple) else (kind,)
     return " or ".join("function" if k is Callable else k.__name__ for k in kinds)
+
+# %% ../../nbs/core/06_exercises.ipynb #bc2b7b3c
+def _to_become(kind, value) -> str:
+    "What to do with a value of a wrong kind; nothing if it isn't one of the typical ones"
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    several = isinstance(value, (list, tuple))
+    if torch.Tensor in kinds:
+        if hasattr(value, "indices"):
+            return "this has values and indices: `.values` takes the values"
+        if several and any(map(torch.is_tensor, value)):
+            return "torch.stack(...) makes one tensor of a list of tensors"
+        if several or isinstance(value, Real):
+            return "torch.tensor(...) makes a tensor of it"
+    if {int, float, Real} & set(kinds):
+        if isinstance(value, str):
+            return "a number stands without quotation marks"
+        if type(value) is tuple and len(value) == 2:
+            return f"a decimal point, not a comma: {value[0]}.{value[1]}"
+        if several and len(value) == 1:
+            return "a number stands without brackets"
+        if isinstance(value, (torch.Tensor, np.ndarray)) and len(value.reshape(-1)) == 1:
+            return "`.item()` takes the number out of it"
+        if isinstance(value, float) and int in kinds and value == value // 1:
+            return f"a whole number stands without a point: {value:.0f}"
+    if tuple in kinds:
+        return "values in round brackets, with commas between them, are a tuple"
+    if str in kinds and not several:
+        return "a word stands in quotation marks"
+    return ""
 
 # %% ../../nbs/core/06_exercises.ipynb #a13b8fa3
 def _refuse_redefined(found: dict):
@@ -122,7 +156,10 @@ def shape(
     "The shape of a tensor or array"
     what = what or self.name
     if not hasattr(value, "shape"):
-        self.fail(f"{what} is {_described(value)}; expected a tensor of shape {tuple(expected)}", hint)
+        self.fail(
+            f"{what} is {_described(value)}; expected a tensor of shape {tuple(expected)}",
+            "; ".join(filter(None, [_to_become(torch.Tensor, value), hint])),
+        )
     if tuple(value.shape) != tuple(expected):
         self.fail(f"{what} has shape {tuple(value.shape)}; expected {tuple(expected)}", hint)
     print(f"✓ {what} has shape {tuple(expected)}")
@@ -141,10 +178,18 @@ def close(
     what = what or self.name
     found, right = _as_tensor(self, value, what), _as_tensor(self, expected, "the right answer")
     if found.shape != right.shape:
-        self.fail(f"{what} has shape {tuple(found.shape)}; expected {tuple(right.shape)}", hint)
+        one = "" if right.shape else ", which is one number"
+        self.fail(
+            f"{what} has shape {tuple(found.shape)}; expected {tuple(right.shape)}{one}",
+            "take the mean, or the sum, over what is left" if one else hint,
+        )
     if not torch.isfinite(found).all():
         bad = int((~torch.isfinite(found)).sum())
-        self.fail(f"{what}: {bad} of {found.numel()} values are NaN or infinite; expected numbers", hint)
+        self.fail(
+            f"{what}: {bad} of {found.numel()} values are NaN or infinite; expected numbers. "
+            "(A division by 0? The log of 0? A mean of nothing?)",
+            hint,
+        )
     off = (found - right).abs()
     if off.numel() and off.max() > atol:
         place = np.unravel_index(int(off.argmax()), off.shape)
@@ -158,13 +203,34 @@ def guess(
     self: Exercise,
     low: float,  # the smallest value that is possible
     high: float,  # the largest
+    whole: bool = False,  # whether only whole numbers make sense: it counts something
 ):
     "A number that the student committed to before the result is shown"
-    value = self.value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        self.fail(f"{self.name} is {_described(value)}; expected a number from {low} to {high}, your guess")
+    value, kind = self.value, Integral if whole else Real
+    wanted = f"a {'whole ' if whole else ''}number from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        what = f"{self.name} is {_described(value)}; expected {wanted}, your guess"
+        self.fail(what, _to_become(int if whole else float, value))
     if not low <= value <= high:
-        self.fail(f"{self.name} is {value}; it can only lie between {low} and {high}")
+        share = f"a share, not a percentage: {value / 100:g}" if high == 1 < value <= 100 else ""
+        self.fail(f"{self.name} is {value}; it can only lie between {low} and {high}", share)
+    print(f"✓ noted: {self.name} = {value if isinstance(value, int) else round(float(value), 4)}")
+
+# %% ../../nbs/core/06_exercises.ipynb #6a37ddc9
+@patch
+def guess_word(
+    self: Exercise,
+    words: Iterable[str],  # the words that are possible
+):
+    "One of a few words, which the student committed to before the result is shown"
+    words, value = list(words), self.value
+    what = f"{self.name} is {_described(value)}; expected one of the words {', '.join(map(repr, words))}"
+    if not isinstance(value, str):
+        self.fail(what, _to_become(str, value))
+    if value not in words:
+        alike = {word.lower(): word for word in words}
+        near = difflib.get_close_matches(value.strip().lower(), alike, 1)
+        self.fail(what, f"did you mean {alike[near[0]]!r}?" if near else "")
     print(f"✓ noted: {self.name} = {value}")
 
 # %% ../../nbs/core/06_exercises.ipynb #78268bf8
@@ -186,6 +252,30 @@ def _line_of(function, error) -> str:
     text = linecache.getline(file, lines[-1]).strip() if lines else ""
     return f"\n  in the line: {text}" if text else ""
 
+# %% ../../nbs/core/06_exercises.ipynb #4720c1d1
+_PUZZLES = {
+    "shapes cannot be multiplied": "A @ B needs the last size of A to be the first of B; `.T` turns a matrix round",
+    "must match the size of tensor": "two shapes don't fit together; after a sum or a norm, does `keepdim=True` help?",
+    "could not be broadcast": "two shapes don't fit together; after a sum or a norm, does `keepdims=True` help?",
+    "only one element tensors": "`math` takes one number; torch has functions of the same names for tensors",
+    "Boolean value of Tensor": "a tensor of many values is neither true nor false; `.all()` or `.any()` is",
+    "slice indices must be integers": "`/` gives a float; `//` divides whole numbers and gives a whole number",
+    "out of range": "places are counted from 0: the last of N is N - 1",
+    "is not defined": "a function knows its arguments and what the cells above it defined; have they been run?",
+    "invalid combination of arguments": "NumPy and torch differ in some arguments; which of the two is it here?",
+}
+
+
+def _hint_for(error) -> str:
+    "Plain words for what PyTorch says when a beginner's mistake is the likely reason"
+    return next((hint for words, hint in _PUZZLES.items() if words in str(error)), "")
+
+
+def _short(error) -> str:
+    "What an error says, without the signatures that may follow"
+    text = str(error).split(", but expected one of")[0]
+    return text if len(text) <= 400 else f"{text[:400]}..."
+
 # %% ../../nbs/core/06_exercises.ipynb #94bc91a8
 @patch
 def __call__(
@@ -197,14 +287,17 @@ def __call__(
     given = ", ".join([*map(_described, args), *(f"{k}={_described(v)}" for k, v in kwargs.items())])
     call = f"{self.name}({given})"
     if not callable(self.value):
-        self.fail(f"{self.name} is {_described(self.value)}; expected a function")
+        self.fail(
+            f"{self.name} is {_described(self.value)}; expected a function",
+            f"run the cell with `def {self.name}` again, and give the value another name",
+        )
     try:
         value = self.value(*map(_copied, args), **{k: _copied(v) for k, v in kwargs.items()})
     except NotImplementedError:
         self.fail(f"{self.name} is not written yet: replace `raise NotImplementedError()` by your answer")
     except Exception as e:
         where = _line_of(self.value, e)
-        self.fail(f"{call} raised {type(e).__name__}: {e}{where}")
+        self.fail(f"{call} raised {type(e).__name__}: {_short(e)}{where}", _hint_for(e))
     if value is None:
         self.fail(f"{call} returned nothing", "does it end in `return`?")
     return value

@@ -190,6 +190,31 @@ def test_students_get_no_answers(built):
     assert "double(3) is 6" in handed_out and str(built) not in handed_out
 
 
+def test_run_all_goes_past_what_is_not_answered(built):
+    nb = nbformat.read(built / "course" / "students" / LAB / f"{LAB}.ipynb", as_version=4)
+    goes_on = [tool.grade_id(c) for c in nb.cells if "raises-exception" in c.metadata.get("tags", ())]
+    assert goes_on == ["exercise_1_answer", "exercise_1", "given_2", "exercise_2_answer", "exercise_2"]
+    cells = [
+        code("n = ...", "n", solution=True),
+        code("Exercise('n').guess(0, 1)", "check", 1),
+        code("n", "reveal"),
+    ]
+    made = tool.unhindered(nbformat.v4.new_notebook(cells=cells))
+    assert ["tags" in cell.metadata for cell in made.cells] == [True, False, True], "a guess comes first"
+
+
+@pytest.mark.parametrize(
+    "dots", ["n = ...", "n = ...\nm = ...  # a head", "a, b = ..., ...", "p = (..., ...)\n\n"]
+)
+def test_dots_wait_without_an_error(dots):
+    stub = "# YOUR CODE HERE\nraise NotImplementedError('not written yet')"
+    made = tool.unhindered(nbformat.v4.new_notebook(cells=[code(f"{dots}\n{stub}", "answer", solution=True)]))
+    assert made.cells[0].source == f"# YOUR CODE HERE\n{dots.strip()}"
+    kept = f"n = 2\n{dots}\n{stub}"
+    made = tool.unhindered(nbformat.v4.new_notebook(cells=[code(kept, "answer", solution=True)]))
+    assert made.cells[0].source == kept
+
+
 def test_links_lead_to_the_site(built):
     handed_out = (built / "course" / "students" / LAB / f"{LAB}.ipynb").read_text()
     assert "[look](https://intr-nb.github.io/intr_nb/models/attention.html#how) there" in handed_out

@@ -66,7 +66,7 @@ def test_a_student_does_the_first_exercise(lab, copy):
 
     run_cell(page, "def scores(", RIGHT)
     run_cell(page, 'Exercise("scores")')
-    told = said(page, "bluewing at the wing, in units of a: right")
-    assert told.count("✓") == 3 and "✗" not in told
+    told = said(page, "the scores where D is 9: right")
+    assert told.count("✓") == 4 and "✗" not in told
     cell_with(page, "def scores(").scroll_into_view_if_needed()
     page.finish("lab_check_passes")

@@ -28,7 +28,26 @@ WRONG = {
             "def cosine_between(alpha):\n"
             "    unit, C = F.normalize(alpha, dim=2), alpha.shape[1]\n"
             "    return ((unit @ unit.transpose(1, 2)).sum((1, 2)) - C) / (C * (C - 1))",
-            r"has shape \(1,\); expected \(\)",
+            r"has shape \(1,\); expected \(\)[^$]*take the mean",
+        ),
+        (
+            "adds up the heads",
+            "def cosine_between(alpha):\n"
+            "    unit, C = F.normalize(alpha, dim=2), alpha.shape[1]\n"
+            "    return ((unit @ unit.mT).sum() - C) / (C * (C - 1))",
+            "two heads, one with 0 and one with 1[^$]*over the heads",
+        ),
+        (
+            "takes the length over the classes",
+            "def cosine_between(alpha):\n"
+            "    unit, C = alpha / alpha.norm(dim=1, keepdim=True), alpha.shape[1]\n"
+            "    return ((unit @ unit.mT).sum((1, 2)) - C).mean() / (C * (C - 1))",
+            r"NaN[^$]*its own length \(dim=2\)",
+        ),
+        (
+            "forgets keepdim",
+            "def cosine_between(alpha):\n    unit = alpha / alpha.norm(dim=2)\n    return unit.mean()",
+            "must match the size[^$]*keepdim",
         ),
     ],
     "matched": [
@@ -72,6 +91,28 @@ WRONG = {
             "the same seed gives the same start",
         ),
         (
+            "keeps what load_state_dict returns",
+            "def matched(seed):\n"
+            "    intr, fc = my_unloaded(seed)\n"
+            "    weights = {k: v for k, v in intr.state_dict().items() if k != 'block.w.weight'}\n"
+            "    fc = fc.load_state_dict(weights, strict=False)\n"
+            "    return intr, fc\n\n\n"
+            "def my_unloaded(seed):\n"
+            "    torch.manual_seed(seed)\n"
+            "    return OneBlockINTR(16, trunk), OneBlockINTR(16, trunk, fc=True)",
+            "two models[^$]*load_state_dict changes a model",
+        ),
+        (
+            "has one seed for all",
+            "def matched(seed):\n"
+            "    torch.manual_seed(0)\n"
+            "    intr, fc = OneBlockINTR(16, trunk), OneBlockINTR(16, trunk, fc=True)\n"
+            "    weights = {k: v for k, v in intr.state_dict().items() if k != 'block.w.weight'}\n"
+            "    fc.load_state_dict(weights, strict=False)\n"
+            "    return intr, fc",
+            "another seed gives another start[^$]*not of a fixed number",
+        ),
+        (
             "has them the wrong way round",
             "def matched(seed):\n"
             "    torch.manual_seed(seed)\n"
@@ -82,24 +123,30 @@ WRONG = {
     "guesses": [
         ("is a text", "guess_difference, guess_negative = 'lower', 5", "expected a number from -1 to 1"),
         ("is a share", "guess_difference, guess_negative = -0.1, 80", "only lie between 0 and 5"),
+        ("counts by halves", "guess_difference, guess_negative = -0.1, 4.5", "expected a whole number"),
     ],
     "pictures": [
         (
             "has the place in the flattened table",
             "for_the_paper = int(by_bird.argmin())\nagainst_the_paper = int(by_bird.argmax())",
-            "for_the_paper is int.*expected tuple",
+            "for_the_paper is int.*expected tuple or list[^$]*round brackets",
         ),
         (
             "exchanges the two",
             "for_the_paper = divmod(int(by_bird.argmax()), 64)\n"
             "against_the_paper = divmod(int(by_bird.argmin()), 64)",
-            "below -0.03[^$]*INTR-FC alike, INTR not",
+            "below -0.03[^$]*classes of INTR look more alike than those of INTR-FC",
         ),
         (
             "exchanges bird and seed",
             "bird, seed = divmod(int(by_bird.argmin()), 64)[::-1]\n"
             "for_the_paper, against_the_paper = (bird + 5, seed), (bird + 5, seed)",
-            "a seed from 0 to 4 and a bird from 0 to 63",
+            "a seed from 0 to 4 and a bird from 0 to 63[^$]*the seed comes first",
+        ),
+        (
+            "has tensors in it",
+            "place = by_bird.argmin()\nfor_the_paper = against_the_paper = (place // 64, place % 64)",
+            r"tensor\(\d\)[^$]*int\(...\) makes a whole number",
         ),
     ],
     "paired_interval": [
@@ -117,7 +164,23 @@ WRONG = {
             "    d = a - b\n"
             "    half = T_TABLE[len(d) - 1] * d.std(ddof=1)\n"
             "    return d.mean(), d.mean() - half, d.mean() + half",
-            "the interval of the differences 1, 2, 3",
+            "the interval of the differences 1, 2, 3[^$]*divided by the root of n",
+        ),
+        (
+            "subtracts the wrong way round",
+            "def paired_interval(a, b):\n"
+            "    d = b - a\n"
+            "    half = 4.303 * d.std(ddof=1) / 3**0.5\n"
+            "    return d.mean(), d.mean() - half, d.mean() + half",
+            "is -2; expected 2[^$]*a minus b",
+        ),
+        (
+            "has high before low",
+            "def paired_interval(a, b):\n"
+            "    d = a - b\n"
+            "    half = 4.303 * d.std(ddof=1) / 3**0.5\n"
+            "    return d.mean(), d.mean() + half, d.mean() - half",
+            "low is below high[^$]*mean - half, mean",
         ),
         (
             "takes another line of the table",
@@ -158,13 +221,25 @@ WRONG = {
             "    looked = (s_a + s_b) / 2 * (alpha_a - alpha_b)\n"
             "    scored = (s_a - s_b) * (alpha_a + alpha_b) / 2\n"
             "    return looked.sum(), scored.sum()",
-            "don't sum over positions",
+            r"looked has shape \(\); expected \(1,\)[^$]*no sum over positions",
         ),
         (
             "forgets the half",
             "def split_margin(s_a, s_b, alpha_a, alpha_b):\n"
             "    return (s_a + s_b) * (alpha_a - alpha_b), (s_a - s_b) * (alpha_a + alpha_b)",
-            r"looked \+ scored",
+            r"looked, by hand at \[0\] is 2.4; expected 1.2",
+        ),
+        (
+            "forgets brackets",
+            "def split_margin(s_a, s_b, alpha_a, alpha_b):\n"
+            "    return s_a + s_b / 2 * (alpha_a - alpha_b), (s_a - s_b) * (alpha_a + alpha_b) / 2",
+            "looked, by hand[^$]*with its brackets",
+        ),
+        (
+            "takes the mean over positions",
+            "def split_margin(s_a, s_b, alpha_a, alpha_b):\n"
+            "    return (s_a + s_b).mean() / 2 * (alpha_a - alpha_b), (s_a - s_b) * (alpha_a + alpha_b).mean() / 2",
+            r"looked \+ scored[^$]*no sum or mean over positions",
         ),
         (
             "returns the sum",
