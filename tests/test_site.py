@@ -252,6 +252,29 @@ def test_no_page_asks_another_host_for_scripts(finished, path):
         assert not any(kind.startswith("application/vnd.jupyter.widget") for kind in data)
 
 
+def test_standalone_figures_load_late_and_from_the_site(finished):
+    from pages import FIGURES
+
+    cells = read(finished / "tutorials" / "09_browsers.ipynb")
+    text = "".join(cell.source for cell in cells)
+    for name in FIGURES.values():
+        assert f"src='../figures/{name}.html'" in text
+    pages = sorted((finished / "figures").glob("*.html"))
+    assert len(pages) >= 8 and (finished / "plotly.min.js").stat().st_size > 1e6
+    for page in pages:
+        said = page.read_text(encoding="utf-8")
+        assert 'src="../plotly.min.js"' in said and "https://cdn." not in said, page.name
+    for path in finished.rglob("*.ipynb"):
+        for html in (output.get("text/markdown", "") for output in outputs(read(path))):
+            assert "srcdoc" not in html and ("<iframe" not in html or "loading='lazy'" in html), path.name
+
+
+def test_no_page_is_heavier_than_three_megabytes(finished):
+    "What a reader loads before anything is clicked; frames come when they are in view."
+    sizes = {path.name: path.stat().st_size for path in finished.rglob("*.ipynb")}
+    assert not {name: size for name, size in sizes.items() if size > 3e6}
+
+
 @every_notebook
 def test_code_has_no_links(finished, path):
     for data in outputs(read(finished / path)):

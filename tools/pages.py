@@ -3,9 +3,11 @@
 Usage: python tools/pages.py (from anywhere in the project; `make site` does it)
 What nbdev leaves is right in a notebook and less so on a page: an output of HTML makes quarto load require.js
 and jQuery from other hosts, backticks in a comment become links within the code of a signature, and the source
-of every function stands open above its documentation.
+of every function stands open above its documentation. The browsers' standalone figures become files of their
+own, loaded when they come into view, with plotly's script beside them; the tutorial on browsers shows them, too.
 """
 
+import html
 import os
 import re
 import shutil
@@ -21,6 +23,18 @@ FENCE = "`" * 7  # longer than any in an output
 LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
 SITE = "https://intr-nb.github.io/intr_nb/"
 REPOSITORY = "intr-nb/intr_nb"
+FRAME = re.compile(r"srcdoc='([^']*)'")
+PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
+# which page's standalone figure stands in the tutorial on browsers, below the picture of that name
+FIGURES = dict(
+    head_browser="head_standalone",
+    evidence_browser="evidence_standalone",
+    bird_editor="bird_editor",
+    paint_editor="paint_editor",
+    candidate_browser="candidate_standalone",
+    method_browser="method_standalone",
+    attribute_study="study_figures",
+)
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
@@ -68,7 +82,18 @@ def doors(path):
     return f"[Open in Colab]({colab}) · [Download the notebook]({file}) · [What to install]({install})"
 
 
-def finish(notebook, names, depth):
+def framed(text, name, depth, figures):
+    "HTML whose frames load a page from `figures`, kept there by name, in place of holding it."
+
+    def keep(found):
+        page = html.unescape(found[1])
+        figures[name] = PLOTLY.sub('<script charset="utf-8" src="../plotly.min.js">', page)
+        return f"src='{'../' * depth}figures/{name}.html'"
+
+    return FRAME.sub(keep, text)
+
+
+def finish(notebook, names, depth, page="page", figures=None):
     "Change a processed notebook that was read, `depth` folders deep in a site with these public names."
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -81,21 +106,56 @@ def finish(notebook, names, depth):
             if "text/markdown" in data:
                 text = plain_signatures(data["text/markdown"])
                 data["text/markdown"] = own_links(text, names, depth)
+            if "text/html" in data and figures is not None:
+                data["text/html"] = framed(data["text/html"], page, depth, figures)
             raw_html(data)
 
 
+def frame(name):
+    "A figure that was kept, in a frame that scrolls on a phone, as a cell of markdown."
+    page = FIGURES[name]
+    style = "border: 0; width: 100%; min-width: 680px; height: 640px"
+    shown = f"<iframe title='{name}' loading='lazy' style='{style}' src='../figures/{page}.html'></iframe>"
+    block = f"{FENCE}{{=html}}\n<div class='figure-frame'>{shown}</div>\n{FENCE}"
+    identity = f"live-{name}".replace("_", "-")
+    return nbformat.v4.new_markdown_cell(f"Without a kernel, here and now:\n\n{block}", id=identity)
+
+
+def in_tutorial(notebook):
+    "The tutorial on browsers with each standalone figure below its picture."
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            cells += [frame(name) for name in FIGURES if f"(browsers/{name}.jpg)" in cell.source]
+    notebook.cells = cells
+
+
+def write(path, notebook):
+    "A notebook in place of the one before, whole or not at all."
+    part = path.with_name(f".{path.name}.part")
+    nbformat.write(notebook, part)
+    os.replace(part, path)
+
+
 def finish_all(folder):
-    "Every notebook of a folder that nbdev filled, each replaced at once."
-    names = all_names()
+    "Every notebook of a folder that nbdev filled, and the files that they share."
+    import plotly
+
+    names, figures = all_names(), {}
     for path in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         place = path.relative_to(folder)
-        finish(notebook, names, len(place.parts) - 1)
+        finish(notebook, names, len(place.parts) - 1, re.sub(r"^\d+_", "", path.stem), figures)
         if line := doors(place):
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="doors"))  # after the title
-        part = path.with_name(f".{path.name}.part")
-        nbformat.write(notebook, part)
-        os.replace(part, path)
+        if path.stem == "09_browsers":
+            in_tutorial(notebook)
+        write(path, notebook)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, page in figures.items():
+        (folder / "figures" / f"{name}.html").write_text(page, encoding="utf-8")
+    shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder)
 
 
 def render(folder):
