@@ -23,11 +23,13 @@ from photo_maps import all_methods
 from PIL import Image, ImageEnhance
 from results import append_row
 
+from intr_nb.core.display import overlay, to_pixels
 from intr_nb.core.tools import progress_bar
 from intr_nb.data.image_folders import ImageFolders
 from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.benchmark import evaluate_explanations
 from intr_nb.evaluation.metrics import METRICS
+from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.methods import BASELINES, METHODS
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.one_block import OneBlockINTR
@@ -124,6 +126,7 @@ def main():
     parser.add_argument("--size", type=int, default=320, help="pixels of a side")
     parser.add_argument("--images", type=int, default=140, help="of the test scenes whose maps are looked at")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
+    parser.add_argument("--picture", type=Path, help="write some scenes and their margins to this file")
     args = parser.parse_args()
     if args.make:
         make(args.folder, *args.make, args.number, seed=0)
@@ -135,9 +138,10 @@ def main():
         backbone = build_backbone(BACKBONES[what](args.weights))
         cached = cache_features(backbone, (train, test), args.folder / "features" / what, views=2)
         for seed in args.seeds:
-            row = dict(candidate=name, seed=seed) | learn_and_look(
-                backbone, HEADS[head], cached, test, chosen, seed
-            )
+            found, model = learn_and_look(backbone, HEADS[head], cached, test, chosen, seed)
+            row = dict(candidate=name, seed=seed) | found
+            if args.picture and HEADS[head] is not None:
+                draw(model, test).save(args.picture)
             print(row, flush=True)
             append_row(args.csv, row)
 
@@ -163,7 +167,19 @@ def learn_and_look(backbone, settings, cached, test, chosen, seed):
     found = evaluate_explanations(model, asked, test, truth, images=chosen, progress=False)
     for _, method, metric, mean, low, high, _ in found.rows():
         row |= {f"{method} {metric}": f"{mean:.3f} [{low:.3f}, {high:.3f}]"}
-    return row
+    return row, model
+
+
+def draw(model, test, many=8, size=200):
+    "Scenes from all over the test set, not chosen by hand; below each the margin's evidence for its prediction"
+    numbers = range(0, len(test), len(test) // many)[:many]
+    sheet = Image.new("RGB", (many * (size + 6), 2 * (size + 6)), "white")
+    for column, i in enumerate(numbers):
+        why = explain(model, test[i][0])
+        photograph = Image.fromarray(to_pixels(why.image)).resize((size, size))
+        sheet.paste(photograph, (column * (size + 6), 0))
+        sheet.paste(overlay(why.image, why.margin().total, size=size), (column * (size + 6), size + 6))
+    return sheet
 
 
 if __name__ == "__main__":
