@@ -135,6 +135,26 @@ def test_links_and_pictures_resolve(path):
             assert file.is_file(), f"{target} leads nowhere"
 
 
+def shows_a_picture(cell):
+    "Whether the page shows a picture that is stored with the cell."
+    if cell.cell_type != "code" or re.search(r"^#\| *(hide *$|include: *false)", cell.source, re.M):
+        return False
+    kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+    return any(kind.startswith("image/") for kind in kinds)
+
+
+@every_notebook
+def test_pictures_are_told_to_those_who_cannot_see_them(path):
+    told = []
+    for cell in filter(shows_a_picture, read(NBS / path)):
+        alt = re.search(r'^#\| fig-alt: "([^"]*)"$', cell.source, re.M)
+        assert alt, f'cell {cell.id} shows a picture: begin it with a line #| fig-alt: "what is to be seen"'
+        told.append(alt[1])
+        assert len(alt[1]) >= 30, f"too short to tell what is to be seen: {alt[1]!r}"
+        assert "%" not in alt[1], f"write per cent, expected no %: {alt[1]!r}"
+    assert len(set(told)) == len(told), f"two pictures of one notebook are told alike: {sorted(told)}"
+
+
 def test_readme_links_and_pictures_resolve():
     text = re.sub(r"```.*?```|`[^`\n]+`", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
     missing = [target for _, target in LINK.findall(text) if not (ROOT / target.split("#")[0]).is_file()]
