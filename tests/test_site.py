@@ -328,3 +328,54 @@ def test_a_tutorial_says_at_its_top_what_for(path):
     top = "".join(cell.source for cell in read(NBS / path)[:4])
     assert "**After this you can** " in top and "**Needed:** " in top
     assert re.search(r"\*\*Time:\*\* \d+ minutes to read", top)
+
+
+# -- the page on the paper is complete --
+
+IN_THE_PAPER = [
+    f"{kind} {n}" for kind, last in dict(Eq=11, Table=6, Figure=15).items() for n in range(1, last + 1)
+]
+
+
+@pytest.fixture(scope="module")
+def paper_rows():
+    "What the page on the paper says of each of its parts: part -> (what it says, where, what came out)."
+    text = "\n".join(cell.source for cell in read(NBS / "explanations/reproducing_the_paper.ipynb"))
+    rows = re.findall(r"^\| (Eq\.|Table|Figure) (\d+) \| (.+) \| (.+) \| (.+) \|$", text, re.M)
+    found = {f"{kind.rstrip('.')} {n}": cells for kind, n, *cells in rows}
+    assert len(found) == len(rows), "a part of the paper has two rows"
+    return found
+
+
+def test_the_page_on_the_paper_has_a_row_for_each_of_its_parts(paper_rows):
+    assert list(paper_rows) == IN_THE_PAPER
+
+
+@pytest.mark.parametrize("part", IN_THE_PAPER)
+def test_a_row_on_the_paper_says_where_or_why_not(paper_rows, part):
+    _, where, outcome = paper_rows[part]
+    assert LINK.search(where) or "not done: " in outcome, f"{part} has neither a link nor a reason"
+    assert "not done" not in outcome or re.search(r"not done[^:]*: \S+ \S+ \S+", outcome), outcome
+
+
+def told(name):
+    "What a notebook shows: text and text outputs."
+    cells = read(NBS / name)
+    said = (
+        str(o.get("text", o.get("data", {}).get("text/plain"))) for c in cells for o in c.get("outputs", [])
+    )
+    return "\n".join([*(cell.source for cell in cells), *said])
+
+
+@pytest.mark.parametrize("part", IN_THE_PAPER)
+def test_what_came_out_stands_where_the_row_says(paper_rows, part):
+    "Each number is in a linked notebook, in the table of the home page, or, rounded, in a named file."
+    claim, *cells = paper_rows[part]
+    text = told("index.ipynb") + claim
+    for _, target in LINK.findall(" ".join(cells)):
+        text += told((Path("explanations") / target).as_posix())
+    for name in re.findall(r"`(benchmarks/\w+\.csv)`", cells[1]):
+        numbers = re.findall(r"\d+\.\d+", (ROOT / name).read_text())
+        text += " ".join(f"{float(n):.{k}f}" for n in numbers for k in (1, 2, 3))
+    lost = [n for n in re.findall(r"(?<![\w.])\d+\.\d+", cells[1]) if n not in text]
+    assert not lost, f"{part}: {lost} stand in no file that this row names"
