@@ -379,3 +379,30 @@ def test_what_came_out_stands_where_the_row_says(paper_rows, part):
         text += " ".join(f"{float(n):.{k}f}" for n in numbers for k in (1, 2, 3))
     lost = [n for n in re.findall(r"(?<![\w.])\d+\.\d+", cells[1]) if n not in text]
     assert not lost, f"{part}: {lost} stand in no file that this row names"
+
+
+# -- the glossary --
+
+
+def glossary():
+    "The words that have an entry, in the order of the page."
+    return [
+        line[4:] for line in headings(read(NBS / "explanations" / "glossary.ipynb")) if line[:4] == "### "
+    ]
+
+
+def test_glossary_explains_what_browsers_explain_under_the_mouse():
+    from intr_nb.browsers.scene import _WORDS
+
+    missing = [words for words in _WORDS if not any(re.fullmatch(words, entry) for entry in glossary())]
+    assert not missing, f"give these an entry in nbs/explanations/glossary.ipynb: {missing}"
+
+
+def test_glossary_is_in_the_order_of_the_alphabet():
+    assert glossary() == sorted(set(glossary()), key=str.casefold)
+
+
+def test_links_within_the_glossary_have_an_entry():
+    anchors = {re.sub(r"\s+", "-", entry.lower()) for entry in glossary()}
+    linked = re.findall(r"\]\(#([^)]+)\)", prose(read(NBS / "explanations" / "glossary.ipynb")))
+    assert linked and set(linked) <= anchors, f"these lead nowhere: {sorted(set(linked) - anchors)}"
