@@ -7,6 +7,7 @@ from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 PACKAGES = ["core", "data", "models", "training", "explanations", "evaluation", "experiments", "browsers"]
+PAGES = ["what_intr_is", "what_the_sum_says", "beside_others", "reproducing_the_paper", "glossary"]
 HEAD = """# Written by `make export` from the folders in nbs/; a notebook's number is its place in its section
 website:
   sidebar:
@@ -30,8 +31,8 @@ def main():
     text = HEAD + section("Tutorials", notebooks("tutorials"))
     if labs := notebooks("labs") + notebooks("labs", numbered=False):
         text += section("Course", labs)
-    if pages := notebooks("explanations", numbered=False):
-        text += section("Pages", pages)
+    pages = sorted(notebooks("explanations", numbered=False), key=lambda path: PAGES.index(path.stem))
+    text += section("What it means", pages)
     for package in PACKAGES:
         text += section(package.capitalize(), notebooks(package))
     text += "      - names.ipynb\n"
