@@ -205,12 +205,20 @@ def _draw_bars(state, scene, x, room, side, rank) -> float:  # how far down they
     return 20 + len(rank) * 26
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-037
+def _told(state, side) -> str:
+    "For those who cannot see it; of attention, nothing about evidence"
+    if state.what == "attention":
+        return ". ".join(text for text, _ in _head_words(state, side))
+    return alt_text(side.e)
+
+
 def _heads_scene(state, width: int = 960) -> Scene:
     "Image and maps, of one or two sides"
     sides = state.sides()
     seen = slice(None) if state.head is None else state.head  # one head alone has a scale of its own
     limit = max(state.maps(*s[2:])[seen].abs().max().item() for s in sides)
-    scene = Scene(width, 0, f"Heads' {state.what}. " + " ".join(alt_text(s.e) for s in sides))
+    told = " ".join(_told(state, s) for s in sides)
+    scene = Scene(width, 0, f"Heads' {state.what}. {told}")
     each, gap, bottom = width / len(sides), 24 * (len(sides) > 1), 0
     for k, (side, rank) in enumerate(zip(sides, state.rankings([s[2:] for s in sides]))):
         bottom = max(bottom, _draw_side(state, scene, k * each, each - gap, side, rank, limit))
