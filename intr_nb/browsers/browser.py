@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .canvas import Canvas, T, W
-from .controls import _bring, _call, _in_words, _keep_bar, _report, _value_of, _variables
+from .controls import _bring, _call, _cell, _in_words, _keep_bar, _report, _value_of
 from .scene import Scene, _data_uri, _element
 from .standalone import _page
 from ..core.files import write_files
@@ -30,7 +30,7 @@ class Browser(T.HasTraits):
 
     def __new__(cls, *args, **options):
         made = super().__new__(cls, *args, **options)
-        made._made_of = args, options  # for `code`
+        made._made_of = args, options, _cell()  # for `code`
         return made
 
     def __init__(self, **traits):
@@ -203,7 +203,9 @@ def view(self: Browser):
         at = rows.index(self.canvas("main")) if self.canvas("main") in rows else len(rows)
         style = f"<style>.intr-nb-snapshot-{self.id} {{ display: none; }}</style>"
         hide = W.HTML(style, layout=W.Layout(display="none"))
-        self._view = W.VBox([*rows[:at], message, *rows[at:], _keep_bar(self), hide])
+        self._view = W.VBox([*rows[:at], message, *rows[at:], _keep_bar(self), hide]).add_class(
+            "intr-nb-view"
+        )
 
         def report(*_):
             message.value = _report(self.error, self.exception)
@@ -252,7 +254,7 @@ def moved(self: Browser) -> dict:
 @patch
 def code(self: Browser) -> str:
     "A cell that makes this browser in the present state, with the notebook's own names"
-    return _call(self, *self._made_of, self.moved(), _variables())
+    return _call(self, *self._made_of, self.moved())
 
 # %% ../../nbs/browsers/05_browser.ipynb #12widgets-068
 @patch

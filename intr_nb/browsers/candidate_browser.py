@@ -51,26 +51,8 @@ def key(self: CandidateBrowser, name):
 # %% ../../nbs/browsers/20_candidate_browser.ipynb #12companyexp-038
 @patch
 def finder(self: CandidateBrowser):
-    "A field that adds a class and forgets it again"
-    box = W.Combobox(
-        options=[f"{self.class_name(c)} [{c}]" for c in range(self.count)],
-        placeholder=f"add one of {self.count} classes",
-        continuous_update=False,
-        layout=W.Layout(width="16em"),
-    )
-
-    def choose(change):
-        if not (text := change["new"].strip()):
-            return
-        with self.attempt():
-            with self.attempt():
-                self.join(text)
-            box.value = ""
-            self.refresh()
-
-    box.observe(choose, "value")
-    box.add_class("intr-nb-find")
-    return box
+    "A field that adds a class"
+    return self.class_field("find", "add one of", self.join)
 
 # %% ../../nbs/browsers/20_candidate_browser.ipynb #e140e428
 @patch
@@ -89,7 +71,7 @@ def choices(
 
     def text(c):
         out = ", no candidate" * (c not in now)
-        return self.class_name(c) + out + ", the class itself: the strongest other is shown" * (c == own)
+        return self.short_class(c) + out + ", the class itself: the strongest other is shown" * (c == own)
 
     return [(first, None)] + [(text(c), c) for c in listed]
 
@@ -97,12 +79,10 @@ def choices(
 @patch
 def _viewing_row(self: CandidateBrowser) -> list:
     "Image, sort of map, layer"
-    n = len(self.pictures)
-    image = W.BoundedIntText(max=n - 1, description=f"image of {n}", layout=W.Layout(width="12em"))
     what = W.ToggleButtons(options=self.traits()["what"].values, style=dict(button_width="7em"))
     layer = W.Dropdown(description="layer", layout=W.Layout(width="16em"))
     return [
-        self.bind(image, "index"),
+        self.number_field(),
         self.bind(what, "what"),
         self.bind(layer, "layer", self.layer_list, lambda: self.layers > 1),
     ]

@@ -15,7 +15,6 @@ from .candidate_state import _CandidateState
 from .drawing import _draw_padding
 from .scene import Scene, _data_uri, _tint
 from ..experiments.shrinking import map_cosine
-from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/18_candidate_figures.ipynb #05bbe382
 def _draw_tick(state: _CandidateState, scene, x, y, c, inside: bool):
@@ -54,7 +53,7 @@ def _draw_row(state: _CandidateState, scene, x, y, width, c, probability: float,
     faint = None if inside else 0.55
     bold = "bold" if c in state.pair() else None
     name = dict(data_click=f"tick {c}", font_weight=bold, opacity=faint)
-    scene.text(x + 19, y, state.class_name(c), 10.5, width - 190, **name)
+    scene.text(x + 19, y, state.short_class(c, int((width - 190) / 5.5)), 10.5, **name)
     _draw_logits(scene, x + width - 148, y, before[c], now.get(c), *ends)
     scene.text(x + width - 40, y, f"{now[c]:+.2f}" if inside else "", 11, text_anchor="end")
     words = f"{probability:.3f}" if inside else "out"
@@ -118,13 +117,13 @@ def _predictions(state: _CandidateState) -> list:  # of lines
     (before, now), truth = state.said(), state.pictures.label(state.index)
     top, p = max(now, key=now.get), torch.tensor(list(now.values())).softmax(0).max().item()
     lines = [
-        f"among all: {state.class_name(max(before, key=before.get))}",
-        f"among these: {state.class_name(top)} ({p:.2f})",
+        f"among all: {state.short_class(max(before, key=before.get), 60)}",
+        f"among these: {state.short_class(top, 60)} ({p:.2f})",
     ]
     if truth == top:
         lines.append("truth: the same")
     elif 0 <= truth < state.count:
-        lines.append(f"truth: {state.class_name(truth)}" + ("" if truth in now else ", no candidate"))
+        lines.append(f"truth: {state.short_class(truth, 60)}" + ("" if truth in now else ", no candidate"))
     return lines
 
 # %% ../../nbs/browsers/18_candidate_figures.ipynb #db97ae53
@@ -132,7 +131,7 @@ def _words(state: _CandidateState) -> list:  # of lines
     "What the view says, in words"
     (before, now), (c, r) = state.both(), state.pair()
     margins = [e.margin(c, r).value for e in (before, now)]
-    over = f"margin over {state.class_name(r)}"
+    over = f"margin over {state.short_class(r, 60)}"
     lines = [
         *_predictions(state),
         f"{over}: {margins[0]:+.2f} among all, {margins[1]:+.2f} among these",
@@ -149,7 +148,7 @@ def _draw_image(state: _CandidateState, scene):
     scene.picture(0, 24, width, height, state.copy_of(state.index, 448))
     y = 24 + height + 20
     for line in _words(state):
-        for piece in textwrap.wrap(short_name(line, 160), 30):
+        for piece in textwrap.wrap(line, 30):
             scene.text(0, y, piece, 12)
             y += 16
         y += 4
@@ -158,9 +157,9 @@ def _draw_image(state: _CandidateState, scene):
 
 def _draw_title(state: _CandidateState, scene, x):
     c, r = state.pair()
-    title = f"{state.what} of {short_name(state.class_name(c), 34)}"
+    title = f"{state.what} of {state.short_class(c, 34)}"
     if state.what == "margin":
-        title += f" over {short_name(state.class_name(r), 34)}"
+        title += f" over {state.short_class(r, 34)}"
     for k, piece in enumerate(textwrap.wrap(title, 52)[:2]):
         scene.text(x, 14 + 15 * k, piece, 12, font_weight="bold")
 

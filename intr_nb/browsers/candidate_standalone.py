@@ -96,8 +96,8 @@ def _candidate_figure(state: _CandidateState):
     figure = make_subplots(1, 3, subplot_titles=titles, **widths)
     for j in (0, 1):
         _add_map(figure, j, first, state.copy_of(state.index, 320, True), state.aspect_of(state.index))
-    _add_bars(figure, first, [_plain(state.class_name(k), 34) for k in listed])
-    title = f"{_plain(state.class_name(c))} over {_plain(state.class_name(r))}"
+    _add_bars(figure, first, [_plain(state.short_class(k, 34)) for k in listed])
+    title = f"{_plain(state.short_class(c, 60))} over {_plain(state.short_class(r, 60))}"
     _standalone_figure(figure, [_menu(choices, 0, [0, 1, 2, 3], 1.2)], 560, title)
     legend = dict(orientation="h", x=1, xanchor="right", y=1.12, yanchor="bottom")
     figure.update_layout(sliders=layout["sliders"], title_y=0.97, margin=dict(t=130, b=90))

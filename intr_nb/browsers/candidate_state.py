@@ -165,11 +165,8 @@ def keep(self: _CandidateState, n: int):
 
 
 @patch
-def join(self: _CandidateState, text: str):
-    "Add the likeliest class with `text` in its name that is not there yet"
-    before, now = self.said()
-    out = [c for c in before if c not in now and text.lower() in f"{self.class_name(c)} [{c}]".lower()]
-    if not out:
-        there = self.class_name(self.find(text))
-        raise ValueError(f"{there!r} is a candidate already: click its tick to leave it out")
-    self.toggle(max(out, key=before.get))
+def join(self: _CandidateState, c: int):
+    "Class `c` comes in"
+    if c in self.said()[1]:
+        raise ValueError(f"{self.class_name(c)!r} is a candidate already: click its tick to leave it out")
+    self.toggle(c)

@@ -58,7 +58,7 @@ function render({ model, el }) {
       .filter(([, v]) => !Number.isNaN(v))
       .map(([name, v]) => name + "  " + number(v));
     if (Math.min(at.p.rows, at.p.columns) > 1)
-      lines.unshift("row " + (at.row + 1) + " of " + at.p.rows + ", column " + (at.column + 1) + " of " + at.p.columns);
+      lines.unshift(`row ${at.row} of 0 to ${at.p.rows - 1}, column ${at.column} of 0 to ${at.p.columns - 1}`); // as in code
     tip.textContent = [at.p.title, ...lines].join("\n");
     tip.hidden = false;
   };

@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/browsers/04_controls.ipynb #4289c191
+import ast
+import builtins
 import html
 import inspect
 import re
@@ -73,7 +75,7 @@ def _is_plain(value) -> bool:
 
 
 def _said(value, otherwise: str, variables: dict) -> str:
-    "How a cell says a value: as itself, by its variable, or by the name `otherwise`"
+    "How a cell says a value: as itself, by its variable, or in the words `otherwise`"
     if _is_plain(value):
         return repr(value)
     names = [k for k, v in variables.items() if v is value and not k.startswith("_")]
@@ -87,6 +89,28 @@ def _variables() -> dict:
     shell = get_ipython()
     return {} if shell is None else shell.user_ns
 
+# %% ../../nbs/browsers/04_controls.ipynb #5e6cce84
+def _cell() -> str:
+    "The source of the cell that is being run"
+    return (_variables().get("In") or [""])[-1]
+
+
+def _as_written(name: str, cell: str, variables: dict) -> dict:  # number or keyword -> source
+    "How the cell wrote the arguments of its only call of `name`"
+    try:
+        calls = [n for n in ast.walk(ast.parse(cell)) if isinstance(n, ast.Call)]
+    except SyntaxError:
+        return {}
+    calls = [n for n in calls if ast.unparse(n.func).split(".")[-1] == name]
+    if len(calls) != 1 or any(isinstance(a, ast.Starred) for a in calls[0].args):
+        return {}
+    written = dict(enumerate(calls[0].args)) | {k.arg: k.value for k in calls[0].keywords}
+    known = set(variables) | set(dir(builtins))
+    names = {k: {n.id for n in ast.walk(v) if isinstance(n, ast.Name)} for k, v in written.items()}
+    return {
+        k: ast.unparse(v) for k, v in written.items() if not isinstance(v, ast.Name) and names[k] <= known
+    }
+
 # %% ../../nbs/browsers/04_controls.ipynb #03b9d91e
 def _parameters(made) -> list:
     "Names of what a class is made of, also where its own `__init__` only passes things on"
@@ -97,20 +121,93 @@ def _parameters(made) -> list:
     return []
 
 
-def _call(browser, args: tuple, options: dict, state: dict, variables: dict) -> str:
+def _given(browser, args: tuple, options: dict, cell: str, variables: dict) -> tuple:  # parts, unnamed
+    "The arguments as a cell says them, and those that it has no name for"
+    made = type(browser)
+    written, names, unnamed = _as_written(made.__name__, cell, variables), _parameters(made), []
+
+    def said(value, name, key):
+        unnamed.extend([name] * (_said(value, "", variables) == "" and key not in written))
+        return _said(value, written.get(key, name), variables)
+
+    parts = [said(value, name, k) for k, (name, value) in enumerate(zip(names, args))]
+    options = {k: v for k, v in options.items() if k not in browser.trait_names(view=True)}
+    return parts + [f"{k}={said(v, k, k)}" for k, v in options.items()], unnamed
+
+
+def _call(browser, args: tuple, options: dict, cell: str, state: dict) -> str:
     "The cell that makes such a browser in that state"
     made = type(browser)
-    names = _parameters(made)
-    parts = [_said(value, name, variables) for name, value in zip(names, args)]
-    options = {k: v for k, v in options.items() if k not in browser.trait_names(view=True)}
-    parts += [f"{k}={_said(v, k, variables)}" for k, v in options.items()]
+    parts, unnamed = _given(browser, args, options, cell, _variables())
     parts += [f"{k}={v!r}" for k, v in state.items()]
     line = f"{made.__name__}({', '.join(parts)})"
     if len(line) > 88:
         listed = "".join(f"    {part},\n" for part in parts)
         line = f"{made.__name__}(\n{listed})"
+    if unnamed:
+        line = f"# {', '.join(unnamed)}: no variable holds it; give what the browser was made of\n{line}"
     known = made.__module__.startswith("intr_nb.")
     return f"from {made.__module__} import {made.__name__}\n\n{line}" if known else line
+
+# %% ../../nbs/browsers/04_controls.ipynb #6a11c0d1
+def _offer_hits(listed, hits: list):  # of (text, class)
+    "Show what was found, if one must choose"
+    listed.options, listed.rows = [(f"{len(hits)} found: choose one", ""), *hits], min(9, len(hits) + 1)
+    listed.layout.display = None if len(hits) > 1 else "none"
+
+
+def _search_field(
+    browser,
+    name: str,  # of the field, in CSS
+    hint: str,
+    offered: list,  # of texts, proposed while one types
+    find,  # text -> classes, the likeliest first; or a `ValueError`
+    said,  # class -> what it is called in the list
+    choose,  # what is done with the class
+):
+    "A field that finds a class by a part of its name; of several, one is chosen from a list"
+    box = W.Combobox(options=offered, placeholder=hint, continuous_update=False)
+    listed, note = W.Select(), W.HTML().add_class("intr-nb-note")
+    box.layout.width, listed.layout.width, listed.layout.max_width = "14em", "auto", "98%"
+
+    def take(c):
+        _offer_hits(listed, [])
+        with browser.attempt():
+            with browser.attempt():
+                choose(c)
+            note.value = html.escape(browser.error)
+            browser.refresh()
+
+    def look(change):
+        if not (text := change["new"].strip()):
+            return
+        box.value, note.value, hits = "", "", []
+        try:
+            hits = find(text)
+        except ValueError as e:
+            note.value = html.escape(_in_words(e))
+        (note.add_class if note.value else note.remove_class)("intr-nb-refused")
+        _offer_hits(listed, [(said(c), c) for c in hits])
+        if len(hits) == 1:
+            take(hits[0])
+
+    _offer_hits(listed, [])
+    box.observe(look, "value")
+    listed.observe(lambda change: change["new"] not in ("", None) and take(change["new"]), "value")
+    return W.HBox([box, listed, note]).add_class(f"intr-nb-{name}")
+
+# %% ../../nbs/browsers/04_controls.ipynb #6a11c0e1
+def _number_field(browser, trait: str, text: str, last: int, when=None):
+    "A field for a number from 0 to `last`; a wrong one is refused in words beside it"
+    look = dict(layout=W.Layout(width="13em"), style=dict(description_width="initial"))
+    box = W.IntText(description=f"{text}, 0 to {last}", **look)
+    note = W.HTML().add_class("intr-nb-note").add_class("intr-nb-refused")
+
+    def tell(change):
+        note.value = html.escape(change["new"]) if change["new"].startswith(f"{trait}=") else ""
+
+    browser.observe(tell, "error")
+    return W.HBox([browser.bind(box, trait, None, when), note])
 
 # %% ../../nbs/browsers/04_controls.ipynb #792a74b1
 def _free_path(name: str, ending: str) -> Path:

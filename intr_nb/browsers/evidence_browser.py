@@ -68,8 +68,7 @@ def _size(width: str, words: str | None = None) -> dict:
 # %% ../../nbs/browsers/16_evidence_browser.ipynb #94a0aa79
 @patch
 def build(self: EvidenceBrowser):
-    n, terms, bind = len(self.pictures), len(self.terms()[0]), self.bind
-    image = W.BoundedIntText(max=n - 1, description=f"image of {n}", **_size("12em"))
+    terms, bind = len(self.terms()[0]), self.bind
     target = W.Dropdown(description="class", **_size("28em", "4em"))
     order = W.Dropdown(description="add", options=_ORDERS, **_size("17em", "4em"))
     player = W.Play(max=terms, step=max(1, terms // 60), interval=120, show_repeat=False, **_size("8em"))
@@ -77,7 +76,7 @@ def build(self: EvidenceBrowser):
     reference = W.Dropdown(description="reference", options=list(REFERENCES), **_size("13em"))
     rows = [
         [
-            bind(image, "index"),
+            self.number_field(),
             bind(target, "target", lambda: self.class_menu("target")),
             self.search("target"),
         ],

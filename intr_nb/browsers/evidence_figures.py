@@ -13,7 +13,6 @@ import numpy as np
 from .drawing import _signed_bar
 from .evidence_state import _EvidenceState
 from .scene import Scene, _data_uri, _tint
-from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/14_evidence_figures.ipynb #e6c5de37
 def _draw_frame(scene, x, y, width, height):
@@ -46,7 +45,7 @@ def _draw_map(state: _EvidenceState, scene, x, y, size) -> float:  # how far dow
     of = {"α, all heads": e.attention[:, c].sum(0), f"evidence, {e.unit}": e.evidence[:, c].sum(0)}
     for left in x, right:
         _draw_frame(scene, left + column * pw / columns, y + row * ph / rows, pw / columns, ph / rows)
-        scene.panel(left, y, pw, ph, "position", of, f"all heads, {short_name(e.name(state.chosen()))}")
+        scene.panel(left, y, pw, ph, "position", of, f"all heads, {state.short_class(state.chosen())}")
     scene.picture(right, y + ph + 8, 110, 8, _data_uri(_tint(np.linspace(-1, 1, 81)[None], 1, True)))
     scale = f"±{limit:.2g}" + ("; grey: to come" if waiting.any() else "")
     scene.text(right + 118, y + ph + 16, scale, 11)
@@ -64,14 +63,20 @@ def _draw_cells(scene, x, y, cells, weight=None):
         scene.text(x + at, y, cell, 12, text_anchor="end", font_weight=weight)
 
 # %% ../../nbs/browsers/14_evidence_figures.ipynb #4376e52d
+def _place_words(state: _EvidenceState) -> str:
+    "Row and column as code counts them, from 0"
+    (row, column), (h, w) = state.where(), state.explanation().attention.shape[-2:]
+    return f"row {row} of 0 to {h - 1}, column {column} of 0 to {w - 1}"
+
+
 def _draw_heads(state: _EvidenceState, scene, x, y, width, many: int = 8):
     "A line for each head"
-    e, (row, column), (s, alpha, evidence) = state.explanation(), state.where(), state.factors()
+    e, (s, alpha, evidence) = state.explanation(), state.factors()
     k = state.shown().index(state.chosen())
     alpha, evidence = alpha[:, k], evidence[:, k]
     heads = sorted(evidence.abs().argsort(descending=True)[:many].tolist())
     largest = e.evidence[:, e.at(state.chosen())].abs().max().item() or 1
-    scene.text(x, y, f"This position: row {row + 1}, column {column + 1}", 13, font_weight="bold")
+    scene.text(x, y, f"This position: {_place_words(state)}", 13, font_weight="bold")
     y += 20
     _draw_cells(scene, x, y, ["", "α", "evidence"] if s is None else ["s", "× α", "= evidence"], "bold")
     for r in heads:
@@ -109,7 +114,7 @@ def _draw_class(state: _EvidenceState, scene, x, y, width, c, total):
     "Its name and the sum of its row; a frame round the class in view"
     chosen = c == state.chosen()
     more = dict(data_click=f"class {c}", font_weight="bold" if chosen else None)
-    scene.text(x, y + 10, state.class_name(c), 11, 150 if chosen else 168, **more)
+    scene.text(x, y + 10, state.short_class(c, 24 if chosen else 28), 11, **more)
     scene.text(x + width, y + 10, _signed(total, 3), 11, text_anchor="end", **more)
     if chosen:
         frame = dict(fill="none", stroke="currentColor", stroke_width=1)
@@ -173,7 +178,7 @@ def _equation(state: _EvidenceState, c: int) -> str:
     start = "" if abs(sums[0].item()) < 5e-5 else f"{sums[0].item():+.3f} residual + "
     term = "s·α" if e.has("value_scores") else "evidence"
     over = f"Σ {term} over {len(e.evidence)} heads and {positions} positions"
-    return f"{short_name(state.class_name(c), 60)}: logit {sums[-1]:+.3f} = {start}{over}"
+    return f"{state.short_class(c, 60)}: logit {sums[-1]:+.3f} = {start}{over}"
 
 # %% ../../nbs/browsers/14_evidence_figures.ipynb #25e86a99
 def _caveat(state: _EvidenceState) -> list:  # of one line, or none
@@ -208,17 +213,16 @@ def _words(state: _EvidenceState) -> list:  # of lines
 def _guess(state: _EvidenceState) -> str:
     p, truth = state.logits(0, state.index).softmax(0), state.pictures.label(state.index)
     top = int(state.logits(0, state.index).argmax())
-    said = f"predicted: {state.class_name(top)} ({p[top]:.2f})"
+    said = f"predicted: {state.short_class(top)} ({p[top]:.2f})"
     if not 0 <= truth < state.count:
         return said
-    return f"{said}; truth: {'the same' if truth == top else state.class_name(truth)}"
+    return f"{said}; truth: {'the same' if truth == top else state.short_class(truth)}"
 
 
 def _alternative_text(state: _EvidenceState) -> str:
     "For those who cannot see it"
-    row, column = state.where()
     gives = state.factors()[2].sum(0)[state.shown().index(state.chosen())]
-    chosen = f"The chosen position, row {row + 1}, column {column + 1}, gives {gives:+.3f}."
+    chosen = f"The chosen position, {_place_words(state)}, gives {gives:+.3f}."
     return " ".join([*_words(state), chosen])
 
 # %% ../../nbs/browsers/14_evidence_figures.ipynb #be6541ee
@@ -229,7 +233,7 @@ def _evidence_scene(state: _EvidenceState, width: int = 960) -> Scene:
         scene.text(0, 18 + 20 * k, line, 13 if k else 15, font_weight=None if k else "bold")
     y = 18 + 20 * len(said)
     bottom = _draw_map(state, scene, 0, y, 220)
-    for k, line in enumerate(textwrap.wrap(short_name(_guess(state), 110), 38)):
+    for k, line in enumerate(textwrap.wrap(_guess(state), 38)):
         scene.text(0, bottom + 16 * k - 2, line, 11)
     _draw_heads(state, scene, 480, y + 10, width - 480)
     low = max(bottom + 44, y + 260)

@@ -18,7 +18,7 @@ def _tip(state: _EvidenceState, c: int, y: int, x: int) -> str:
     "The equation at one position, for class `c`"
     e, s = state.explanation(), state.value_scores(c)
     evidence, alpha = e.evidence[:, e.at(c), y, x], e.attention[:, e.at(c), y, x]
-    lines = [f"row {y + 1}, column {x + 1}: {_signed(evidence.sum())}"]
+    lines = [f"row {y}, column {x}: {_signed(evidence.sum())}"]
     for r in evidence.abs().argsort(descending=True)[:3].tolist():
         product = f"α {alpha[r]:.4f} gives" if s is None else f"s {s[r, y, x]:+.2f} × α {alpha[r]:.4f} ="
         lines.append(f"{e.head_name(r)}: {product} {_signed(evidence[r])}")
@@ -122,8 +122,8 @@ def _evidence_figure(
 
     h, w = state.explanation().attention.shape[-2:]
     classes = list(dict.fromkeys([state.chosen(), *state.shown()[:many]]))
-    pages = {f"class: {state.class_name(c)}": _class_page(state, c) for c in classes}
-    first, layout = pages[f"class: {state.class_name(state.chosen())}"]
+    pages = {f"class: {state.short_class(c, 50)}": _class_page(state, c) for c in classes}
+    first, layout = pages[f"class: {state.short_class(state.chosen(), 50)}"]
     figure = make_subplots(1, 2, column_widths=[0.46, 0.54], horizontal_spacing=0.09)
     _add_traces(figure, first)
     ratio = _scaleratio(state.aspect_of(state.index), h, w)

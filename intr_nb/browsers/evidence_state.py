@@ -41,7 +41,7 @@ class _EvidenceTraits(ImageBrowser):
     position = T.Any(None, allow_none=True).tag(view=True)  # (row, column); None: the strongest
     order = T.Enum(_ORDERS, _ORDERS[0]).tag(view=True)
     step = T.Int(0).tag(view=True)  # terms added
-    reference = T.Enum(tuple(REFERENCES), "raw").tag(view=True)
+    reference = T.Enum(tuple(REFERENCES), "mean").tag(view=True)
 
     @T.validate("step")
     def _possible_step(self, proposal):
@@ -115,6 +115,13 @@ def running(self: _EvidenceState, c: int | None = None) -> torch.Tensor:  # (n +
     e = self.explanation()
     residual = e.residual[e.at(self.chosen() if c is None else c)]
     return torch.cat([residual.double()[None], self.terms(c)[1]]).cumsum(0)
+
+# %% ../../nbs/browsers/13_evidence_state.ipynb #94a4d053
+@patch
+def moved(self: _EvidenceState) -> dict:
+    "As every browser's; at first all terms are added, however many there are"
+    state, added = ImageBrowser.moved(self), {} if self.step == len(self.terms()[0]) else dict(step=self.step)
+    return {k: v for k, v in state.items() if k != "step"} | added
 
 # %% ../../nbs/browsers/13_evidence_state.ipynb #94a4d052
 @patch

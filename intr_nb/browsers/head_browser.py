@@ -96,22 +96,14 @@ def look_controls(self: HeadBrowser) -> list:
         tick("own_scale", "own scales"),
         tick("grid", "true grid"),
         menu("compare", "beside it", "14em", fixed=beside),
-        self.number_field("second", "image", "11em", lambda: self.compare == "image"),
+        self.number_field("second", "image", lambda: self.compare == "image"),
     ]
 
 # %% ../../nbs/browsers/12_head_browser.ipynb #00f29e5b
 @patch
-def number_field(self: HeadBrowser, trait: str, text: str, width: str, when=None):
-    "A field for the number of an image"
-    box = W.BoundedIntText(max=len(self.pictures) - 1, description=text, layout=W.Layout(width=width))
-    return self.bind(box, trait, None, when)
-
-
-@patch
 def build(self: HeadBrowser):
     "Thumbnails, three rows of controls, and the main scene"
-    image = self.number_field("index", f"image of {len(self.pictures)}", "12em")
     what = self.bind(W.ToggleButtons(options=self.possible, style=dict(button_width="7em")), "what")
     wrap = W.Layout(flex_flow="row wrap", align_items="center")
-    rows = [image, what], self.class_controls(), self.look_controls()
+    rows = [self.number_field(), what], self.class_controls(), self.look_controls()
     return [self.canvas("thumbnails"), *(W.HBox(r, layout=wrap) for r in rows), self.canvas("main")]

@@ -6,10 +6,14 @@
 __all__ = []
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #52ca4984
+import math
+
+import torch
+
 from .drawing import _draw_colours, _draw_lines, _draw_padding, _signed_bar
 from .head_state import _HeadState
 from .scene import Scene, _data_uri, _tint
-from ..explanations.panels import alt_text, digits, reference_note, short_name
+from ..explanations.panels import alt_text, digits, reference_note
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-031
 def _draw_map(
@@ -28,7 +32,7 @@ def _draw_map(
     _draw_padding(scene, *box, e.mask)
     if state.grid:
         _draw_grid(scene, *box, *values.shape)
-    title = f"{e.head_name(head)}, {short_name(e.name(side.c))}"
+    title = f"{e.head_name(head)}, {state.short_class(side.c)}"
     scene.panel(*box, f"head {head}", _under_mouse(state, side, head, values), title=title)
 
 
@@ -52,62 +56,110 @@ def _under_mouse(state, side, head, values) -> dict:  # what is called how
     return known
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-033
+_WEIGHT = "#3b8f8c"  # the middle of attention's colours
+
+
 def _draw_head_bar(
     scene,
     x,
     y,
     width,
     name: str,  # of the head
-    sums,  # (R,) every head's strength
+    sums,  # (R,) every head's number
     head: int,
+    signed: bool,  # is it for or against?
 ):
-    "The head's name, its strength, and a bar"
-    value, n = sums[head].item(), digits(*sums)
+    "The head's name, its number, and a bar"
+    value, n, sign = sums[head].item(), digits(*sums), "+" if signed else ""
     if width < 130:
         name = name.replace("layer ", "").replace(", head ", "·")
     click = dict(data_click=f"head {head}")
     scene.text(x, y, name, 11, width * 0.8, **click)
-    scene.text(x + width, y, f"{value:+.{n if n > 3 else 2}f}", 11, text_anchor="end", **click)
-    _signed_bar(scene, x, y + 4, width, value / (sums.abs().max().item() or 1))
+    scene.text(
+        x + width, y, f"{value:{sign}.{n if n > 3 or not signed else 2}f}", 11, text_anchor="end", **click
+    )
+    share = value / (sums.abs().max().item() or 1)
+    if signed:
+        return _signed_bar(scene, x, y + 4, width, share)
+    for fill, opacity, part in ("currentColor", 0.12, 1), (_WEIGHT, 1, share):
+        bar = dict(x=round(x, 1), y=round(y + 4, 1), width=round(width * part, 1), height=4)
+        scene.add("rect", **bar, fill=fill, fill_opacity=opacity)
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-034
 def _head_words(state, side) -> list:  # of (text, is it a heading?)
     "What the view says, beside the image"
     logits, truth = state.logits(side.m, side.i), state.pictures.label(side.i)
     p, top = logits.softmax(0), int(logits.argmax())
-    name, what = state.pictures.name(side.i), f"{state.what} of {state.class_name(side.c)}"
+    name, what = state.pictures.name(side.i), f"{state.what} of {state.short_class(side.c, 90)}"
     if state.compare == "model":
         name += f", {side.e.source}" + " (FC)" * bool(getattr(state.models[side.m], "fc", False))
     if state.what == "margin":
-        what += f" over {state.class_name(side.r)}"
-    said = [(name, True), (f"predicted: {state.class_name(top)} ({p[top]:.2f})", False)]
+        what += f" over {state.short_class(side.r, 90)}"
+    said = [(name, True), (f"predicted: {state.short_class(top, 90)} ({p[top]:.2f})", False)]
     if truth == top:
         said.append(("truth: the same", False))
     elif 0 <= truth < state.count:
-        said.append((f"truth: {state.class_name(truth)} ({p[truth]:.2f})", False))
-    return [*said, (what, True), *_sum_words(state, side, logits)]
+        said.append((f"truth: {state.short_class(truth, 90)} ({p[truth]:.2f})", False))
+    numbers = dict(attention=_attention_words, value_scores=_score_words).get(state.what, _sum_words)
+    return [*said, (what, True), *((line, False) for line in numbers(state, side))]
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #bfab1c7b
-def _sum_words(state, side, logits) -> list:
-    "The sum that the maps are parts of, where there is one"
+def _attention_words(state, side) -> list:
+    "What the numbers below the maps are, and how far one head spreads its look"
+    weights = side.e.attention[:, side.e.at(side.c)].flatten(1).double()
+    n = weights.shape[1] - (0 if side.e.mask is None else int(side.e.mask.sum()))
+    said = [f"Each map's weights sum to 1 over {n} positions; an even look gives each {1 / n:.4f}."]
+    if state.head is None or state.head >= len(weights):
+        return [*said, "Below a map: its largest weight."]
+    w = weights[state.head]
+    entropy = torch.special.entr(w).sum().item()
+    spread = f"as of an even look at {math.exp(entropy):.0f} positions"
+    words = f"largest weight {w.max():.4f}, entropy {entropy:.2f} nats, {spread}"
+    return [*said, f"{side.e.head_name(state.head)} alone: {words}"]
+
+
+def _score_words(state, side) -> list:
+    "What the numbers below the maps are, and between which values one head's lie"
+    said = [
+        "Value score s: what a position is worth to a head, whoever looks; evidence is s times attention."
+    ]
+    maps = state.maps(*side[2:])
+    if state.head is None or state.head >= len(maps):
+        return [*said, "Below a map: its s of largest size."]
+    s = maps[state.head]
+    return [*said, f"{side.e.head_name(state.head)} alone: s from {s.min():+.2f} to {s.max():+.2f}"]
+
+# %% ../../nbs/browsers/10_head_figures.ipynb #6a11c102
+def _share_words(share, name: str) -> str:
+    "What share of the sum the maps carry, also where that is none between 0 and 1"
+    if share.of_sum > 1:
+        return (
+            f"maps carry {share.of_sum:.0%} of the {name}, more than all: the residual takes some of it back"
+        )
+    if share.of_sum < 0:
+        return f"maps go against the {name} ({share.of_sum:.0%} of it): the residual outweighs them"
+    return f"maps carry {share}"
+
+
+def _sum_words(state, side) -> list:
+    "The sum that the maps are parts of"
     e, c, r = side[2:]
-    if not e.has("evidence"):
-        return []
+    logits = state.logits(side.m, side.i)
     s, over = state.strength(e, c, r), r if state.what == "margin" else None
     name, total = ("logit", logits[c]) if over is None else ("margin", logits[c] - logits[over])
     total = total.item()
     parts = f"{s.sum():+.2f} from these maps {total - s.sum():+.2f} residual"
-    said = [(f"{name} {total:+.2f} = {parts}", False)]
+    said = [f"{name} {total:+.2f} = {parts}", "Below a map: its sum."]
     if state.head is not None and state.head < len(s):
-        said.append((f"{e.head_name(state.head)} alone: {s[state.head]:+.2f}", False))
+        said[1] = f"{e.head_name(state.head)} alone: {s[state.head]:+.2f}"
     if e.adds_up:
-        said.append((f"maps carry {e.share(c=c, over=over)}", False))
+        said.append(_share_words(e.share(c=c, over=over), name))
     return said
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #e52a8eec
 def _draw_maps(state, scene, x, y, room, side, rank, limit) -> float:  # how far down they reach
     "A grid of all heads in their order, or one head large"
-    maps, sums = state.maps(*side[2:]), state.strength(*side[2:])
+    maps, sums, signed = state.maps(*side[2:]), state.readings(*side[2:]), state.what != "attention"
     heads = rank if state.head is None else [min(state.head, len(maps) - 1)]
     columns = min(len(heads), 4 if len(heads) <= 8 else 6 if len(heads) <= 24 else 8)
     size = min((room + 10) / columns - 10, 440)
@@ -116,7 +168,7 @@ def _draw_maps(state, scene, x, y, room, side, rank, limit) -> float:  # how far
         px, py = x + (k % columns) * (size + 10), y + (k // columns) * (height + 28)
         full = maps[head].abs().max().item() if state.own_scale else limit
         _draw_map(state, scene, (px, py, width, height), side, head, maps[head], full)
-        _draw_head_bar(scene, px, py + height + 13, width, side.e.head_name(head), sums, head)
+        _draw_head_bar(scene, px, py + height + 13, width, side.e.head_name(head), sums, head, signed)
     return py + height + 24
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-036
@@ -146,19 +198,27 @@ def _draw_side(
 # %% ../../nbs/browsers/10_head_figures.ipynb #8426a536
 def _draw_bars(state, scene, x, room, side, rank) -> float:  # how far down they reach
     "A bar for every head, to the right of a large map"
-    sums, size = state.strength(*side[2:]), min(room, 440)
+    sums, size, signed = state.readings(*side[2:]), min(room, 440), state.what != "attention"
     for k, head in enumerate(rank):
         name = side.e.head_name(head)
-        _draw_head_bar(scene, x + size + 20, 20 + k * 26, room - size - 20, name, sums, head)
+        _draw_head_bar(scene, x + size + 20, 20 + k * 26, room - size - 20, name, sums, head, signed)
     return 20 + len(rank) * 26
 
 # %% ../../nbs/browsers/10_head_figures.ipynb #12headbrowse-037
+def _told(state, side) -> str:
+    "For those who cannot see it; of attention, nothing about evidence"
+    if state.what == "attention":
+        return ". ".join(text for text, _ in _head_words(state, side))
+    return alt_text(side.e)
+
+
 def _heads_scene(state, width: int = 960) -> Scene:
     "Image and maps, of one or two sides"
     sides = state.sides()
     seen = slice(None) if state.head is None else state.head  # one head alone has a scale of its own
     limit = max(state.maps(*s[2:])[seen].abs().max().item() for s in sides)
-    scene = Scene(width, 0, f"Heads' {state.what}. " + " ".join(alt_text(s.e) for s in sides))
+    told = " ".join(_told(state, s) for s in sides)
+    scene = Scene(width, 0, f"Heads' {state.what}. {told}")
     each, gap, bottom = width / len(sides), 24 * (len(sides) > 1), 0
     for k, (side, rank) in enumerate(zip(sides, state.rankings([s[2:] for s in sides]))):
         bottom = max(bottom, _draw_side(state, scene, k * each, each - gap, side, rank, limit))

@@ -32,9 +32,9 @@ def _class_choices(state, images, many) -> dict:  # text -> {image: class}
     listed = list(dict.fromkeys(truths + strongest))[:many]
     choices = {}
     if state.target is not None:
-        choices[f"class: {state.class_name(state.target)}"] = dict.fromkeys(images, state.target)
+        choices[f"class: {state.short_class(state.target, 50)}"] = dict.fromkeys(images, state.target)
     choices["class: the prediction"] = {i: r[0] for i, r in ranked.items()}
-    return choices | {f"class: {state.class_name(c)}": dict.fromkeys(images, c) for c in listed}
+    return choices | {f"class: {state.short_class(c, 50)}": dict.fromkeys(images, c) for c in listed}
 
 # %% ../../nbs/browsers/11_head_standalone.ipynb #a0e3b7cf
 def _class_maps(state, i, c, limits) -> dict:  # what -> a map for each head
@@ -76,8 +76,8 @@ def _axes(figure, R, h, w, ratio=None) -> int:  # rows
     corners, rows = _corners(R)
     axes, same = {}, dict(visible=False, constrain="domain", fixedrange=True)
     for k, (left, top, width, height) in enumerate(corners, 1):
-        across = dict(domain=[left, left + width], range=[0.5, w + 0.5], constraintoward="left")
-        down = dict(domain=[max(0, top - height), top], range=[h + 0.5, 0.5], constraintoward="top")
+        across = dict(domain=[left, left + width], range=[-0.5, w - 0.5], constraintoward="left")
+        down = dict(domain=[max(0, top - height), top], range=[h - 0.5, -0.5], constraintoward="top")
         axes[f"xaxis{k}"] = dict(**across, **same, anchor=f"y{k}")
         axes[f"yaxis{k}"] = dict(**down, **same, anchor=f"x{k}", scaleanchor=f"x{k}", scaleratio=ratio)
     corner = dict(x=0, y=0, xanchor="left", yanchor="top", showarrow=False)
@@ -90,7 +90,7 @@ def _axes(figure, R, h, w, ratio=None) -> int:  # rows
 
 def _pictures(state, i, R, h, w) -> list:
     "The image in colour, and pale below every head's map"
-    place = dict(x=0.5, y=0.5, sizex=w, sizey=h, sizing="stretch", layer="below")
+    place = dict(x=-0.5, y=-0.5, sizex=w, sizey=h, sizing="stretch", layer="below")
     place |= dict(xanchor="left", yanchor="top")
     pale, axis = state.copy_of(i, 200, True), ["", *range(2, R + 2)]
     sources = [state.copy_of(i, 320, False), *[pale] * R]
@@ -102,7 +102,7 @@ def _trace(key, start: dict, limits: dict, shape: tuple):
     from plotly.graph_objects import Heatmap
 
     (_, what, k), (h, w) = key, shape
-    place = dict(x=list(range(1, w + 1)), y=list(range(1, h + 1)), xaxis=f"x{k + 2}", yaxis=f"y{k + 2}")
+    place = dict(x=list(range(w)), y=list(range(h)), xaxis=f"x{k + 2}", yaxis=f"y{k + 2}")
     if what is None:
         known = "<br>".join(f"{x} %{{customdata[{n}]}}" for n, x in enumerate(limits))
         hover = f"head {k}, row %{{y}}, column %{{x}}<br>{known}<extra></extra>"
@@ -116,9 +116,9 @@ def _image_title(state, i) -> str:
     "What the model says about image `i`, as text that plotly shows as it is"
     p, truth = state.logits(0, i).softmax(0), state.pictures.label(i)
     top = int(p.argmax())
-    name, predicted = _plain(state.pictures.name(i)), _plain(state.class_name(top))
+    name, predicted = _plain(state.pictures.name(i)), _plain(state.short_class(top, 60))
     known = 0 <= truth < state.count and truth != top
-    more = f", truth {_plain(state.class_name(truth))}" if known else ""
+    more = f", truth {_plain(state.short_class(truth, 60))}" if known else ""
     return f"{name}: predicted {predicted} ({p[top]:.2f}){more}"
 
 # %% ../../nbs/browsers/11_head_standalone.ipynb #d751a181

@@ -152,6 +152,17 @@ def strength(self: _HeadState, e, c: int, r: int) -> torch.Tensor:  # (R,)
     return (e.margin(c, r).heads if self.what == "margin" else e.evidence[:, e.at(c)]).sum((1, 2))
 
 
+@patch
+def readings(self: _HeadState, e, c: int, r: int) -> torch.Tensor:  # (R,)
+    "The number below each map: its sum; of attention, its largest weight; of s, the one of largest size"
+    if self.what == "attention":
+        return _peaks(e, c)
+    if self.what == "value_scores":
+        maps = self.maps(e, c, r).flatten(1)
+        return maps.gather(1, maps.abs().argmax(1, keepdim=True))[:, 0]
+    return self.strength(e, c, r)
+
+
 def _peaks(e, c) -> torch.Tensor:  # (R,)
     "Each head's largest attention weight"
     return e.attention[:, e.at(c)].amax((1, 2))

@@ -12,47 +12,16 @@ from PIL import Image
 
 from .browser import Browser, T, W
 from .cache import _cached
-from .drawing import _draw_frame, _fitted, _pale
-from .pictures import _Pictures
+from .controls import _number_field, _search_field
+from .drawing import _fitted, _pale
+from .pictures import _check_call, _class_names, _numbered, _Pictures, _thumbnails
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
 from ..core.tools import evaluating, patch
 from ..experiments.candidates import cache_features_once
 from ..explanations.checks import class_list
 from ..explanations.explainer import explain
-from ..explanations.panels import short_name
-
-# %% ../../nbs/browsers/08_image_browser.ipynb #5421f256
-def _class_names(class_names, model, images):
-    "The names given, or the model's own, or the images' where there are as many"
-    names = class_names or getattr(model, "class_names", None)
-    if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1):
-        names = images.class_names
-    return None if names is None else [str(n) for n in names]
-
-
-def _numbered(name: str, value: int, count: int, what: str, lowest: int = 0) -> int:
-    "`value`, if there is such a thing"
-    if lowest <= value < count:
-        return value
-    raise ValueError(f"{name}={value}: there are {count} {what}, numbered from 0 to {count - 1}")
-
-# %% ../../nbs/browsers/08_image_browser.ipynb #1d40bb8f
-def _check_state(browser, state):
-    "Only traits that there are"
-    known = browser.trait_names(view=True)
-    if unknown := set(state) - set(known):
-        name = type(browser).__name__
-        raise TypeError(f"{name} has no {sorted(unknown)[0]!r}: expected some of {', '.join(known)}")
-
-
-def _check_other(model, other):
-    "The same classes"
-    if other is not None and other.num_classes != model.num_classes:
-        raise ValueError(
-            f"other has {other.num_classes} classes, model {model.num_classes}: "
-            "expected the same classes in the same order"
-        )
+from ..explanations.panels import _short_names
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #672a2829
 class ImageBrowser(Browser):
@@ -71,11 +40,10 @@ class ImageBrowser(Browser):
         other=None,  # a second model of the same classes
     ):
         super().__init__()
-        _check_state(self, state)
+        _check_call(self, state, model, other)
         self.models = [model] if other is None else [model, other]
         self.pictures, self.names = _Pictures(images, labels), _class_names(class_names, model, images)
         self.count, self.layers = getattr(model, "num_classes", None), 1
-        _check_other(model, other)
 
     @T.validate("index")
     def _index(self, proposal):
@@ -91,6 +59,12 @@ class ImageBrowser(Browser):
 def class_name(self: ImageBrowser, c) -> str:
     "What to call class `c`"
     return self.names[c] if self.names else f"class {c}"
+
+
+@patch
+def short_class(self: ImageBrowser, c, width: int = 45) -> str:
+    "Class `c` in `width` characters, still unlike all others"
+    return _short_names(tuple(self.names), max(8, width))[c] if self.names else self.class_name(c)
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #be3d3a28
 @patch
@@ -184,27 +158,7 @@ def copy_of(self: ImageBrowser, i: int, size: int, pale: bool = False) -> str:
 @patch
 def thumbnails(self: ImageBrowser, width: int = 960, many: int = 12) -> Scene:
     "The dozen that the image belongs to; a click chooses"
-    n, start = len(self.pictures), self.index // many * many
-    stop, step = min(n, start + many), (width - 48) / many
-    scene = Scene(width, step + 2, f"Images {start} to {stop - 1} of {n}; image {self.index} is chosen")
-    for name, x, to in ("‹", 4, start - many), ("›", width - 20, start + many):
-        if 0 <= to < n:
-            scene.text(x, step / 2 + 8, name, 26, data_click=f"image {to}")
-    for k, i in enumerate(range(start, stop)):
-        _draw_thumbnail(self, scene, 24 + k * step, step, i)
-    return scene
-
-
-def _draw_thumbnail(self, scene, x, step, i):
-    "One of them, framed if it is chosen"
-    try:
-        copy, (w, h) = self.copy_of(i, 96), self.box_of(i, step - 6, step - 6)
-        scene.picture(x + (step - 6 - w) / 2, 3 + (step - 6 - h) / 2, w, h, copy)
-    except Exception:
-        scene.text(x, step / 2, "unreadable", 11)  # why is told when it is chosen
-    if i == self.index:
-        _draw_frame(scene, x - 1.5, 1.5, step - 3, step - 3)
-    scene.panel(x, 3, step - 6, step - 6, f"image {i}", {}, self.pictures.name(i))
+    return _thumbnails(self, width, many)
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #3b89ab3b
 @patch
@@ -236,7 +190,7 @@ def class_menu(self: ImageBrowser, trait: str, many: int = 6) -> list:  # of (te
 
     def said(c):
         notes = ", the truth" * (c == truth) + ", the class itself: the strongest other is shown" * (c == own)
-        return f"{short_name(self.class_name(c))} ({p[c]:.2f}){notes}"
+        return f"{self.short_class(c)} ({p[c]:.2f}){notes}"
 
     usual = next(c for c in ranked if c != own)
     listed = [truth] * (0 <= truth < self.count) + ranked[:many] + [chosen] * (chosen is not None)
@@ -246,41 +200,46 @@ def class_menu(self: ImageBrowser, trait: str, many: int = 6) -> list:  # of (te
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #681b1d81
 @patch
-def find(self: ImageBrowser, text: str) -> int:
-    "The class that `text` is, or is part of; the likeliest of several"
-    names = [f"{self.class_name(c)} [{c}]" for c in range(self.count)]
-    found = [c for c, name in enumerate(names) if text == name]
-    found = found or [c for c, name in enumerate(names) if text.lower() in name.lower()]
+def find(self: ImageBrowser, text: str) -> list:
+    "The class that `text` is, or else those it is part of, the likeliest first"
+    names = {c: f"{self.class_name(c)} [{c}]" for c in range(self.count)}
+    found = [c for c, name in names.items() if text in (name, self.class_name(c))]
+    found = found or [c for c, name in names.items() if text.lower() in name.lower()]
     if not found:
-        raise ValueError(f"no class has {text!r} in its name: type a part of one of {self.count}")
-    return max(found, key=lambda c: self.logits(0, self.index)[c].item())
+        have = f"there are {self.count} classes, numbered from 0 to {self.count - 1}"
+        raise ValueError(f"no class has {text!r} in its name; {have}")
+    return sorted(found, key=lambda c: -self.logits(0, self.index)[c].item())
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #eb3a0828
 @patch
-def search(self: ImageBrowser, trait: str, when=None):
-    "A field that finds a class by part of its name, and is empty again"
+def class_field(self: ImageBrowser, name: str, does: str, choose):
+    "A field that finds a class by a part of its name, for `choose`"
     names = [f"{self.class_name(c)} [{c}]" for c in range(self.count)]
-    hint, look = f"search {self.count} classes", W.Layout(width="15em")
-    box = W.Combobox(options=names, placeholder=hint, continuous_update=False, layout=look)
-    box.add_class(f"intr-nb-search-{trait}")
 
-    def choose(change):
-        if not (text := change["new"].strip()):
-            return
-        with self.attempt():
-            with self.attempt():
-                setattr(self, trait, self.find(text))
-            box.value = ""
-            self.refresh()
+    def said(c):
+        return f"{self.short_class(c, 60)} ({self.logits(0, self.index).softmax(0)[c]:.2f})"
+
+    return _search_field(self, name, f"{does} {self.count} classes", names, self.find, said, choose)
+
+
+@patch
+def search(self: ImageBrowser, trait: str, when=None):
+    "A field that finds the class for a trait"
+    field = self.class_field(f"search-{trait}", "search", lambda c: setattr(self, trait, c))
 
     def follow(*_):
-        box.layout.display = None if when() else "none"
+        field.layout.display = None if when() else "none"
 
-    box.observe(choose, "value")
     if when is not None:
         self.observe(follow, "what")
         follow()
-    return box
+    return field
+
+
+@patch
+def number_field(self: ImageBrowser, trait: str = "index", text: str = "image", when=None):
+    "A field for the number of an image"
+    return _number_field(self, trait, text, len(self.pictures) - 1, when)
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #00561ef4
 @patch

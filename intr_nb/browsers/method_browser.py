@@ -12,10 +12,10 @@ from .browser import Browser, W
 from .image_browser import ImageBrowser
 from .method_answers import _MethodAnswers
 from .method_curves import _method_scene
+from .method_figures import _method_name
 from .method_standalone import _method_figure
 from ..core.tools import patch
 from ..evaluation.perturbation import BLANKS, UNITS
-from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/26_method_browser.ipynb #75fb6ce7
 class MethodBrowser(_MethodAnswers):
@@ -79,9 +79,9 @@ def toggle(self: MethodBrowser, name: str, on: bool):
 
 
 @patch
-def add(self: MethodBrowser, text: str):
-    "A row for the class that `text` is part of"
-    if (c := self.find(text)) not in self.rows():
+def add(self: MethodBrowser, c: int):
+    "A row for class `c`"
+    if c not in self.rows():
         self.classes = [*self.rows(), c]
     self.focus = c
 
@@ -101,7 +101,7 @@ def act(self: MethodBrowser, f, *given):
 def tick(self: MethodBrowser, name: str):
     "A box for a method"
     look = W.Layout(width="auto", margin="0 14px 0 0")
-    box = W.Checkbox(description=short_name(name, 24), indent=False, layout=look)
+    box = W.Checkbox(description=_method_name(self, name, 24), indent=False, layout=look)
     box.observe(lambda change: self.act(self.toggle, name, change["new"]), "value")
     box.add_class(f"intr-nb-method-{list(self.methods).index(name)}")
     return box
@@ -109,19 +109,8 @@ def tick(self: MethodBrowser, name: str):
 
 @patch
 def finder(self: MethodBrowser):
-    "A field that adds a class, and is empty again"
-    names = [f"{self.class_name(c)} [{c}]" for c in range(self.count)]
-    hint, look = f"add one of {self.count} classes", W.Layout(width="14em")
-    box = W.Combobox(options=names, placeholder=hint, continuous_update=False, layout=look)
-
-    def choose(change):
-        if text := change["new"].strip():
-            box.value = ""
-            self.act(self.add, text)
-
-    box.observe(choose, "value")
-    box.add_class("intr-nb-add")
-    return box
+    "A field that adds a class"
+    return self.class_field("add", "add one of", self.add)
 
 # %% ../../nbs/browsers/26_method_browser.ipynb #05804dba
 @patch
@@ -152,13 +141,12 @@ def _size(width: str, words: str | None = None) -> dict:
 @patch
 def _image_row(self: MethodBrowser) -> list:
     "Image, classes, and the button with its line of progress"
-    n, tip = len(self.pictures), "prediction, truth and the strongest others"
-    image = W.BoundedIntText(max=n - 1, description=f"image of {n}", **_size("12em"))
+    tip = "prediction, truth and the strongest others"
     likely = W.Button(description="likely classes", tooltip=tip, layout=W.Layout(width="auto"))
     likely.on_click(lambda _: self.act(setattr, self, "classes", None))
     self._button.on_click(lambda _: self.act(self.compute))
     self._button.add_class("intr-nb-compute")
-    return [self.bind(image, "index"), self.finder(), likely, self._button, self._label]
+    return [self.number_field(), self.finder(), likely, self._button, self._label]
 
 
 @patch

@@ -12,12 +12,11 @@ import torch
 from .cache import _cached
 from .drawing import _draw_lines
 from .method_answers import _MethodAnswers
-from .method_figures import _colour, _draw_grid, _number
+from .method_figures import _colour, _draw_grid, _method_name, _number
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
 from ..core.tools import patch
 from ..evaluation.perturbation import Curves
-from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/24_method_curves.ipynb #0e7312bb
 class _Axes:
@@ -69,7 +68,7 @@ def _draw_panel(state: _MethodAnswers, axes: _Axes, which: str, curves: dict):
     step = axes.width / state.steps
     values = {"share of pixels": np.linspace(0, 1, state.steps + 1)[None]}
     values |= {name: getattr(v, which)[None] for name, v in curves.items()}
-    title = f"{which}, {short_name(state.class_name(state.focused()))}: {state.unit}"
+    title = f"{which}, {state.short_class(state.focused())}: {state.unit}"
     place = axes.x - step / 2, axes.y, axes.width + step, axes.height
     axes.scene.panel(*place, which, values, f"{title}\nclick to see what the evaluator saw")
 
@@ -109,7 +108,8 @@ def _draw_areas(state: _MethodAnswers, scene, x, y, width, curves: dict):
         scene.add("rect", x=x, y=y + 14 + 18 * k, width=18, height=4, fill=_colour(state, name))
         bold = "bold" if name == state.method else None
         click = f"method {_number(state, name)}"
-        scene.text(x + 26, y + 20 + 18 * k, name, 12, width - 130, font_weight=bold, data_click=click)
+        shown = _method_name(state, name, int((width - 130) / 6.6))
+        scene.text(x + 26, y + 20 + 18 * k, shown, 12, font_weight=bold, data_click=click)
 
 # %% ../../nbs/browsers/24_method_curves.ipynb #eb277479
 def _evaluator_words(state: _MethodAnswers) -> str:
@@ -143,7 +143,7 @@ def _draw_curves(state: _MethodAnswers, scene, x, y, width) -> float:  # how far
     c, narrow = state.focused(), width < 600
     known = {n: v for n in state.columns() if (v := state.curve(n, c)) is not None}
     curves = {n: v for n, v in known.items() if isinstance(v, Curves)}
-    title = f"Curves of {short_name(state.class_name(c), 60)}"
+    title = f"Curves of {state.short_class(c, 60)}"
     y = _draw_lines(scene, x, y + 12, width, [(title, True), (_evaluator_words(state), False)])
     corners = [(0, 0), (0, 180), (0, 350)] if narrow else [(0, 0), (310, 0), (646, 0)]
     _draw_both(state, scene, x, y, width, curves, corners)
@@ -197,9 +197,9 @@ def _image_words(state: _MethodAnswers) -> list:  # of (text, is it a heading?)
     p, truth = state.logits(0, state.index).softmax(0), state.pictures.label(state.index)
     top = int(p.argmax())
     said = [(state.pictures.name(state.index), True)]
-    said.append((f"predicted: {state.class_name(top)} ({p[top]:.2f})", False))
+    said.append((f"predicted: {state.short_class(top, 60)} ({p[top]:.2f})", False))
     if 0 <= truth < state.count:
-        said.append((f"truth: {'the same' if truth == top else state.class_name(truth)}", False))
+        said.append((f"truth: {'the same' if truth == top else state.short_class(truth, 60)}", False))
     return said
 
 # %% ../../nbs/browsers/24_method_curves.ipynb #12explanatio-050

@@ -16,7 +16,7 @@ from .method_answers import _MethodAnswers
 from .scene import _data_uri, _tint
 from ..core.tools import patch
 from ..evaluation.perturbation import Curves
-from ..explanations.panels import short_name
+from ..explanations.panels import _short_names, short_name
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #12explanatio-035
 _COLOURS = (
@@ -28,6 +28,11 @@ _COLOURS = (
 def _number(state: _MethodAnswers, name: str) -> int:
     "Which method it is, in a click's name"
     return list(state.methods).index(name)
+
+
+def _method_name(state: _MethodAnswers, name: str, width: int) -> str:
+    "In `width` characters, still unlike all others"
+    return _short_names(tuple(state.methods), max(8, width))[_number(state, name)]
 
 
 def _colour(state: _MethodAnswers, name: str) -> str:
@@ -70,7 +75,7 @@ def _draw_reason(state: _MethodAnswers, scene, box: tuple, name, c, error):
     for k, line in enumerate(lines[: max(1, int(height / 13))]):
         scene.text(x + 4, y + 14 + 13 * k, line, 11, fill="#333" if error is None else "#b00020")
     again = [] if error is None else ["click to try again"]
-    title = [f"{name}, {short_name(state.class_name(c))}", *textwrap.wrap(words, 80)[:12], *again]
+    title = [f"{name}, {state.short_class(c)}", *textwrap.wrap(words, 80)[:12], *again]
     scene.panel(*box, f"again {_number(state, name)} {c}", {}, "\n".join(title))
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #12explanatio-038
@@ -81,14 +86,14 @@ def _draw_map(state: _MethodAnswers, scene, x, y, width, height, name, c, look: 
     if not torch.is_tensor(found):
         return _draw_reason(state, scene, box, name, c, found)
     scene.picture(*box, state.tinted(state.index, name, c, id(found), limits[c], signed, state.opacity))
-    title = f"{name}, {short_name(state.class_name(c))}"
+    title = f"{name}, {state.short_class(c)}"
     scene.panel(*box, f"map {_number(state, name)} {c}", {name: _coarse(found)}, title)
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #f015a75b
 def _class_words(state: _MethodAnswers, c: int, width: float) -> str:
     "A class, its probability and logit, and whether it is predicted or true"
     logits, truth = state.logits(0, state.index), state.pictures.label(state.index)
-    name = short_name(state.class_name(c), int(width / 7) - 40)
+    name = state.short_class(c, int(width / 7) - 40)
     notes = ", predicted" * (c == int(logits.argmax())) + ", true" * (c == truth)
     return f"{name} ({logits.softmax(0)[c]:.2f}), logit {logits[c]:+.2f}{notes}"
 
@@ -139,7 +144,8 @@ def _draw_names(state: _MethodAnswers, scene, x, y, size):
         scene.add("rect", x=round(x + k * size, 1), y=y + 3, width=9, height=9, fill=_colour(state, name))
         bold = "bold" if name == state.method else None
         click = f"method {_number(state, name)}"
-        scene.text(x + k * size + 13, y + 12, name, 12, size - 20, font_weight=bold, data_click=click)
+        shown = _method_name(state, name, int((size - 20) / 6.6))
+        scene.text(x + k * size + 13, y + 12, shown, 12, font_weight=bold, data_click=click)
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #808eef53
 def _draw_grid(state: _MethodAnswers, scene, x, y, width) -> float:  # how far down it reaches

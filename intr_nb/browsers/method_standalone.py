@@ -13,7 +13,7 @@ import torch
 
 from .method_answers import _MethodAnswers
 from .method_curves import _evaluator_words
-from .method_figures import _coarse, _colour, _look_of
+from .method_figures import _coarse, _colour, _look_of, _method_name
 from .scene import _colorscale
 from .standalone import _lean, _menu, _plain, _scaleratio, _standalone_figure
 from ..evaluation.perturbation import Curves
@@ -31,7 +31,7 @@ def _notes(state: _MethodAnswers, c: int) -> list:  # of annotations
     n, said = len(state.columns()), []
     for k, name in enumerate(state.columns()):
         found = state.map_of(name, c)
-        said.append(_note(k, _plain(name, 16), 0.5, 1.02, yanchor="bottom"))
+        said.append(_note(k, _plain(_method_name(state, name, 16)), 0.5, 1.02, yanchor="bottom"))
         if not torch.is_tensor(found):
             words = "not computed" if found is None else f"{type(found).__name__}: {found}"
             lines = map(_plain, textwrap.wrap(words, 15)[:6])
@@ -56,10 +56,10 @@ def _curve_trace(state: _MethodAnswers, name: str, c: int, which: str) -> dict:
     curve = state.curve(name, c)
     if not isinstance(curve, Curves):
         words = "not computed" if curve is None else "error"
-        return dict(y=[None], name=f"{_plain(name, 24)}: {words}")
+        return dict(y=[None], name=f"{_plain(_method_name(state, name, 24))}: {words}")
     areas = f"{curve.area('insertion'):.3f} / {curve.area('deletion'):.3f}"
     y = [round(v, 4) for v in getattr(curve, which).tolist()]
-    return dict(y=y, name=f"{_plain(name, 24)}: {areas}")
+    return dict(y=y, name=f"{_plain(_method_name(state, name, 24))}: {areas}")
 
 # %% ../../nbs/browsers/25_method_standalone.ipynb #08d4fb6d
 def _class_page(
@@ -74,7 +74,7 @@ def _class_page(
     changes = {k: [t.get(k) for t in traces] for k in "z zmin zmax x0 dx y0 dy y name".split()}
     p = state.logits(0, state.index).softmax(0)[c]
     who = _evaluator_words(state).replace(f", {type(state.evaluator).__name__}", "")
-    image = f"{_plain(state.pictures.name(state.index))}: {_plain(state.class_name(c))}"
+    image = f"{_plain(state.pictures.name(state.index))}: {_plain(state.short_class(c, 60))}"
     title = f"{image}, probability {p:.2f}<br>{who}"
     return changes, {"annotations": _notes(state, c), "title.text": title}
 
@@ -125,7 +125,7 @@ def _add_curves(state: _MethodAnswers, figure, own: list):
 
 # %% ../../nbs/browsers/25_method_standalone.ipynb #d321c4a8
 def _class_menu(state: _MethodAnswers, pages: dict) -> dict:
-    choices = {f"class: {state.class_name(c)}": page for c, page in pages.items()}
+    choices = {f"class: {state.short_class(c, 50)}": page for c, page in pages.items()}
     return _menu(choices, 0, y=1.2) | dict(active=list(pages).index(state.focused()))
 
 

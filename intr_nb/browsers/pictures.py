@@ -12,9 +12,39 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 
+from .drawing import _draw_frame
+from .scene import Scene
 from ..core.images import Batch, _as_trained_of, normalise, to_tensor
 from ..core.tools import patch
 from ..data.photos import Photos
+
+# %% ../../nbs/browsers/07_pictures.ipynb #5421f256
+def _class_names(class_names, model, images):
+    "The names given, or the model's own, or the images' where there are as many"
+    names = class_names or getattr(model, "class_names", None)
+    if names is None and len(getattr(images, "class_names", ())) == getattr(model, "num_classes", -1):
+        names = images.class_names
+    return None if names is None else [str(n) for n in names]
+
+
+def _numbered(name: str, value: int, count: int, what: str, lowest: int = 0) -> int:
+    "`value`, if there is such a thing"
+    if lowest <= value < count:
+        return value
+    raise ValueError(f"{name}={value}: there are {count} {what}, numbered from 0 to {count - 1}")
+
+# %% ../../nbs/browsers/07_pictures.ipynb #1d40bb8f
+def _check_call(browser, state, model, other):
+    "Only traits that there are; a second model has the same classes"
+    known = browser.trait_names(view=True)
+    if unknown := set(state) - set(known):
+        name = type(browser).__name__
+        raise TypeError(f"{name} has no {sorted(unknown)[0]!r}: expected some of {', '.join(known)}")
+    if other is not None and other.num_classes != model.num_classes:
+        raise ValueError(
+            f"other has {other.num_classes} classes, model {model.num_classes}: "
+            "expected the same classes in the same order"
+        )
 
 # %% ../../nbs/browsers/07_pictures.ipynb #62811e9b
 def _check_images(images):
@@ -143,3 +173,28 @@ def name(self: _Pictures, i) -> str:
         return os.path.basename(self.images.name(i))
     item = self.images[i] if isinstance(self.images, (list, tuple)) else None
     return os.path.basename(item) if isinstance(item, (str, os.PathLike)) else f"image {i}"
+
+# %% ../../nbs/browsers/07_pictures.ipynb #6a11c0f1
+def _thumbnails(browser, width: int, many: int) -> Scene:
+    "The dozen that the browser's image belongs to"
+    n, start = len(browser.pictures), browser.index // many * many
+    stop, step = min(n, start + many), (width - 48) / many
+    scene = Scene(width, step + 2, f"Images {start} to {stop - 1} of {n}; image {browser.index} is chosen")
+    for name, x, to in ("‹", 4, start - many), ("›", width - 20, start + many):
+        if 0 <= to < n:
+            scene.text(x, step / 2 + 8, name, 26, data_click=f"image {to}")
+    for k, i in enumerate(range(start, stop)):
+        _draw_thumbnail(browser, scene, 24 + k * step, step, i)
+    return scene
+
+
+def _draw_thumbnail(browser, scene, x, step, i):
+    "One of them, framed if it is chosen"
+    try:
+        copy, (w, h) = browser.copy_of(i, 96), browser.box_of(i, step - 6, step - 6)
+        scene.picture(x + (step - 6 - w) / 2, 3 + (step - 6 - h) / 2, w, h, copy)
+    except Exception:
+        scene.text(x, step / 2, "unreadable", 11)  # why is told when it is chosen
+    if i == browser.index:
+        _draw_frame(scene, x - 1.5, 1.5, step - 3, step - 3)
+    scene.panel(x, 3, step - 6, step - 6, f"image {i}", {}, browser.pictures.name(i))

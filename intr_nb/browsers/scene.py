@@ -124,11 +124,12 @@ def picture(self: Scene, x, y, width, height, uri, **attributes):
 
 # %% ../../nbs/browsers/00_scene.ipynb #518bd0d8
 @patch
-def svg(self: Scene, scene="s", **attributes):
+def svg(self: Scene, scene="s", margin=0, **attributes):
     "The whole as text; `scene` begins the names inside, which must differ on a page"
     defs = "".join(_definition(scene + key, *what) for what, key in self.pictures.items())
     body = "".join(self.parts).replace('href="#{scene}', f'href="#{scene}')
-    size = dict(viewBox=f"0 0 {self.width} {self.height}", width=self.width, height=self.height)
+    width, height = self.width + 2 * margin, self.height + 2 * margin
+    size = dict(viewBox=f"{-margin} {-margin} {width} {height}", width=width, height=height)
     whole = dict(xmlns="http://www.w3.org/2000/svg", **size, role="img", aria_label=self.alt)
     return _element("svg", f"<defs>{defs}</defs>{body}", **whole, font_family="sans-serif", **attributes)
 
@@ -163,11 +164,15 @@ def panel(
     self.panels.append(dict(known, drag=drag, values=sent))
 
 # %% ../../nbs/browsers/00_scene.ipynb #12widgets-037
+_MARGIN = 12  # of a file
+
+
 @patch
 def file(self: Scene) -> str:
-    "The scene on white, as the text of an .svg file"
-    white = _element("rect", width=self.width, height=self.height, fill="white")
-    text = self.svg(color="#222", style="background:white")
+    "The scene on white, with a margin, as the text of an .svg file"
+    place = dict(x=-_MARGIN, y=-_MARGIN, width=self.width + 2 * _MARGIN, height=self.height + 2 * _MARGIN)
+    white = _element("rect", **place, fill="white")
+    text = self.svg(margin=_MARGIN, color="#222", style="background:white")
     return text.replace("</defs>", f"</defs>{white}", 1)
 
 

@@ -7,8 +7,11 @@ __all__ = ['value_colours', 'short_name', 'reference_note', 'alt_text']
 
 # %% ../../nbs/explanations/14_panels.ipynb #11plots-003
 import functools
+import itertools
 import math
+import re
 import textwrap
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +121,59 @@ def short_name(
     line = "".join(c if c.isprintable() else " " for c in str(name))
     line, half = " ".join(line.split()), (width - 1) // 2
     return line if len(line) <= width else f"{line[:half]}…{line[-half:]}"
+
+# %% ../../nbs/explanations/14_panels.ipynb #7c1ab2f1
+_AFTER_A_WORD = re.compile(r"(?<=[\s_./,-])")
+
+
+def _without(words: tuple, many: int) -> list:  # of (numbers of the words left out, the other words)
+    "All ways to leave out `many` words; of a long text, only one word"
+    left_out = itertools.combinations(range(len(words)), many) if many < 2 or len(words) <= 16 else ()
+    return [(out, tuple(w for i, w in enumerate(words) if i not in out)) for out in left_out]
+
+
+def _telling(lines) -> dict:  # line -> its words, numbers of those that tell it from its likes
+    "By which words each line differs from the lines most like it"
+    words, told = {line: tuple(_AFTER_A_WORD.split(line)) for line in lines}, dict.fromkeys(lines, ())
+    for many in 1, 2:
+        alike = defaultdict(set)
+        for line, k in itertools.product(lines, range(many + 1)):
+            for _, rest in _without(words[line], k):
+                alike[rest].add(line)
+        for line in lines:
+            ways = [out for out, rest in _without(words[line], many) if len(alike[rest]) > 1]
+            told[line] = told[line] or sum(ways, ())
+    return {line: (words[line], set(told[line])) for line in lines}
+
+# %% ../../nbs/explanations/14_panels.ipynb #7c1ab2f4
+def _cut(line: str, words: tuple, told: set, width: int) -> str:
+    "The telling words whole, and of the others, the outer ones first, what there is room for"
+
+    def said(kept):
+        return re.sub("…+", "…", "".join(w if i in kept else "…" for i, w in enumerate(words)))
+
+    if len(line) <= width or not told or len(said(told)) > width:
+        return short_name(line, width)
+    for i in sorted(range(len(words)), key=lambda i: min(i, len(words) - 1 - i)):
+        told = told | {i} if len(said(told | {i})) <= width else told
+    return said(told)
+
+
+@functools.lru_cache(64)
+def _short_names(
+    names: tuple,  # class names from data
+    width: int = 45,  # characters at most; 8 at least
+) -> tuple:
+    "Every name on one line, cut where its likes agree: different names stay different"
+    lines = {name: short_name(name, 10**6) for name in names}
+    known = _telling(list(dict.fromkeys(lines.values())))
+    short = {name: _cut(line, *known[line], width) for name, line in lines.items()}
+    ends = {name: f"…[{names.index(name)}]" for name in lines}
+    numbered = {n: lines[n][: width - len(end)] + end for n, end in ends.items()}
+    alike = Counter(short.values())
+    short = {n: numbered[n] if alike[s] > 1 else s for n, s in short.items()}
+    short = short if len(set(short.values())) == len(short) else numbered
+    return tuple(short[name] for name in names)
 
 # %% ../../nbs/explanations/14_panels.ipynb #0e0b3155
 def _load_backend(plt):

@@ -42,7 +42,9 @@ def test_head_browser_is_worked(lab):
     assert "image 4" in page.text()
     tip = page.hover(3, 0.52, 0.3)
     assert (
-        tip.startswith("head 3, White-eyed streaked-breasted barbet\nrow 8 of 24, column 13 of 24\nα ")
+        tip.startswith(
+            "head 3, White-eyed streaked-breasted barbet\nrow 7 of 0 to 23, column 12 of 0 to 23\nα "
+        )
         and "\ns " in tip
         and "\nevidence, logit units " in tip
     )
@@ -56,7 +58,12 @@ def test_head_browser_is_worked(lab):
         shown = page.wait_changed(shown)
     assert "margin of White-eyed streaked-breasted barbet over" in page.text()
     page.type_in(css=".intr-nb-search-runner_up", text="sunbird")
+    hits = page.tab.locator(".intr-nb-search-runner_up select").last
+    assert hits.locator("option").first.inner_text() == "4 found: choose one" and page.picture() == shown
+    page.shot("head_browser_hits")
+    hits.select_option(index=2)
     shown = page.wait_changed(shown)
+    assert not hits.is_visible()
     page.type_in(css=".intr-nb-search-target", text="Red-crowned white")
     shown = page.wait_changed(shown)
     assert "margin of Red-crowned white-banded finch over" in page.text()
@@ -200,10 +207,10 @@ def test_evidence_explorer(lab):
     assert "Still missing to the logit" in page.text() and "576 positions are added: +" in page.text()
     page.click_panel(0, 0.52, 0.4)
     shown = page.wait_changed(shown)
-    assert "row 10, column 13" in page.text()
+    assert "row 9 of 0 to 23, column 12 of 0 to 23" in page.text()
     page.press("ArrowRight")
     shown = page.wait_changed(shown)
-    assert "row 10, column 14" in page.text()
+    assert "row 9 of 0 to 23, column 13 of 0 to 23" in page.text()
     assert "evidence" in page.hover(1, 0.4, 0.5)
     page.choose("order", "head by head")
     shown = page.wait_changed(shown)
@@ -217,9 +224,13 @@ def test_evidence_explorer(lab):
     shown = page.wait_changed(shown)
     assert title.text_content() != first
     page.type_in(css=".intr-nb-search-target", text="no such bird")
+    note = page.tab.locator(".intr-nb-search-target .intr-nb-note").last
+    note.get_by_text("no class has 'no such bird' in its name; there are 16 classes").wait_for()
+    page.type_in("index", 99)
     page.tab.locator(".intr-nb-error [role=alert]").last.wait_for()
-    assert "no class has 'no such bird' in its name" in page.error()
-    assert page.picture() == shown
+    assert "index=99: there are 64 images, numbered from 0 to 63" in page.error()
+    page.shot("evidence_explorer_refused")
+    assert page.picture() == shown and page.control("index").locator("input").input_value() == "8"
     page.type_in("index", 3)
     page.wait_changed(shown)
     assert not page.error()
@@ -237,7 +248,7 @@ def test_the_twin_of_evidence_explorer(lab, tmp_path):
     from intr_nb.data.birds import Aviary
     from intr_nb.models.checkpoints import pretrained
 
-    b = EvidenceBrowser(pretrained("aviary16"), Aviary(64, seed=2), index=8, step=40)
+    b = EvidenceBrowser(pretrained("aviary16"), Aviary(64, seed=2), index=8, step=40, reference="raw")
     page = lab.open_file(b.save(tmp_path / "evidence.html"))
     page.tab.locator(".slider-container").wait_for()
     page.shot("evidence_explorer_twin_0")
@@ -604,7 +615,7 @@ def test_explanation_comparer(lab, theme):
     shown = page.settle()
     assert "areas of insertion / deletion" in page.text() and "not computed" not in page.text()
     assert (
-        "row 12 of 24, column 12 of 24" in page.hover(0, 0.48, 0.48)
+        "row 11 of 0 to 23, column 11 of 0 to 23" in page.hover(0, 0.48, 0.48)
         and page.canvas().locator(".intr-nb-position").count() == 15
     ), "the same place on all maps of that grid"
     tip = page.hover(24, 0.3, 0.5)
@@ -632,6 +643,7 @@ def test_explanation_comparer(lab, theme):
         shown = page.wait_changed(shown)
     assert "centre" not in page.text()
     page.type_in(css=".intr-nb-add", text="sunbird")
+    page.tab.locator(".intr-nb-add select").last.select_option(index=1)
     shown = page.wait_changed(shown)
     assert "sunbird (0.00)" in page.text() and "compute 5 curves" == button.inner_text()
     page.settle()
@@ -640,8 +652,9 @@ def test_explanation_comparer(lab, theme):
     page.wait_changed(shown)
     shown = page.settle()
     page.type_in(css=".intr-nb-add", text="no such bird")
-    page.tab.locator(".intr-nb-error [role=alert]").last.wait_for()
-    assert "no class has 'no such bird' in its name" in page.error() and page.picture() == shown
+    note = page.tab.locator(".intr-nb-add .intr-nb-note").last
+    note.get_by_text("no class has 'no such bird' in its name").wait_for()
+    assert page.picture() == shown
     page.press("ArrowRight")
     page.wait_changed(shown)
     assert "image 9" in page.text() and not page.error()

@@ -167,7 +167,7 @@ def test_rows_by_themselves():
     b.focus = 5
     b.classes = [NASTY, "bird 2"]
     assert b.rows() == [0, 2] and b.focused() == 0
-    b.add("bird 12")
+    b.add(12)
     assert b.rows() == [0, 2, 12] and b.focused() == 12
     assert MethodBrowser(MODELS["one"], IMAGES, METHODS).names is None
 
@@ -403,7 +403,7 @@ def test_any_network_and_many_classes():
     b.view()
     b._button.click()
     assert not b.error and b.waiting() == ([], []) and len(b.rows()) == 3 and len(b.main().svg()) < 300_000
-    b.add("class 524")
+    b.add(524)
     assert b.rows()[-1] == 524 and b.waiting()[0] == [], "RISE held all classes"
 
 
