@@ -108,5 +108,5 @@ def _draw_scale(state, scene, y, limit) -> float:  # how far down it reaches
     where = f"±{limit:.2g} logits per position in the large map, at ±{small:.2g} in the heads'"
     _draw_colours(scene, y, True)
     scene.text(170, y + 9, f"orange for {a}, blue for {b}", 11)
-    scene.text(170, y + 24, f"full colour at {where}; zero of s: {state.reference}", 11)
+    scene.text(170, y + 24, f"full colour at {where}; reference of s: {state.reference}", 11)
     return y + 32

@@ -102,8 +102,8 @@ def tool_controls(self: PaintEditor) -> list:
     return [
         self.bind(kinds, "how"),
         self.bind(tools, "tool"),
-        self.button("Undo", self.undo),
-        self.button("Redo", self.redo, icon="repeat"),
+        self.button("Undo", self.undo, "Ctrl+Z on the picture"),
+        self.button("Redo", self.redo, "Ctrl+Shift+Z or Ctrl+Y on the picture", "repeat"),
         self.button("Clear", self.clear, "the picture as it was", "trash"),
     ]
 
@@ -140,7 +140,7 @@ def record_view(self: PaintEditor):
         text.value = self.code() if kind.value == "code cell" else self.written
 
     kind.observe(write, "value")
-    self.observe(write, ["edits", "index"])
+    self.observe(write, ["edits", "index", "target", "runner_up"])
     write()
     fold = W.Accordion([W.VBox([kind, text])], selected_index=None)
     fold.set_title(0, "Record: replay these edits")
@@ -165,6 +165,7 @@ def brush_width(self: PaintEditor):
 @patch
 def build(self: PaintEditor):
     "Thumbnails, controls, the main scene, and the record"
+    self.canvas("main").add_class("intr-nb-undoes")  # sends `undo` and `redo` when their keys are pressed
     return [
         self.canvas("thumbnails"),
         _row(self.number_field("image", "13em", "7.8em"), *self.tool_controls()),
