@@ -147,9 +147,10 @@ def enter(self: _StudyState, student):
     self.order = question_order(len(self.examples), self.heads, self.student, self.seed)
     keys = {(i, h): (self.student, self.images[i], h) for i, h in self.order}
     self.answers = {q: known[key]["answer"] for q, key in keys.items() if key in known}
-    self.told, self.notice = any(a.get("told") for a in mine), self.known_of(name, path)
-    self.answered = len(self.answers)
-    self.position = next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order))
+    with self.hold_trait_notifications():  # is drawn once
+        self.told, self.notice = any(a.get("told") for a in mine), self.known_of(name, path)
+        self.answered = len(self.answers)
+        self.position = next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order))
 
 
 @patch
@@ -175,8 +176,9 @@ def answer(self: _StudyState, attribute: str | None):
         known = f"expected one of {', '.join(own)}, or None"
         raise ValueError(f"{attribute!r} is no attribute of this image: {known}")
     self.write(self.position, attribute)
-    self.answers[i, h], self.notice = attribute, ""
-    self.answered, self.position = len(self.answers), self.position + 1
+    self.answers[i, h] = attribute
+    with self.hold_trait_notifications():  # is drawn once
+        self.notice, self.answered, self.position = "", len(self.answers), self.position + 1
 
 
 @patch

@@ -1,7 +1,9 @@
 """BirdEditor and PaintEditor without a browser: faults, what is kept, what must not change."""
 
 import json
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 
+ROOT = Path(__file__).resolve().parents[2]
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 
 
@@ -272,3 +275,12 @@ def test_wrong_edits_are_told():
     assert _stroke("blur", [(0.1, 0.1), (0.2, 0.3)], (100, 50), "box", sigma=2.0).where == {
         "box": [5.0, 10.0, 10.0, 30.0]
     }
+
+
+def test_pictures_of_the_tutorial_say_that_they_are_pictures():
+    cells = nbformat.read(ROOT / "nbs" / "tutorials" / "09_browsers.ipynb", as_version=4).cells
+    lines = [line for c in cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+    shown = [k for k, line in enumerate(lines) if "](browsers/" in line]
+    assert len(shown) == 7
+    for k in shown:
+        assert lines[k].startswith("> ![") and lines[k + 2].startswith("> *A picture of ")
