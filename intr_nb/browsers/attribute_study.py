@@ -9,7 +9,9 @@ __all__ = ['AttributeStudy']
 import time
 
 from .browser import W
-from .study_figures import _study_figure, _study_scene
+from .controls import _call, _parameters, _variables
+from .study_figures import _study_scene
+from .study_standalone import _study_figure
 from .study_state import _StudyState
 from ..core.tools import patch
 from ..explanations.panels import short_name
@@ -27,6 +29,13 @@ class AttributeStudy(_StudyState):
     def scenes(self):
         return dict(main=self.main_scene)
 
+    def state(self):
+        return self.student, *_StudyState.state(self)
+
+    def moved(self):
+        "Where the student is, the file says"
+        return {}
+
     def to_figure(self, many: int = 8):
         "The standalone figure: the maps of the first images, and the truth on request"
         return _study_figure(self, many)
@@ -34,7 +43,11 @@ class AttributeStudy(_StudyState):
 # %% ../../nbs/browsers/29_attribute_study.ipynb #12attributes-035
 @patch
 def click(self: AttributeStudy, name, row=None, column=None):
-    self.position = int(name.split()[1])
+    "A small map: that question; the offer at the end: what was right"
+    if name == "tell":
+        self.tell()
+    else:
+        self.position = int(name.split()[1])
 
 
 @patch
@@ -46,8 +59,8 @@ def key(self: AttributeStudy, name):
 # %% ../../nbs/browsers/29_attribute_study.ipynb #83e3e718
 @patch
 def _choices(self: AttributeStudy) -> list:  # of (text, attribute or None)
-    "What may be answered to this question; nothing past the last"
-    if self.position == len(self.order):
+    "What may be answered to this question; nothing past the last, nor once it was told what is right"
+    if self.position == len(self.order) or self.told:
         return []
     own = self.examples[self.order[self.position][0]].attributes
     named = [(f"{short_name(a, 30)}: {short_name(v, 30)}".replace("_", " "), a) for a, v in own.items()]
@@ -82,7 +95,8 @@ def _turn_button(self: AttributeStudy, text: str, key: str, tip: str):
 
 
 @patch
-def build(self: AttributeStudy):
+def answer_buttons(self: AttributeStudy):
+    "Those of the question in view, and what brings them up to date"
     buttons = W.HBox(layout=W.Layout(flex_flow="row wrap"))
     buttons.add_class("intr-nb-answers")
 
@@ -91,8 +105,50 @@ def build(self: AttributeStudy):
         if [text for text, _ in wanted] != [b.description for b in buttons.children]:
             buttons.children = [self._answer_button(*choice) for choice in wanted]
 
-    self.observe(offer, "position")
+    self.observe(offer, ["position", "told"])
     offer()
+    return buttons, offer
+
+# %% ../../nbs/browsers/29_attribute_study.ipynb #b9655c7a
+@patch
+def name_row(self: AttributeStudy, begun):
+    "A field for the name, and Start, which calls `begun`"
+    hint = "a name or number of your own"
+    field = W.Text(placeholder=hint, layout=W.Layout(width="18em")).add_class("intr-nb-student")
+
+    def begin():
+        try:
+            self.start(field.value)
+        except ValueError:
+            field.add_class("intr-nb-wrong")
+            raise  # is told above
+        field.remove_class("intr-nb-wrong")
+        begun()
+
+    return W.HBox([field, self.button("Start", begin, "begin, or go on where you were", "play")])
+
+
+@patch
+def build(self: AttributeStudy):
+    "The question, buttons, and at first the field for a name"
     back = self._turn_button("◀", "ArrowLeft", "the question before (left arrow)")
     on = self._turn_button("▶", "ArrowRight", "the next question (right arrow)")
-    return [self.canvas("main"), W.HBox([back, on, buttons])]
+    buttons, offer = self.answer_buttons()
+    answers, asked = W.HBox([back, on, buttons]), self.name_row(lambda: show())
+
+    def show():
+        asked.layout.display = "none" if self.order else None
+        answers.layout.display = None if self.order else "none"
+        offer()
+
+    show()
+    return [self.canvas("main"), answers, asked]
+
+# %% ../../nbs/browsers/29_attribute_study.ipynb #baa8ad00
+@patch
+def code(self: AttributeStudy) -> str:
+    "A cell that goes on with this student"
+    args, options = self._made_of
+    given = dict(zip(_parameters(type(self)), args)) | options
+    given |= {} if self.student is None else dict(student=self.student, path=str(self.path))
+    return _call(self, (), given, {}, _variables())

@@ -206,7 +206,7 @@ def attribute_menu(self: BirdEditor, attribute: str):
 @patch
 def species_menu(self: BirdEditor):
     "All that a species has, at once"
-    names = [(short_name(n, 40), c) for c, n in enumerate(self.names)]
+    names = [(short_name(n, 60), c) for c, n in enumerate(self.names)]
     options = [("all that a species has …", ""), *names]
     box = W.Dropdown(options=options, layout=W.Layout(width="19em"))
     box.add_class("intr-nb-become")

@@ -109,11 +109,21 @@ function render({ model, el }) {
     }
   });
 
+  // "undo", "redo" or "": only where a browser takes things back, elsewhere the keys stay the page's
+  const taken = event => {
+    if (!el.closest(".intr-nb-undoes") || !(event.ctrlKey || event.metaKey) || event.altKey) return "";
+    const key = event.key.toLowerCase();
+    if (key == "z") return event.shiftKey ? "redo" : "undo";
+    return key == "y" && !event.shiftKey ? "redo" : "";
+  };
+
   box.addEventListener("keydown", event => {
-    if (!model.get("arrows") || !event.key.startsWith("Arrow") || event.altKey || event.ctrlKey || event.metaKey) return;
+    const arrow = event.key.startsWith("Arrow") && !event.altKey && !event.ctrlKey && !event.metaKey;
+    const type = arrow ? "key" : taken(event);
+    if (!model.get("arrows") || !type) return;
     event.preventDefault();
     event.stopPropagation();
-    model.send({ type: "key", name: event.key });
+    model.send(arrow ? { type, name: event.key } : { type });
   });
 
   // where the page may: on this machine, or by https

@@ -44,7 +44,7 @@ def change_menu(self: EditBrowser, first: str, chosen, many: int = 8) -> list:  
     listed = p.maximum(q).argsort(descending=True).tolist()[:many] + [chosen] * (chosen is not None)
 
     def said(c):
-        return f"{short_name(self.class_name(c), 40)} ({p[c]:.2f} → {q[c]:.2f})"
+        return f"{short_name(self.class_name(c), 60)} ({p[c]:.2f} → {q[c]:.2f})"
 
     return [(first, None)] + [(said(c), c) for c in dict.fromkeys(listed)]
 
@@ -54,7 +54,7 @@ def pair_controls(self: EditBrowser) -> list:
     "What all browsers of a change have"
 
     def menu(trait, text, first):
-        look = dict(layout=W.Layout(width="27em"), style=dict(description_width="4em"))
+        look = dict(layout=W.Layout(width="30em"), style=dict(description_width="4em"))
         box = W.Dropdown(description=text, **look)
         return self.bind(box, trait, lambda: self.change_menu(first, getattr(self, trait)))
 

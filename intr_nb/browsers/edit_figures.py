@@ -54,9 +54,8 @@ def _draw_heads(state, scene, x, y, width, many: int = 16, columns: int = 8) -> 
     maps, e = state.maps(), state.change().before
     sums, limit = maps[state.what].sum((1, 2)), maps[state.what].abs().max().item()
     chosen = list(range(len(sums))) if len(sums) <= many else sorted(sums.abs().topk(many).indices.tolist())
-    h, w = state.sized(0, (state.index, ""))[0].shape[1:]
     step = width / columns
-    pw, ph = (step - 8) * min(1, w / h), (step - 8) * min(1, h / w)
+    pw, ph = state.box_of(state.index, step - 8, step - 8)
     for k, r in enumerate(chosen):
         px, py, name = x + k % columns * step, y + k // columns * (ph + 30), e.head_name(r)
         one = {n: m[r] for n, m in maps.items()}
@@ -84,8 +83,8 @@ def _draw_parts(state, scene, x, y, width, many: int = 6) -> float:  # how far d
 # %% ../../nbs/browsers/31_edit_figures.ipynb #12changes-035
 def _edit_scene(state, width: int = 960, size: int = 232) -> Scene:
     "Before, after, large map, words and parts; the heads below"
-    key, said, (h, w) = state.edit_key(), state.words(), state.change().edited.shape
-    pw, ph, step = size * min(1, w / h), size * min(1, h / w), size + 12
+    key, said, (pw, ph) = state.edit_key(), state.words(), state.box_of(state.index, size, size)
+    step = size + 12
     scene = Scene(width, 0, f"{state.pictures.name(state.index)}. " + ". ".join(t for t, _ in said))
     pictures = ("original", "original", ""), ("edited", "edited" if key else "not edited yet", key)
     for k, (name, title, of) in enumerate(pictures):
@@ -104,9 +103,9 @@ def _edit_scene(state, width: int = 960, size: int = 232) -> Scene:
 def _draw_scale(state, scene, y, limit) -> float:  # how far down it reaches
     "The colours and what they stand for"
     c, small = state.change(), state.maps()[state.what].abs().max().item()
-    a, b = (short_name(c.before.name(k), 36) for k in (c.a, c.b))
+    a, b = (short_name(c.before.name(k), 55) for k in (c.a, c.b))
     where = f"±{limit:.2g} logits per position in the large map, at ±{small:.2g} in the heads'"
     _draw_colours(scene, y, True)
     scene.text(170, y + 9, f"orange for {a}, blue for {b}", 11)
-    scene.text(170, y + 24, f"full colour at {where}; zero of s: {state.reference}", 11)
+    scene.text(170, y + 24, f"full colour at {where}; reference of s: {state.reference}", 11)
     return y + 32

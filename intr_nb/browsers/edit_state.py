@@ -17,8 +17,10 @@ from .drawing import _pale
 from .image_browser import ImageBrowser, _has_decoder, _numbered
 from .scene import _data_uri
 from ..core.display import to_pixels
+from ..core.errors import one_of
 from ..core.tools import patch
 from ..experiments.changes import Change, share_on
+from ..explanations.references import REFERENCES
 
 # %% ../../nbs/browsers/30_edit_state.ipynb #12changes-009
 class _EditTraits(ImageBrowser):
@@ -51,7 +53,7 @@ class _EditState(_EditTraits):
         **state,  # traits to begin with
     ):
         super().__init__(model, images, class_names, labels, state)
-        self.reference = reference
+        self.reference = one_of("reference", reference, REFERENCES)
         (e,) = self.first_answers()
         if not e.has("evidence"):
             name = type(model).__name__

@@ -20,8 +20,7 @@ from ..experiments.edits import EDITS
 def _paint_scene(state, width: int = 960, size: int = 400, small: int = 226) -> Scene:
     "Canvas, map, original, words, parts, edits; the heads below"
     said = state.words()
-    h, w = state.picture(state.index, "").shape[:2]
-    wide, high = min(1, w / h), min(1, h / w)
+    wide, high = state.box_of(state.index, 1, 1)
     name = f"{state.pictures.name(state.index)}, painted on {len(state.edits)} times"
     scene = Scene(width, 0, f"{name}. " + ". ".join(t for t, _ in said))
     _draw_painting(state, scene, 0, 22, size * wide, size * high)
@@ -63,10 +62,19 @@ def _draw_brush(state, scene, x, y, width, height):
     "The brush in the corner, at its size"
     if state.tool != "brush":
         return
-    r = state.radius / 100 * max(width, height)
-    place = dict(cx=round(x + width - 8 - r, 1), cy=round(y + height - 8 - r, 1), r=round(r, 1))
+    h, w = state.picture(state.index, "").shape[:2]
+    r = state.radius / 100 * max(h, w)  # in pixels of the model, which a photograph may stretch
+    rx, ry = r * width / w, r * height / h
+    place = dict(cx=x + width - 8 - rx, cy=y + height - 8 - ry, rx=rx, ry=ry)
     fill = dict(fill=state.colour if state.how == "recolour" else "none", fill_opacity=0.6)
-    scene.add("circle", **place, **fill, stroke="#fff", stroke_width=2, pointer_events="none")
+    scene.add(
+        "ellipse",
+        **{k: round(v, 1) for k, v in place.items()},
+        **fill,
+        stroke="#fff",
+        stroke_width=2,
+        pointer_events="none",
+    )
 
 
 def _draw_cross(scene, x, y):
@@ -102,8 +110,8 @@ def tool_controls(self: PaintEditor) -> list:
     return [
         self.bind(kinds, "how"),
         self.bind(tools, "tool"),
-        self.button("Undo", self.undo),
-        self.button("Redo", self.redo, icon="repeat"),
+        self.button("Undo", self.undo, "Ctrl+Z on the picture"),
+        self.button("Redo", self.redo, "Ctrl+Shift+Z or Ctrl+Y on the picture", "repeat"),
         self.button("Clear", self.clear, "the picture as it was", "trash"),
     ]
 
@@ -140,7 +148,7 @@ def record_view(self: PaintEditor):
         text.value = self.code() if kind.value == "code cell" else self.written
 
     kind.observe(write, "value")
-    self.observe(write, ["edits", "index"])
+    self.observe(write, ["edits", "index", "target", "runner_up"])
     write()
     fold = W.Accordion([W.VBox([kind, text])], selected_index=None)
     fold.set_title(0, "Record: replay these edits")
@@ -165,6 +173,7 @@ def brush_width(self: PaintEditor):
 @patch
 def build(self: PaintEditor):
     "Thumbnails, controls, the main scene, and the record"
+    self.canvas("main").add_class("intr-nb-undoes")  # sends `undo` and `redo` when their keys are pressed
     return [
         self.canvas("thumbnails"),
         _row(self.number_field("image", "13em", "7.8em"), *self.tool_controls()),
@@ -183,4 +192,5 @@ def to_figure(self: PaintEditor):
     for n in range(len(edits), 0, -1) if edits else [0]:
         with _posed(self, edits=edits[:n], head=None, what="change"):
             frames[f"{n}. {edits[n - 1].how}" if n else "nothing painted"] = _frame(self)
-    return _edit_figure(frames, self.shown(self.index, ""), self.picture(self.index, "").shape[:2])
+    w, h = self.box_of(self.index, 100, 100)
+    return _edit_figure(frames, self.shown(self.index, ""), (h, w))

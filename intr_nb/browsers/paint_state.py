@@ -14,14 +14,14 @@ import numpy as np
 
 from .browser import Browser, T
 from .cache import _cached
+from .controls import _said, _variables
 from .edit_browser import EditBrowser
-from .strokes import _stroke
+from .strokes import _missing_note, _picture_said, _replay, _stroke, _variable_of
 from ..core.display import to_pixels
 from ..core.files import write_files
 from ..core.images import normalise
 from ..core.tools import patch
 from ..experiments.edits import EDITS, Edit, load_edits
-from ..explanations.panels import short_name
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-015
 class _PaintTraits(EditBrowser):
@@ -153,28 +153,46 @@ def clear(self: _PaintState):
     "The picture as it was; `redo` brings the edits back one by one"
     self.undone, self.edits = (*self.undone, *self.edits[::-1]), ()
 
-# %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-027
-_REPLAY = """from intr_nb.core.display import to_pixels
-from intr_nb.core.images import as_trained
-from intr_nb.experiments.changes import compare_edit
-from intr_nb.experiments.edits import edit_picture
-
-picture = to_pixels(as_trained(model, image))  # image: {name}
-edits = [
-{edits}]
-compare_edit(model, picture, edits)"""
+# %% ../../nbs/browsers/36_paint_state.ipynb #8aa41b92
+@patch
+def _given(self: _PaintState) -> dict:
+    "What the browser was made of"
+    args, options = self._made_of
+    return dict(zip(("model", "images", "class_names"), args)) | options
 
 
 @patch
+def _comparison(self: _PaintState, images: str, variables: dict) -> list:  # of texts
+    "What `compare_edit` must be told beside picture and edits"
+    names, more = self._given().get("class_names"), []
+    if names is not None:
+        said = _said(names, "", variables)
+        more += [f"class_names={said}"] * bool(said)  # a long list without a variable is left out
+    elif self.names and getattr(self.models[0], "class_names", None) is None:
+        more.append(f"class_names={images}.class_names")
+    if self.reference != "mean":
+        more.append(f"reference={self.reference!r}")
+    if (self.target, self.runner_up) != (None, None):
+        more.append("a={}, b={}".format(*self.compared()))
+    if self.pictures.sized(self.index, self.models[0])[1] is not None:
+        more.append(f"mask={images}.mask[{self.index}]")
+    return more
+
+# %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-027
+@patch
 def code(self: _PaintState) -> str:
-    "A code cell that replays the edits"
-
-    def call(e):
-        more = dict(e.where, **e.settings, **({} if e.soft == 1 else dict(soft=e.soft)))
-        return f"edit_picture({e.how!r}, " + ", ".join(f"{k}={v!r}" for k, v in more.items()) + ")"
-
-    listed = "".join(f"    {call(e)},\n" for e in self.edits)
-    return _REPLAY.format(name=short_name(self.pictures.name(self.index), 80), edits=listed)
+    "A cell that replays the edits; before there are any, one that makes this browser"
+    if not self.edits:
+        return Browser.code(self)
+    variables, given = _variables(), self._given()["images"]
+    model = _said(self.models[0], "model", variables)
+    images = _variable_of(given, "images", variables)
+    picture = _picture_said(given, self.index, images)
+    more = self._comparison(images, variables)
+    used = {model: self.models[0]}
+    if images in " ".join([picture, *more]):
+        used[images] = given
+    return _replay(model, picture, self.edits, more, _missing_note(used, variables))
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #e42f74bc
 @patch

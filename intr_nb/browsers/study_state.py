@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/browsers/27_study_state.ipynb #12attributes-003
 import datetime
+import secrets
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from .browser import Browser, T
 from .cache import _cached
 from ..core.errors import one_of
 from ..core.tools import patch
+from ..evaluation.study_people import _own_name, _same_name
 from intr_nb.evaluation.user_study import (
     StudyScore,
+    _parse_line,
     append_answer,
     image_fingerprints,
     question_order,
@@ -33,6 +36,26 @@ class _StudyState(Browser):
 
     position = T.Int(0).tag(view=True)  # of the question, in the student's order
     answered = T.Int(0).tag(view=True)  # how many answers there are
+    told = T.Bool(False).tag(view=True)  # was the student told what is right?
+    notice = T.Unicode("").tag(view=True)  # what there is already under this name
+
+    def __init__(
+        self,
+        model,  # as in `explain`
+        examples: list,  # of `StudyExample`
+        student: str | None = None,  # a name or a number of one's own; goes into the file; None: is asked for
+        path=None,  # of the answers; None: attribute_study_<student>.jsonl in this folder
+        what: str = "attention",  # as in the paper; or "evidence": its positive part
+        seed: int = 0,  # of the order
+    ):
+        self.order, self.answers, self.student = [], {}, None
+        super().__init__()
+        _check_study(examples, what)
+        self.model, self.examples, self.what, self.seed = model, examples, what, seed
+        self.given_path, self._asked_again = path, None
+        self._prepare()
+        if student is not None:
+            self.enter(student)
 
     @T.validate("position")
     def _a_question(self, proposal):
@@ -41,31 +64,12 @@ class _StudyState(Browser):
         there_are = f"there are {len(self.order)} questions, numbered from 0"
         raise ValueError(f"position={proposal['value']}: {there_are}")
 
-    def __init__(
-        self,
-        model,  # as in `explain`
-        examples: list,  # of `StudyExample`
-        student: str,  # a name or a number; goes into the file
-        path=None,  # of the answers; None: attribute_study_<student>.jsonl in this folder
-        what: str = "attention",  # as in the paper; or "evidence": its positive part
-        seed: int = 0,  # of the order
-    ):
-        self.order = []
-        super().__init__()
-        _check_study(examples, what, student)
-        self.model, self.examples, self.student = model, examples, str(student)
-        self.what, self.seed, self.path = what, seed, Path(path or _file_name(self.student))
-        self._prepare()
-        self._resume()
-
 # %% ../../nbs/browsers/27_study_state.ipynb #82c9ad3e
-def _check_study(examples, what, student):
-    "Something to ask about, and somebody to ask"
+def _check_study(examples, what):
+    "Something to ask about"
     if not examples:
         raise ValueError("examples is empty: expected at least one StudyExample to ask about")
     one_of("what", what, ("attention", "evidence"))
-    if not str(student).strip():
-        raise ValueError("student is empty: give a name or a number, the answers are stored under it")
 
 
 def _file_name(student: str) -> str:
@@ -74,7 +78,7 @@ def _file_name(student: str) -> str:
 
 # %% ../../nbs/browsers/27_study_state.ipynb #12attributes-016
 @patch
-@_cached(size=8)
+@_cached(size=64)
 def maps(self: _StudyState, i: int) -> torch.Tensor:  # (R, h, w)
     "The heads' maps of the predicted class"
     e = explain(self.model, self.examples[i].image)
@@ -90,33 +94,101 @@ def _prepare(self: _StudyState):
     self.heads = len(self.maps(0))
     self.images = image_fingerprints(self.model, self.examples)
     self.study = study_fingerprint(self.model, self.images, self.options, self.heads, self.what)
-    self.order = question_order(len(self.examples), self.heads, self.student, self.seed)
 
-# %% ../../nbs/browsers/27_study_state.ipynb #fac52394
+# %% ../../nbs/browsers/27_study_state.ipynb #548e154d
 @patch
-def _resume(self: _StudyState):
-    "Answers that are in the file, and the first question that has none"
-    known = read_answers(self.path, study=self.study) if self.path.exists() else {}
+def path_of(self: _StudyState, name: str) -> Path:
+    "Where the answers of a student go; another spelling of the name is the same file"
+    if self.given_path is not None:
+        return Path(self.given_path)
+    wanted = Path(_file_name(name))
+    there = [p for p in Path().glob("attribute_study_*.jsonl") if _same_name(p) == _same_name(wanted)]
+    return there[0] if there else wanted
+
+
+@patch
+def answers_of(self: _StudyState, name: str, path: Path) -> list:
+    "What is in a file under a name, as it was written, in whatever spelling"
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        found = [a for line in lines if (a := _parse_line(line, str(path), self.study))]
+    except (ValueError, OSError):
+        return []  # of something else; `read_answers` says what, where it is the student's own file
+    return [a for a in found if _same_name(a["student"]) == _same_name(name)]
+
+# %% ../../nbs/browsers/27_study_state.ipynb #8bdb227f
+@patch
+def known_of(self: _StudyState, name: str, path: Path) -> str:
+    "What is there under this name, and what to do; \"\": nothing"
+    mine, said = self.answers_of(name, path), []
+    if mine:
+        n, last = len({(a["image"], a["head"]) for a in mine}), max(a["time"] for a in mine)[:16]
+        are = "answers" if n > 1 else "answer"
+        there = f"{n} {are} of {mine[-1]['student']!r} {'are' if n > 1 else 'is'} already in {path.name}"
+        said.append(f"{there}, the last of {last.replace('T', ' ')}: go on only if they are yours")
+    beside = [p for p in sorted(path.parent.glob("*.jsonl")) if p.name != path.name]
+    for other in [p for p in beside if p.stat().st_size < 1e7]:  # no student writes more
+        found = self.answers_of(name, other)
+        if found and not (mine and found[-1].get("person", other) == mine[-1].get("person", path)):
+            said.append(
+                f"{other.name} has answers of {found[-1]['student']!r}: two files of one name count as none"
+            )
+    return "; ".join(said) + "; if not, take a name of your own" if said else ""
+
+# %% ../../nbs/browsers/27_study_state.ipynb #76dc75c8
+@patch
+def enter(self: _StudyState, student):
+    "Begin as this student, or go on"
+    name = _own_name(student)
+    path = self.path_of(name)
+    known, mine = read_answers(path, study=self.study) if path.exists() else {}, self.answers_of(name, path)
+    self.student, self.path = (mine[0]["student"] if mine else name), path
+    self.person = mine[0].get("person") if mine else secrets.token_hex(4)
+    self.order = question_order(len(self.examples), self.heads, self.student, self.seed)
     keys = {(i, h): (self.student, self.images[i], h) for i, h in self.order}
     self.answers = {q: known[key]["answer"] for q, key in keys.items() if key in known}
-    self.answered = len(self.answers)
-    self.position = next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order))
+    with self.hold_trait_notifications():  # is drawn once
+        self.told, self.notice = any(a.get("told") for a in mine), self.known_of(name, path)
+        self.answered = len(self.answers)
+        self.position = next((k for k, q in enumerate(self.order) if q not in self.answers), len(self.order))
+
+
+@patch
+def start(self: _StudyState, student):
+    "As `enter`; but where there are answers under that name, only when asked twice"
+    name = _own_name(student)
+    known = self.known_of(name, self.path_of(name))
+    if known and self._asked_again != _same_name(name):
+        self._asked_again = _same_name(name)
+        raise ValueError(f"{known}. If they are, press Start once more")
+    self.enter(name)
 
 # %% ../../nbs/browsers/27_study_state.ipynb #6b8bdaca
 @patch
 def answer(self: _StudyState, attribute: str | None):
     "Write down what this map seems to mark, None for nothing, and go to the next question"
+    if self.told:
+        raise ValueError("you were told what is right: the answers stay as they are")
     if self.position == len(self.order):
         raise ValueError("all questions are answered; go back with the arrow keys to change one")
     i, h = self.order[self.position]
     if attribute is not None and attribute not in (own := self.examples[i].attributes):
         known = f"expected one of {', '.join(own)}, or None"
         raise ValueError(f"{attribute!r} is no attribute of this image: {known}")
-    line = dict(study=self.study, student=self.student, image=self.images[i], head=h, answer=attribute)
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    append_answer(self.path, line | dict(time=now, position=self.position, seed=self.seed))
+    self.write(self.position, attribute)
     self.answers[i, h] = attribute
-    self.answered, self.position = len(self.answers), self.position + 1
+    with self.hold_trait_notifications():  # is drawn once
+        self.notice, self.answered, self.position = "", len(self.answers), self.position + 1
+
+
+@patch
+def write(self: _StudyState, position: int, attribute: str | None, **more):
+    "A line of the file"
+    i, h = self.order[position]
+    line = dict(study=self.study, student=self.student, image=self.images[i], head=h, answer=attribute)
+    line |= {} if self.person is None else dict(person=self.person)
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    append_answer(self.path, line | dict(time=now, position=position, seed=self.seed) | more)
 
 # %% ../../nbs/browsers/27_study_state.ipynb #12attributes-026
 @patch
@@ -135,6 +207,32 @@ def score(
     answers = read_answers(*(paths or [self.path]), study=self.study)
     truths = [self.truth(i) for i in range(len(self.examples))]
     return score_answers(answers, self.examples, self.images, truths, self.heads)
+
+# %% ../../nbs/browsers/27_study_state.ipynb #d0ffe4e9
+@patch
+def tell(self: _StudyState):
+    "From now on it is shown what was right"
+    if still := len(self.open_questions()):
+        raise ValueError(f"{still} of {len(self.order)} questions are open: what is right is told at the end")
+    last = len(self.order) - 1
+    if not self.told:
+        self.write(last, self.answers[self.order[last]], told=True)
+    self.told = True
+
+
+@patch
+def verdicts(self: _StudyState) -> list:  # of (number, image, head, answer, truth, is it right?)
+    "Every question whose truth is known"
+    known = [(k, i, h) for k, (i, h) in enumerate(self.order) if self.truth(i) is not None]
+    said = [(k, i, h, self.answers.get((i, h)), self.truth(i)[h]) for k, i, h in known]
+    return [(*v, v[-2] == v[-1]) for v in said]
+
+
+@patch
+def chance(self: _StudyState) -> float:
+    "The share of right answers of somebody who guesses"
+    guesses = [1 / (len(self.examples[i].attributes) + 1) for _, i, *_ in self.verdicts()]
+    return sum(guesses) / max(1, len(guesses))
 
 # %% ../../nbs/browsers/27_study_state.ipynb #c06eaaeb
 @patch

@@ -23,6 +23,7 @@ from ..core.images import as_trained
 from ..core.tools import patch
 from ..data.birds import Aviary
 from .head_alignment import attention_densities
+from .study_people import _name_of_each
 
 # %% ../../nbs/evaluation/09_user_study.ipynb #a1d654b3
 @dataclass
@@ -138,9 +139,10 @@ def read_answers(
         for n, line in enumerate(path.read_bytes().split(b"\n"), 1):
             answer = _parse_line(line, f"line {n} of {str(path)!r}", study)
             if answer is not None:
-                answers.append(answer)
-    answers.sort(key=lambda a: a["time"])
-    return {(a["student"], a["image"], a["head"]): a for a in answers}
+                answers.append((answer, path))
+    answers.sort(key=lambda found: found[0]["time"])
+    names = _name_of_each(answers)
+    return {(name, a["image"], a["head"]): a for name, (a, _) in zip(names, answers)}
 
 # %% ../../nbs/evaluation/09_user_study.ipynb #a05d3ef5
 def true_attributes(
@@ -164,6 +166,7 @@ class StudyScore:
     # (image, attribute, how many named it, how many were asked, is it a map's truth: True, False or None)
     rows: list
     hits: list  # (student, share of the answers that are the truth, how many answers)
+    chance: float | None = None  # what `right` would be if all had guessed; None: not known
 
     @property
     def majority(self):
@@ -198,6 +201,7 @@ def __repr__(self: StudyScore):
     if self.possible is None:
         return f"StudyScore({seen})"
     truth = f"masks alone would score {self.possible:.1%}; {self.right or 0:.1%} of the answers are the truth"
+    truth += "" if self.chance is None else f", {self.chance:.1%} of guesses would be"
     return f"StudyScore({seen}; {truth})"
 
 
@@ -231,7 +235,7 @@ def score_answers(
     heads: int,  # how many
 ) -> StudyScore:
     "The majority's score over several students' answers"
-    rows, hits, finished = [], {}, set()
+    rows, hits, finished, guesses = [], {}, set(), []
     for image, example, truth in zip(images, examples, truths):
         sheets = _finished_sheets(answers, image, heads)
         finished |= set(sheets)
@@ -239,4 +243,6 @@ def score_answers(
         for student, sheet in sheets.items():
             if truth is not None:
                 hits.setdefault(student, []).extend(a == b for a, b in zip(sheet, truth))
-    return StudyScore(len(finished), rows, [(s, float(np.mean(v)), len(v)) for s, v in hits.items()])
+                guesses += [1 / (len(example.attributes) + 1)] * len(sheet)
+    shares = [(s, float(np.mean(v)), len(v)) for s, v in hits.items()]
+    return StudyScore(len(finished), rows, shares, float(np.mean(guesses)) if guesses else None)

@@ -9,14 +9,17 @@ import torch
 from PIL import ExifTags, Image
 from torchvision.transforms import v2
 
+from intr_nb.browsers.attribute_study import AttributeStudy
 from intr_nb.browsers.candidate_browser import CandidateBrowser
 from intr_nb.browsers.evidence_browser import EvidenceBrowser
 from intr_nb.browsers.head_browser import HeadBrowser
 from intr_nb.browsers.method_browser import MethodBrowser
+from intr_nb.browsers.paint_editor import PaintEditor
 from intr_nb.browsers.pictures import _Pictures
 from intr_nb.core.images import to_tensor
 from intr_nb.data.photos import Photos
 from intr_nb.data.transforms import square_transforms
+from intr_nb.evaluation.user_study import StudyExample
 from intr_nb.models.one_block import OneBlockINTR
 
 WIDE = 500 / 353
@@ -188,3 +191,38 @@ def test_what_was_cropped_is_drawn_as_it_is(model, files, transform, whole):
 def test_only_the_header_is_read(files, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     assert [_Pictures(photos(files)).aspect(i) for i in range(3)] == pytest.approx([WIDE, 1 / WIDE, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_painted_on_is_as_wide_as_the_photograph(model, files, kind):
+    b = PaintEditor(model, KINDS[kind](files), class_names=NAMES)
+    for b.index, aspect in enumerate((WIDE, 1 / WIDE, 1)):
+        b.drag("picture", [(0.3, 0.6), (0.5, 0.5)])
+        scene = b.main_scene()
+        boxes = [r for name, found in rectangles(scene).items() for r in found]
+        assert len(boxes) == 4 and all(abs(w - h * aspect) < 0.2 for _, _, w, h in boxes)
+        assert all(abs(w - h * aspect) < 0.2 for uri, w, h in scene.pictures if (w, h) != (160, 10))
+        assert b.change().edited.any() and b.change().edited.shape == (32, 32)
+        brush = next(part for part in scene.parts if part.startswith("<ellipse"))
+        rx, ry = (float(re.search(f' {k}="([^"]+)"', brush)[1]) for k in ("rx", "ry"))
+        assert rx == pytest.approx(ry * aspect, abs=0.2)
+
+
+def test_the_painted_page_without_a_kernel(model, files):
+    pytest.importorskip("plotly")
+    layout = PaintEditor(model, files, class_names=NAMES).to_figure().layout
+    assert layout.xaxis.range[1] / layout.yaxis.range[0] == pytest.approx(WIDE, rel=1e-3)
+
+
+def test_the_study_shows_the_photograph(model, files, tmp_path):
+    examples = [StudyExample(f, {"wing": "blue", "crown": "red"}) for f in files]
+    s = AttributeStudy(model, examples, "Ada", tmp_path / "a.jsonl")
+    s.position = next(k for k, (i, _) in enumerate(s.order) if i == 0)
+    scene = s.main_scene()
+    assert len(scene.pictures) >= 4 and all(abs(w - h * WIDE) < 0.2 for _, w, h in scene.pictures)
+    figure = s.to_figure()
+    first = figure.layout.xaxis.range[1] / figure.layout.yaxis.range[0]
+    aspects = dict(zip((0, 1, 2), (WIDE, 1 / WIDE, 1)))
+    shown = dict.fromkeys(i for i, _ in s.order)
+    for button, i in zip(figure.layout.updatemenus[0].buttons, shown):
+        assert first / button.args[1]["yaxis.scaleratio"] == pytest.approx(aspects[i], rel=1e-3)

@@ -143,6 +143,7 @@ def test_wrong_values():
         (dict(examples=[]), "empty"),
         (dict(what="value_scores"), "attention"),
         (dict(student=" "), "student is empty"),
+        (dict(student=" You"), "anybody could write that"),
     ):
         with pytest.raises(ValueError, match=words):
             AttributeStudy(**dict(dict(model=MODEL, examples=EXAMPLES, student="Ada"), **wrong))
@@ -151,3 +152,95 @@ def test_wrong_values():
     with pytest.raises(FileNotFoundError, match="no answers"):
         read_answers("nowhere.jsonl")
     assert callable(append_answer)
+
+
+def row(study):
+    "The field for the name and its button"
+    return study.view().children[3].children
+
+
+def test_who_has_no_name_is_asked_for_one(tmp_path):
+    s = AttributeStudy(MODEL, EXAMPLES, path=tmp_path / "a.jsonl")
+    view, (field, start) = s.view(), row(s)
+    assert "a name or a number" in s.canvas().svg and view.children[2].layout.display == "none"
+    for wrong, words in ("", "student is empty"), ("you", "anybody could write that"):
+        field.value = wrong
+        start.click()
+        assert words in s.error and "intr-nb-wrong" in field._dom_classes and s.student is None
+    field.value = " Ada  B "
+    start.click()
+    assert s.student == "Ada B" and not s.error and "question 1 of 16" in s.canvas().svg
+    assert view.children[3].layout.display == "none" and view.children[2].layout.display is None
+    assert [b.description for b in view.children[2].children[2].children] == [t for t, _ in s._choices()]
+    view.children[2].children[2].children[0].click()
+    assert s.answered == 1 and json.loads(s.path.read_text())["student"] == "Ada B"
+    with pytest.raises(ValueError, match="no student yet"):
+        AttributeStudy(MODEL, EXAMPLES).to_figure()
+
+
+def test_a_name_that_has_answers_is_asked_for_twice(tmp_path):
+    path = tmp_path / "a.jsonl"
+    AttributeStudy(MODEL, EXAMPLES, "Ada", path).answer(None)
+    s = AttributeStudy(MODEL, EXAMPLES, path=path)
+    s.view(), setattr(row(s)[0], "value", "ADA"), row(s)[1].click()
+    assert "1 answer of 'Ada' is already in a.jsonl" in s.error
+    assert "press Start once more" in s.error and s.student is None
+    row(s)[1].click()
+    assert s.student == "Ada" and s.position == 1 and not s.error, "the order is that of the first spelling"
+    assert "go on only if" in s.notice and "go on only if" in s.canvas().svg
+    s.answer(None)
+    assert s.notice == "" and "go on only if" not in s.canvas().svg
+    assert len({json.loads(line)["person"] for line in path.read_text().splitlines()}) == 1
+
+
+def test_another_file_of_that_name_is_told(tmp_path):
+    AttributeStudy(MODEL, EXAMPLES, "Ada", tmp_path / "a.jsonl").answer(None)
+    (tmp_path / "other things.jsonl").write_text("no answers\n[1]\n")
+    s = AttributeStudy(MODEL, EXAMPLES, "ada ", tmp_path / "b.jsonl")
+    assert "a.jsonl has answers of 'Ada'" in s.notice and "take a name of your own" in s.notice
+    assert AttributeStudy(MODEL, EXAMPLES, "Ben", tmp_path / "c.jsonl").notice == ""
+    s.answer(None)
+    with pytest.raises(ValueError, match="two people are called"):
+        s.score(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    (tmp_path / "copy.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    assert s.score(tmp_path / "a.jsonl", tmp_path / "copy.jsonl").students == 0
+
+
+def test_spellings_of_a_name_share_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    AttributeStudy(MODEL, EXAMPLES, "Ada").answer(None)
+    assert AttributeStudy(MODEL, EXAMPLES, "ADA ").answered == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_was_right_is_told_at_the_end_and_not_before(tmp_path):
+    path = tmp_path / "a.jsonl"
+    s = AttributeStudy(MODEL, EXAMPLES, "Ada", path)
+    s.view()
+    s.canvas()._handle_custom_msg(dict(type="click", name="tell"), [])
+    assert "told at the end" in s.error and not s.told
+    wrong = [next(a for a in (None, *EXAMPLES[i].attributes) if a != s.truth(i)[h]) for i, h in s.order]
+    for k, (i, h) in enumerate(s.order):
+        assert "the truth" not in s.canvas().svg and "✗" not in s.canvas().svg
+        s.answer(s.truth(i)[h] if k < 5 else wrong[k])
+    assert "click here to see what was right" in s.canvas().svg.lower() and "✗" not in s.canvas().svg
+    s.canvas()._handle_custom_msg(dict(type="click", name="tell"), [])
+    drawn = s.canvas().svg
+    assert not s.error and drawn.count("✓") == 5 and drawn.count("✗") == drawn.count(">is: ") == 11
+    assert f"5 of 16 answers are right (31%); guessing would reach {s.chance():.0%}" in drawn
+    options = [len(EXAMPLES[i].attributes) + 1 for i, _ in s.order]
+    assert s.chance() == pytest.approx(sum(1 / n for n in options) / 16) == pytest.approx(s.score().chance)
+    s.position = 7
+    assert "the truth: " in s.canvas().svg and s.view().children[2].children[2].children == ()
+    again = AttributeStudy(MODEL, EXAMPLES, "Ada", path)
+    assert again.told and again.answers == s.answers
+    with pytest.raises(ValueError, match="stay as they are"):
+        again.answer(None)
+
+
+def test_the_copied_cell_goes_on(tmp_path):
+    s = AttributeStudy(MODEL, EXAMPLES, None, tmp_path / "a.jsonl")
+    s.enter("Ada")
+    s.answer(None)
+    scope = dict(model=MODEL, examples=EXAMPLES)
+    exec(s.code().replace("\n\nAttributeStudy(", "\n\nmade = AttributeStudy("), scope)
+    assert scope["made"].student == "Ada" and scope["made"].position == 1

@@ -1,21 +1,27 @@
 """BirdEditor and PaintEditor without a browser: faults, what is kept, what must not change."""
 
 import json
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from intr_nb.browsers.bird_editor import BirdEditor
 from intr_nb.browsers.paint_editor import PaintEditor
 from intr_nb.browsers.strokes import _along, _stroke
-from intr_nb.data.birds import Aviary
+from intr_nb.core.images import Batch, pad_batch, to_tensor
+from intr_nb.data.birds import Aviary, draw_birds
+from intr_nb.data.photos import Photos
 from intr_nb.data.species import ATTRIBUTES, Species
 from intr_nb.experiments.edits import edit_picture, load_edits
 from intr_nb.models.checkpoints import pretrained
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 
+ROOT = Path(__file__).resolve().parents[2]
 MODEL, BIRDS = pretrained("aviary16"), Aviary(32, seed=2)
 
 
@@ -151,21 +157,111 @@ def test_a_stroke_that_fails_changes_nothing(do, words):
     assert words in b.error and b.edits == ()
 
 
-def test_the_record_replays(tmp_path):
-    b = (
-        PaintEditor(MODEL, [BIRDS.bird(8).image], soft=2)
-        if "soft" in PaintEditor(MODEL, BIRDS).trait_names(view=True)
-        else PaintEditor(MODEL, [BIRDS.bird(8).image])
-    )
+def painted(images, **options):
+    b = PaintEditor(MODEL, images, **options)
     for b.how, b.tool in ("recolour", "brush"), ("blur", "box"), ("inpaint", "brush"):
         b.drag("picture", [(0.3, 0.6), (0.5, 0.3)])
-    scope = dict(model=MODEL, image=BIRDS.bird(8).image)
-    exec(b.save(tmp_path / "edits.py").read_text(), scope)
-    picture = scope["picture"]
-    for e in scope["edits"]:
-        picture = e(picture)
-    assert (picture == b.picture(0, b.edit_key())).all()
+    return b
+
+
+def replayed(code, **variables):
+    *lines, last = code.splitlines()
+    exec("\n".join([*lines, f"change = {last}"]), variables)
+    return variables["change"]
+
+
+PIXELS = [BIRDS.bird(i).image for i in (8, 9)]
+KINDS = dict(
+    aviary=lambda folder: BIRDS,
+    pairs=lambda folder: [(to_tensor(p), 3) for p in PIXELS],
+    bytes=lambda folder: draw_birds(BIRDS, progress=False).tensors[0],
+    batch=lambda folder: Batch(torch.stack([to_tensor(p) for p in PIXELS]), None),
+    padded=lambda folder: pad_batch([to_tensor(PIXELS[0]), to_tensor(PIXELS[1][:80])]),
+    arrays=lambda folder: PIXELS,
+    pictures=lambda folder: [Image.fromarray(p) for p in PIXELS],
+    files=lambda folder: [saved(folder / f"{k}.png", p) for k, p in enumerate(PIXELS)],
+    photos=lambda folder: Photos(
+        [saved(folder / f"{k}.png", p) for k, p in enumerate(PIXELS)], [0, 0], list("ab")
+    ),
+)
+
+
+def saved(path, pixels):
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_copied_cell_shows_what_the_browser_shows(kind, tmp_path):
+    images = KINDS[kind](tmp_path)
+    b = painted(images, index=1)
+    change = replayed(b.code(), model=MODEL, images=images)
+    torch.testing.assert_close(change.heads, b.change().heads)
+    assert (change.a, change.b) == (b.change().a, b.change().b)
+    assert (change.edited == b.change().edited).all() and change.edited.any()
+    assert change.before.name(3) == b.class_name(3)
+
+
+def test_what_was_chosen_goes_into_the_cell(monkeypatch):
+    mine, known = {}, [f"bird {k}" for k in range(16)]
+    mine.update(net=MODEL, my_birds=BIRDS, known=known)
+    monkeypatch.setattr("intr_nb.browsers.paint_state._variables", lambda: mine)
+    b = painted(BIRDS, index=8, reference="median", target=3, runner_up="bird 5", class_names=known)
+    code = b.code()
+    assert "my_birds[8][0]" in code and "as the PaintEditor" not in code
+    change = replayed(code, **mine)
+    assert (change.a, change.b) == (3, 5) and change.before.name(3) == "bird 3"
+    torch.testing.assert_close(change.heads, b.change().heads)
+
+
+def test_a_cell_says_what_it_lacks(monkeypatch):
+    assert "# model and images: as the PaintEditor was given" in painted(BIRDS, index=8).code()
+    monkeypatch.setattr("intr_nb.browsers.paint_state._variables", lambda: dict(model=MODEL, images=PIXELS))
+    code = painted(BIRDS, index=8).code()  # another thing is called images
+    assert "# images: as the PaintEditor was given" in code and "model:" not in code
+
+
+def test_before_the_first_stroke_the_cell_makes_the_browser():
+    b = PaintEditor(MODEL, BIRDS, index=8, radius=9.0)
+    scope = dict(model=MODEL, images=BIRDS)
+    exec(b.code().replace("PaintEditor(", "made = PaintEditor("), scope)
+    assert scope["made"].state() == b.state()
+
+
+def test_a_bird_is_made_again_as_it_is():
+    b = BirdEditor(MODEL, BIRDS, index=8, wing="black")
+    b.belly, b.target, b.what, b.head, b.opacity = "grey", 3, "after", 2, 0.5
+    scope = dict(model=MODEL, aviary=BIRDS)
+    exec(b.code().replace("\n\nBirdEditor(", "\n\nmade = BirdEditor("), scope)
+    assert scope["made"].state() == b.state() != BirdEditor(MODEL, BIRDS, index=8).state()
+    assert scope["made"].main_scene().svg() == b.main_scene().svg()
+
+
+def test_the_record_is_kept(tmp_path):
+    b = painted(BIRDS, index=8)
+    change = replayed(b.save(tmp_path / "edits.py").read_text(), model=MODEL, images=BIRDS)
+    assert torch.equal(change.heads, b.change().heads)
     assert load_edits(b.save(tmp_path / "edits.json")) == list(b.edits) and len(json.loads(b.written)) == 3
+
+
+def test_keys_undo_and_redo():
+    b = PaintEditor(MODEL, BIRDS, index=8)
+    assert "intr-nb-undoes" in (b.view(), b.canvas())[1]._dom_classes
+    send(b, type="drag", name="picture", path=[[0.3, 0.6], [0.5, 0.55]])
+    send(b, type="undo")
+    assert b.edits == () and not b.error
+    send(b, type="redo")
+    assert len(b.edits) == 1 and not b.error
+    send(b, type="redo")
+    assert b.error == "nothing to do again"
+
+
+@pytest.mark.parametrize("kind", [BirdEditor, PaintEditor])
+def test_the_reference_has_its_standard_name(kind):
+    drawn = kind(MODEL, BIRDS, index=8, reference="median").main_scene().svg()
+    assert (
+        "reference of s: median<title>" in drawn and "counts as nothing" in drawn and "zero of s" not in drawn
+    )
 
 
 def test_wrong_edits_are_told():
@@ -179,3 +275,12 @@ def test_wrong_edits_are_told():
     assert _stroke("blur", [(0.1, 0.1), (0.2, 0.3)], (100, 50), "box", sigma=2.0).where == {
         "box": [5.0, 10.0, 10.0, 30.0]
     }
+
+
+def test_pictures_of_the_tutorial_say_that_they_are_pictures():
+    cells = nbformat.read(ROOT / "nbs" / "tutorials" / "09_browsers.ipynb", as_version=4).cells
+    lines = [line for c in cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+    shown = [k for k, line in enumerate(lines) if "](browsers/" in line]
+    assert len(shown) == 7
+    for k in shown:
+        assert lines[k].startswith("> ![") and lines[k + 2].startswith("> *A picture of ")

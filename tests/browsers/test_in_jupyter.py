@@ -463,6 +463,23 @@ def test_paint_box(lab):
     page.finish("paint_box_2")
 
 
+def test_paint_box_takes_back_by_keys(lab):
+    page = lab.open_widget(PAINT)
+    untouched = page.picture()
+    page.stroke(0, [(0.3, 0.62), (0.4, 0.58), (0.5, 0.55)])
+    painted = page.wait_changed(untouched)
+    page.tab.keyboard.press("Control+z")  # the stroke left the focus on the picture
+    assert page.wait_changed(painted) == untouched
+    for redo, undo in ("Control+Shift+Z", "Meta+z"), ("Control+y", "Control+z"):
+        page.tab.keyboard.press(redo)
+        assert page.wait_changed(untouched) == painted
+        page.tab.keyboard.press(undo)
+        assert page.wait_changed(painted) == untouched
+    page.tab.keyboard.press("Control+z")
+    page.tab.locator(".intr-nb-error", has_text="nothing to undo").last.wait_for()
+    page.finish("paint_box_keys")
+
+
 def test_paint_box_without_a_kernel(lab, tmp_path):
     from intr_nb.browsers.paint_editor import PaintEditor
     from intr_nb.browsers.strokes import _stroke

@@ -44,10 +44,35 @@ def test_half_a_line_costs_only_itself(tmp_path):
 
 
 def test_of_two_answers_the_later_counts_whatever_the_file(tmp_path):
-    append_answer(tmp_path / "a.jsonl", LINE | dict(time="2", answer="crown"))
-    append_answer(tmp_path / "b.jsonl", LINE)
+    append_answer(tmp_path / "a.jsonl", LINE | dict(time="2", answer="crown", person="p"))
+    append_answer(tmp_path / "b.jsonl", LINE | dict(person="p", student="ADA "))
     (answer,) = read_answers(tmp_path / "a.jsonl", tmp_path / "b.jsonl").values()
     assert answer["answer"] == "crown"
+
+
+@pytest.mark.parametrize(
+    "one, other", [({}, {}), (dict(person="p"), dict(person="q")), (dict(person="p"), {})]
+)
+@pytest.mark.parametrize("name", ["Ada", " ada", "ADA\u00a0"])
+def test_two_people_of_one_name_are_not_pooled(tmp_path, name, one, other):
+    append_answer(tmp_path / "a.jsonl", LINE | one)
+    append_answer(tmp_path / "b.jsonl", LINE | other | dict(student=name, head=1))
+    with pytest.raises(ValueError, match="two people are called 'Ada', in .*a.jsonl' and in .*b.jsonl'"):
+        read_answers(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    append_answer(tmp_path / "c.jsonl", LINE | other | dict(student="Ada B", head=1))
+    assert len(read_answers(tmp_path / "a.jsonl", tmp_path / "c.jsonl")) == 2
+
+
+def test_two_people_in_one_file(tmp_path):
+    for person in "pq":
+        append_answer(tmp_path / "a.jsonl", LINE | dict(person=person))
+    with pytest.raises(ValueError, match="two people are called 'Ada'"):
+        read_answers(tmp_path / "a.jsonl")
+
+
+def test_the_chance_level_is_that_of_the_buttons():
+    assert score(dict(a=["wing", None]), truth=["wing", None]).chance == pytest.approx(1 / 3)
+    assert score(dict(a=["wing", None])).chance is None
 
 
 @pytest.mark.parametrize(
