@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .browser import Browser, T, W
+from .browser import Browser, T
 from .cache import _cached
 from .controls import _number_field, _search_field
 from .drawing import _fitted, _pale

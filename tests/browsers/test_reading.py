@@ -1,4 +1,4 @@
-"""What all reading browsers do alike: code that makes them again, names that stay apart, fields that answer in words."""
+"""What all reading browsers do alike: code that makes them again, names that stay apart, fields that answer."""
 
 import ast
 import re
