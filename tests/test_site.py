@@ -245,7 +245,8 @@ def test_finishing_a_notebook():
     site = "https://intr-nb.github.io/intr_nb"
     text = f"See [`attend`]({site}/models/attention.html#attend), not [`_swap`]({site}/a.html#_swap)."
     code = nbformat.v4.new_code_cell('#| code-fold: show\n#| code-summary: "Exported source"\ndef f(): ...')
-    data = ({"text/html": "<b>1</b>", "text/plain": "1"}, {"text/markdown": f"### f\n\n{fence}\n\n*{text}*"})
+    link = '<a href="../models/00_attention.ipynb#attend">1</a>'
+    data = ({"text/html": link, "text/plain": "1"}, {"text/markdown": f"### f\n\n{fence}\n\n*{text}*"})
     code.outputs = [nbformat.v4.new_output("display_data", data=d) for d in data]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), code])
     finish(notebook, {"attend"}, 1)
@@ -253,7 +254,7 @@ def test_finishing_a_notebook():
     assert notebook.cells[0].source == said
     assert code.source.startswith('#| code-fold: true\n#| code-summary: "Source"')
     raw, documented = (output.data for output in code.outputs)
-    assert list(raw) == ["text/markdown"] and "{=html}\n<b>1</b>\n" in raw["text/markdown"]
+    assert list(raw) == ["text/markdown"] and "../models/attention.html#attend" in raw["text/markdown"]
     assert "# as in attend\n" in documented["text/markdown"] and said in documented["text/markdown"]
 
 

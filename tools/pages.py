@@ -23,6 +23,7 @@ FENCE = "`" * 7  # longer than any in an output
 LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
 SITE = "https://intr-nb.github.io/intr_nb/"
 REPOSITORY = "intr-nb/intr_nb"
+PAGE = re.compile(r'href="(?!\w+:)([^"]*/)?(?:\d+_)?([^"/]+)\.ipynb')  # of a notebook, in HTML
 FRAME = re.compile(r"srcdoc='([^']*)'")
 PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
 # which page's standalone figure stands in the tutorial on browsers, below the picture of that name
@@ -41,7 +42,7 @@ OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 def raw_html(data):
     "An output's HTML as a raw block of markdown, which quarto passes on without scripts of its own."
     if "text/html" in data:
-        html = data.pop("text/html")
+        html = PAGE.sub(r'href="\1\2.html', data.pop("text/html"))
         data.pop("text/plain", None)
         data["text/markdown"] = f"{FENCE}{{=html}}\n{html}\n{FENCE}"
 

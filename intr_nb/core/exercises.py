@@ -46,10 +46,8 @@ class Exercise:
         if self.value is ...:
             self.fail(f"{name} is still `...`: put your answer in its place, run that cell, then this one")
         if kind is not None and not isinstance(self.value, kind):
-            self.fail(
-                f"{name} is {_described(self.value)}; expected {_kind_name(kind)}",
-                _to_become(kind, self.value),
-            )
+            what = f"{name} is {_described(self.value)}; expected {_kind_name(kind)}"
+            self.fail(what, _to_become(kind, self.value))
 
 # %% ../../nbs/core/06_exercises.ipynb #b45a0ab9
 def _described(value) -> str:
@@ -287,10 +285,8 @@ def __call__(
     given = ", ".join([*map(_described, args), *(f"{k}={_described(v)}" for k, v in kwargs.items())])
     call = f"{self.name}({given})"
     if not callable(self.value):
-        self.fail(
-            f"{self.name} is {_described(self.value)}; expected a function",
-            f"run the cell with `def {self.name}` again, and give the value another name",
-        )
+        what = f"{self.name} is {_described(self.value)}; expected a function"
+        self.fail(what, f"run the cell with `def {self.name}` again, and give the value another name")
     try:
         value = self.value(*map(_copied, args), **{k: _copied(v) for k, v in kwargs.items()})
     except NotImplementedError:
