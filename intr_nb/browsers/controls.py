@@ -155,7 +155,7 @@ def _offer_hits(listed, hits: list):  # of (text, class)
     listed.options, listed.rows = [(f"{len(hits)} found: choose one", ""), *hits], min(9, len(hits) + 1)
     listed.layout.display = None if len(hits) > 1 else "none"
 
-
+# %% ../../nbs/browsers/04_controls.ipynb #e5f95a80
 def _search_field(
     browser,
     name: str,  # of the field, in CSS

@@ -177,9 +177,9 @@ def close(
     found, right = _as_tensor(self, value, what), _as_tensor(self, expected, "the right answer")
     if found.shape != right.shape:
         one = "" if right.shape else ", which is one number"
+        shapes = f"{tuple(found.shape)}; expected {tuple(right.shape)}{one}"
         self.fail(
-            f"{what} has shape {tuple(found.shape)}; expected {tuple(right.shape)}{one}",
-            "take the mean, or the sum, over what is left" if one else hint,
+            f"{what} has shape {shapes}", "take the mean, or the sum, over what is left" if one else hint
         )
     if not torch.isfinite(found).all():
         bad = int((~torch.isfinite(found)).sum())

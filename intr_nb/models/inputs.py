@@ -97,7 +97,7 @@ def _check_dropout(
     if not 0 <= dropout < 1:
         raise ValueError(f"{name}={dropout!r}: expected a share of the {of}, from 0 up to less than 1")
 
-
+# %% ../../nbs/models/01_inputs.ipynb #22a42def
 def _check_sizes(
     num_classes: int,  # C
     dim: int,  # D

@@ -37,13 +37,8 @@ class Prediction:
     names: list  # what they are called
     probabilities: list  # softmax over all of the model's classes
 
-    @property
-    def name(self):
-        return self.names[0]
-
-    @property
-    def probability(self):
-        return self.probabilities[0]
+    name = property(lambda self: self.names[0])
+    probability = property(lambda self: self.probabilities[0])
 
     def __repr__(self):
         listed = ", ".join(f"{n} {p:.3f}" for n, p in zip(self.names, self.probabilities))
