@@ -155,7 +155,17 @@ def _offer_hits(listed, hits: list):  # of (text, class)
     listed.options, listed.rows = [(f"{len(hits)} found: choose one", ""), *hits], min(9, len(hits) + 1)
     listed.layout.display = None if len(hits) > 1 else "none"
 
-# %% ../../nbs/browsers/04_controls.ipynb #e5f95a80
+
+def _found(find, text: str, note) -> list:
+    "What there is to find; why there is nothing is told in the note"
+    try:
+        hits, note.value = find(text), ""
+    except ValueError as e:
+        hits, note.value = [], html.escape(_in_words(e))
+    (note.add_class if note.value else note.remove_class)("intr-nb-refused")
+    return hits
+
+# %% ../../nbs/browsers/04_controls.ipynb #3330210c
 def _search_field(
     browser,
     name: str,  # of the field, in CSS
@@ -166,8 +176,8 @@ def _search_field(
     choose,  # what is done with the class
 ):
     "A field that finds a class by a part of its name; of several, one is chosen from a list"
-    box = W.Combobox(options=offered, placeholder=hint, continuous_update=False)
-    listed, note = W.Select(), W.HTML().add_class("intr-nb-note")
+    box, listed = W.Combobox(options=offered, placeholder=hint, continuous_update=False), W.Select()
+    note = W.HTML().add_class("intr-nb-note")
     box.layout.width, listed.layout.width, listed.layout.max_width = "14em", "auto", "98%"
 
     def take(c):
@@ -179,17 +189,11 @@ def _search_field(
             browser.refresh()
 
     def look(change):
-        if not (text := change["new"].strip()):
-            return
-        box.value, note.value, hits = "", "", []
-        try:
-            hits = find(text)
-        except ValueError as e:
-            note.value = html.escape(_in_words(e))
-        (note.add_class if note.value else note.remove_class)("intr-nb-refused")
-        _offer_hits(listed, [(said(c), c) for c in hits])
-        if len(hits) == 1:
-            take(hits[0])
+        if text := change["new"].strip():
+            box.value, hits = "", _found(find, text, note)
+            _offer_hits(listed, [(said(c), c) for c in hits])
+            if len(hits) == 1:
+                take(hits[0])
 
     _offer_hits(listed, [])
     box.observe(look, "value")

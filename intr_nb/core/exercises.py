@@ -178,9 +178,8 @@ def close(
     if found.shape != right.shape:
         one = "" if right.shape else ", which is one number"
         shapes = f"{tuple(found.shape)}; expected {tuple(right.shape)}{one}"
-        self.fail(
-            f"{what} has shape {shapes}", "take the mean, or the sum, over what is left" if one else hint
-        )
+        left = "take the mean, or the sum, over what is left"
+        self.fail(f"{what} has shape {shapes}", left if one else hint)
     if not torch.isfinite(found).all():
         bad = int((~torch.isfinite(found)).sum())
         self.fail(
