@@ -45,8 +45,8 @@ WRONG = {
         ),
     ],
     "after_shuffling": [
-        ("is a number", "after_shuffling = 2", "expected str"),
-        ("is another word", "after_shuffling = 'shuffled'", "'shuffled' is one of same"),
+        ("is a number", "after_shuffling = 2", "expected one of the words"),
+        ("is another word", "after_shuffling = 'shuffled'", "one of the words 'same'"),
     ],
     "difference_of_copies": [
         ("is a word", "difference_of_copies = 'none'", "expected a number"),

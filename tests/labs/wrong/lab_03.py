@@ -18,6 +18,7 @@ WRONG = {
             "def evidence(s, alpha):\n    return s.abs()[:, None] * alpha",
             "it may be negative",
         ),
+        ("has one head in mind", "def evidence(s, alpha):\n    return s * alpha", "a place for them"),
     ],
     "value_scores": [
         (
@@ -36,6 +37,18 @@ WRONG = {
             "doesn't split heads",
             "def value_scores(x, W_v, W_o, w, heads):\n    return x @ W_v.T @ W_o.T @ w",
             r"shape \(2,\); expected \(2, 2\)",
+        ),
+        (
+            "uses the columns of W_v",
+            "def value_scores(x, W_v, W_o, w, heads):\n"
+            "    return ((x @ W_v) * (w @ W_o)).unflatten(1, (heads, -1)).sum(2).T",
+            "meets W_v's rows",
+        ),
+        (
+            "doesn't turn the answer",
+            "def value_scores(x, W_v, W_o, w, heads):\n"
+            "    return ((x @ W_v.T) * (w @ W_o)).unflatten(1, (heads, -1)).sum(2)",
+            r"shape \(3, 2\); expected \(2, 3\)",
         ),
         (
             "mixes up heads and the width of a head",
@@ -62,8 +75,12 @@ WRONG = {
         ),
     ],
     "positions_needed": [
-        ("counts all", "positions_needed = 576", "about 5.5[^$]*strongest first"),
-        ("is the share", "positions_needed = 0.03", "only lie between 1 and 576"),
+        ("counts all", "positions_needed = 576", "smallest number[^$]*one less"),
+        ("stops one too early", "positions_needed = 17", "they give 5.47[^$]*strongest first"),
+        ("counts from the mean", "positions_needed = 13", "reference 'raw'"),
+        ("is the share", "positions_needed = 0.03", "expected int"),
+        ("counts none", "positions_needed = 0", "of which there are 576"),
+        ("is the sum", "positions_needed = 5.5", "expected int"),
     ],
     "margin_after": [
         ("is a text", "margin_after = 'the same'", "expected a number"),
@@ -86,13 +103,21 @@ WRONG = {
             "s minus its mean",
         ),
         (
+            "takes the mean of the heads' means",
+            "def from_mean(s, alpha):\n"
+            "    m = s.mean(1, keepdim=True)\n"
+            "    return (s - m)[:, None] * alpha, m.mean()",
+            "sum of their means",
+        ),
+        (
             "loses the constant",
             "def from_mean(s, alpha):\n    return (s - s.mean(1, keepdim=True))[:, None] * alpha, 0.0",
             "the residual is 0; expected 1[^$]*sum of the heads' means",
         ),
     ],
     "weakest_head": [
-        ("is a name", "weakest_head = 'head 6'", "expected a number from 0 to 7"),
+        ("is a name", "weakest_head = 'head 6'", "expected a whole number from 0 to 7"),
+        ("lies between two heads", "weakest_head = 1.5", "expected a whole number from 0 to 7"),
         ("counts from 1", "weakest_head = 8", "only lie between 0 and 7"),
     ],
     "peak_and_worth": [
@@ -108,6 +133,11 @@ WRONG = {
             "leaves the reference raw",
             "def peak_and_worth(s, alpha):\n    return alpha.amax(1), (s * alpha).sum(1)",
             "minus the head's mean",
+        ),
+        (
+            "takes the mean over all heads",
+            "def peak_and_worth(s, alpha):\n    return alpha.amax(1), ((s - s.mean()) * alpha).sum(1)",
+            "each head has its own mean",
         ),
         (
             "returns both of max",

@@ -24,11 +24,7 @@ WRONG = {
         ),
     ],
     "blind_head": [
-        (
-            "is no attribute",
-            "blind_attribute, blind_share = 'eye', 0.1",
-            "'eye' is one of the attributes[^$]*eye_ring",
-        ),
+        ("is no attribute", "blind_attribute, blind_share = 'eye', 0.1", "one of the words[^$]*eye_ring"),
         ("is a percentage", "blind_attribute, blind_share = 'wing', 5", "only lie between 0 and 1"),
     ],
     "densities": [
@@ -61,8 +57,8 @@ WRONG = {
         ),
     ],
     "head_3_in_barbets": [
-        ("is a number", "head_3_in_barbets = 7", "expected str"),
-        ("is another word", "head_3_in_barbets = 'chest'", "one of the attributes[^$]*breast"),
+        ("is a number", "head_3_in_barbets = 7", "expected one of the words"),
+        ("is another word", "head_3_in_barbets = 'chest'", "one of the words[^$]*breast"),
     ],
     "head_3_everywhere": [
         ("is a percentage", "head_3_everywhere = 60", "only lie between 0 and 1"),

@@ -50,6 +50,15 @@ WRONG = {
             "a flat map has no peak",
         ),
         (
+            "counts rows of h positions",
+            "def hits(map, mask):\n"
+            "    (h, w), (H, W) = map.shape, mask.shape\n"
+            "    y, x = divmod(int(map.argmax()), h)\n"
+            "    inside = mask[min(int((y + 0.5) * H / h), H - 1), min(int((x + 0.5) * W / w), W - 1)]\n"
+            "    return map.max() > map.min() and inside",
+            "a row has w positions",
+        ),
+        (
             "takes the image for square",
             "def hits(map, mask):\n"
             "    if map.max() == map.min():\n"
@@ -98,9 +107,10 @@ WRONG = {
         ("finds no turn", 'turned = (4, "zero", "inpaint")', "with inpaint evidence has"),
     ],
     "best": [
-        ("has a name that is none", 'best = "INTR"\nbehind = 1', "one of evidence, contrast"),
+        ("has a name that is none", 'best = "INTR"\nbehind = 1', "one of the words 'evidence', 'contrast'"),
         ("counts more controls than there are", 'best = "RISE"\nbehind = 5', "only lie between 0 and 4"),
         ("predicts one thing only", 'best = "RISE"\nbehind = ...', "behind is still"),
+        ("writes a name otherwise", 'best = "GradCAM"\nbehind = 1', "did you mean 'Grad-CAM'"),
     ],
     "paired_interval": [
         (
@@ -122,13 +132,24 @@ WRONG = {
             r"shape \(\); expected \(3,\)",
         ),
         (
+            "returns the ends as an array",
+            "def paired_interval(a, b, draws=2000, seed=0):\n"
+            "    return (a - b).mean(), np.quantile(a - b, [0.025, 0.975])",
+            "takes both ends out",
+        ),
+        (
+            "takes the means over draws",
+            interval("means = (a - b)[random.randint(len(a), size=(draws, len(a)))].mean(0)"),
+            "of 2,000 means",
+        ),
+        (
             "subtracts the wrong way",
             interval("means = (b - a)[random.randint(len(a), size=(draws, len(a)))].mean(1)"),
             "a is 0.1 higher",
         ),
     ],
     "favours": [
-        ("is no word of the list", 'favours = "one block"', "one of quality, own, nobody"),
-        ("is a number", "favours = 1", "one of quality, own, nobody"),
+        ("is no word of the list", 'favours = "one block"', "one of the words 'quality', 'own', 'nobody'"),
+        ("is a number", "favours = 1", "one of the words 'quality'"),
     ],
 }
