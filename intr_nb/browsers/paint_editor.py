@@ -57,7 +57,7 @@ def _draw_painting(state, scene, x, y, width, height):
     if state.how == "copy" and state.source:
         _draw_cross(scene, x + state.source[0] * width, y + state.source[1] * height)
 
-
+# %% ../../nbs/browsers/37_paint_editor.ipynb #58b92444
 def _draw_brush(state, scene, x, y, width, height):
     "The brush in the corner, at its size"
     if state.tool != "brush":
