@@ -23,7 +23,7 @@ def _draw_lines(
 ) -> float:  # how far down they reach
     "Lines of words, broken to `width`"
     for words, heading in said:
-        characters = max(12, int(width / (7.2 if heading else 6.4)))
+        characters = max(12, int(width / (7.2 if heading else 6.8)))
         for line in textwrap.wrap(short_name(words, 200), characters, break_on_hyphens=False):
             scene.text(x, y, line, 12, font_weight="bold" if heading else None)
             y += 16

@@ -80,6 +80,7 @@ def _draw_welcome(state: _StudyState, scene):
     about = f"{n} questions: a map marks something in a picture, and you say which of its attributes that is."
     own = "Give a name or a number below that nobody else in the class has, and press Start."
     later = "Answers stay in a file; what was right is told when all are given."
+    scene.width = 680  # is not made smaller on a narrow page
     scene.height = round(
         _draw_lines(scene, 0, 20, scene.width, [(about, True), (own, False), (later, False)])
     )
@@ -117,9 +118,9 @@ def _draw_verdict(state: _StudyState, scene, x, y, width, height, verdict):
     _draw_map(state, scene, x, y, width, height, i, h)
     given, true = ((a or _NONE).replace("_", " ") for a in (answer, truth))
     look = dict(fill="#2b8a3e" if right else "#e05400", font_weight="bold")
-    scene.text(x, y + height + 14, ("✓ " if right else "✗ ") + given, 11, 94, **look)
+    scene.text(x, y + height + 14, ("✓ " if right else "✗ ") + given, 10, 98, **look)
     if not right:
-        scene.text(x, y + height + 28, f"is: {true}", 11, 94)
+        scene.text(x, y + height + 28, f"is: {true}", 10, 98)
     scene.panel(
         x, y, width, height, f"question {number}", {}, f"your answer: {given}\nthe map lies on: {true}"
     )

@@ -208,6 +208,18 @@ def score(
     truths = [self.truth(i) for i in range(len(self.examples))]
     return score_answers(answers, self.examples, self.images, truths, self.heads)
 
+# %% ../../nbs/browsers/27_study_state.ipynb #c06eaaeb
+@patch
+def questions_of(self: _StudyState, i: int) -> list:  # of (number, head)
+    "The questions about image `i`, in their order"
+    return [(k, h) for k, (j, h) in enumerate(self.order) if j == i]
+
+
+@patch
+def open_questions(self: _StudyState) -> list:  # of numbers
+    "Those without an answer"
+    return [k for k, q in enumerate(self.order) if q not in self.answers]
+
 # %% ../../nbs/browsers/27_study_state.ipynb #d0ffe4e9
 @patch
 def tell(self: _StudyState):
@@ -233,15 +245,3 @@ def chance(self: _StudyState) -> float:
     "The share of right answers of somebody who guesses"
     guesses = [1 / (len(self.examples[i].attributes) + 1) for _, i, *_ in self.verdicts()]
     return sum(guesses) / max(1, len(guesses))
-
-# %% ../../nbs/browsers/27_study_state.ipynb #c06eaaeb
-@patch
-def questions_of(self: _StudyState, i: int) -> list:  # of (number, head)
-    "The questions about image `i`, in their order"
-    return [(k, h) for k, (j, h) in enumerate(self.order) if j == i]
-
-
-@patch
-def open_questions(self: _StudyState) -> list:  # of numbers
-    "Those without an answer"
-    return [k for k, q in enumerate(self.order) if q not in self.answers]

@@ -533,6 +533,31 @@ def test_attribute_study(lab):
     page.finish("attribute_study_1")
 
 
+def test_attribute_study_asks_for_a_name_and_tells_at_the_end(lab):
+    nobody = STUDY.replace('"Ada", "ada.jsonl"', 'path="asked.jsonl"').replace("ada.jsonl", "asked.jsonl")
+    page = lab.open_widget(nobody)
+    field, start = (page.tab.locator(f".intr-nb-{name}").last for name in ("student input", "button-start"))
+    field.fill("you")
+    start.click()
+    page.tab.locator(".intr-nb-error", has_text="anybody could write that").last.wait_for()
+    edge = field.evaluate("e => getComputedStyle(e).borderColor.match(/[0-9]+/g).map(Number)")
+    assert edge[0] > 150 and max(edge[1:3]) < 100, f"the edge of a refused name is {edge}"
+    shown = page.picture()
+    field.fill("Ada L.")
+    start.click()
+    shown = page.wait_changed(shown)
+    assert "question 1 of 16" in page.text() and not page.error() and not field.is_visible()
+    for k in range(16):
+        assert "✗" not in page.text() and "the truth" not in page.text()
+        page.tab.wait_for_timeout(500)  # two clicks within less are one answer
+        page.tab.locator(".intr-nb-answers button", has_text="none of these").click()
+        shown = page.wait_changed(shown)
+    page.canvas().locator("[data-click=tell]").click()
+    page.wait_changed(shown)
+    assert "of 16 answers are right" in page.text() and "guessing would reach" in page.text()
+    page.finish("attribute_study_told")
+
+
 def test_attribute_study_without_a_kernel(lab, tmp_path):
     from intr_nb.browsers.attribute_study import AttributeStudy
     from intr_nb.data.birds import Aviary
