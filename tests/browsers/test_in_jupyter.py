@@ -547,7 +547,7 @@ def test_attribute_study_asks_for_a_name_and_tells_at_the_end(lab):
     start.click()
     shown = page.wait_changed(shown)
     assert "question 1 of 16" in page.text() and not page.error() and not field.is_visible()
-    for k in range(16):
+    for _ in range(16):
         assert "✗" not in page.text() and "the truth" not in page.text()
         page.tab.wait_for_timeout(500)  # two clicks within less are one answer
         page.tab.locator(".intr-nb-answers button", has_text="none of these").click()
