@@ -157,7 +157,7 @@ def clear(self: _PaintState):
 @patch
 def _given(self: _PaintState) -> dict:
     "What the browser was made of"
-    args, options = self._made_of
+    args, options, _ = self._made_of
     return dict(zip(("model", "images", "class_names"), args)) | options
 
 
