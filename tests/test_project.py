@@ -241,8 +241,8 @@ def small_project(tmp_path):
         "from nbdev.doclinks import nbdev_export as f",
     ):
         assert run(sys.executable, "-c", f"{command}; f()", cwd=tmp_path).returncode == 0
-    assert run(sys.executable, "tools/sidebar.py", cwd=tmp_path).returncode == 0
-    assert run(sys.executable, "tools/readme.py", cwd=tmp_path).returncode == 0
+    for script in ("names.py", "sidebar.py", "readme.py"):
+        assert run(sys.executable, f"tools/{script}", cwd=tmp_path).returncode == 0
     return tmp_path
 
 

@@ -242,5 +242,5 @@ def test_the_copied_cell_goes_on(tmp_path):
     s.enter("Ada")
     s.answer(None)
     scope = dict(model=MODEL, examples=EXAMPLES)
-    exec(s.code().replace("\n\nAttributeStudy(", "\n\nmade = AttributeStudy("), scope)
+    exec(s.code().replace("AttributeStudy(", "made = AttributeStudy("), scope)
     assert scope["made"].student == "Ada" and scope["made"].position == 1

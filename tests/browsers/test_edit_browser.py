@@ -232,7 +232,7 @@ def test_a_bird_is_made_again_as_it_is():
     b = BirdEditor(MODEL, BIRDS, index=8, wing="black")
     b.belly, b.target, b.what, b.head, b.opacity = "grey", 3, "after", 2, 0.5
     scope = dict(model=MODEL, aviary=BIRDS)
-    exec(b.code().replace("\n\nBirdEditor(", "\n\nmade = BirdEditor("), scope)
+    exec(b.code().replace("BirdEditor(", "made = BirdEditor("), scope)
     assert scope["made"].state() == b.state() != BirdEditor(MODEL, BIRDS, index=8).state()
     assert scope["made"].main_scene().svg() == b.main_scene().svg()
 
