@@ -280,6 +280,7 @@ def test_standalone_figures_load_late_and_from_the_site(finished):
     text = "".join(cell.source for cell in cells)
     for name in FIGURES.values():
         assert f"src='../figures/{name}.html'" in text
+        assert (finished / "figures" / f"{name}.html").is_file(), f"no page gave the figure {name}"
     pages = sorted((finished / "figures").glob("*.html"))
     assert len(pages) >= 8 and (finished / "plotly.min.js").stat().st_size > 1e6
     for page in pages:

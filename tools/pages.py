@@ -16,13 +16,16 @@ import sys
 from pathlib import Path
 
 import nbformat
+import yaml
 from names import all_names
+from stills import write
 
 ROOT = Path(__file__).resolve().parent.parent
+WEBSITE = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text(encoding="utf-8"))["website"]
 FENCE = "`" * 7  # longer than any in an output
 LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
-SITE = "https://intr-nb.github.io/intr_nb/"
-REPOSITORY = "intr-nb/intr_nb"
+SITE = WEBSITE["site-url"] + "/"
+REPOSITORY = WEBSITE["repo-url"].removeprefix("https://github.com/")
 PAGE = re.compile(r'href="(?!\w+:)([^"]*/)?(?:\d+_)?([^"/]+)\.ipynb')  # of a notebook, in HTML
 FRAME = re.compile(r"srcdoc='([^']*)'")
 PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
@@ -34,7 +37,7 @@ FIGURES = dict(
     paint_editor="paint_editor",
     candidate_browser="candidate_standalone",
     method_browser="method_standalone",
-    attribute_study="study_figures",
+    attribute_study="study_standalone",
 )
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
@@ -42,9 +45,9 @@ OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 def raw_html(data):
     "An output's HTML as a raw block of markdown, which quarto passes on without scripts of its own."
     if "text/html" in data:
-        html = PAGE.sub(r'href="\1\2.html', data.pop("text/html"))
+        linked = PAGE.sub(r'href="\1\2.html', data.pop("text/html"))
         data.pop("text/plain", None)
-        data["text/markdown"] = f"{FENCE}{{=html}}\n{html}\n{FENCE}"
+        data["text/markdown"] = f"{FENCE}{{=html}}\n{linked}\n{FENCE}"
 
 
 def plain_signatures(text):
@@ -130,13 +133,6 @@ def in_tutorial(notebook):
         if cell.cell_type == "markdown":
             cells += [frame(name) for name in FIGURES if f"(browsers/{name}.jpg)" in cell.source]
     notebook.cells = cells
-
-
-def write(path, notebook):
-    "A notebook in place of the one before, whole or not at all."
-    part = path.with_name(f".{path.name}.part")
-    nbformat.write(notebook, part)
-    os.replace(part, path)
 
 
 def finish_all(folder):

@@ -31,8 +31,9 @@ def main():
     text = HEAD + section("Tutorials", notebooks("tutorials"))
     if labs := notebooks("labs") + notebooks("labs", numbered=False):
         text += section("Course", labs)
-    pages = sorted(notebooks("explanations", numbered=False), key=lambda path: PAGES.index(path.stem))
-    text += section("What it means", pages)
+    there = {path.stem: path for path in notebooks("explanations", numbered=False)}
+    if pages := [there[stem] for stem in dict.fromkeys([*PAGES, *there]) if stem in there]:  # a new one last
+        text += section("What it means", pages)
     for package in PACKAGES:
         text += section(package.capitalize(), notebooks(package))
     text += "      - names.ipynb\n"

@@ -31,13 +31,18 @@ def strip(notebook):
     return count
 
 
+def write(path, notebook):
+    "A notebook in place of the one before, whole or not at all."
+    part = path.with_name(f".{path.name}.part")
+    nbformat.write(notebook, part)
+    os.replace(part, path)
+
+
 def main(paths):
     for path in paths:
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         if count := strip(notebook):
-            part = path.with_name(f".{path.name}.part")
-            nbformat.write(notebook, part)
-            os.replace(part, path)
+            write(path, notebook)
             print(f"{path}: {count} live widget{'s' * (count > 1)} taken out")
 
 
