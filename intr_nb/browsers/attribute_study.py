@@ -9,7 +9,7 @@ __all__ = ['AttributeStudy']
 import time
 
 from .browser import W
-from .controls import _call, _parameters
+from .controls import _call
 from .study_figures import _study_scene
 from .study_standalone import _study_figure
 from .study_state import _StudyState
@@ -148,7 +148,6 @@ def build(self: AttributeStudy):
 @patch
 def code(self: AttributeStudy) -> str:
     "A cell that goes on with this student"
-    args, options, cell = self._made_of
-    given = dict(zip(_parameters(type(self)), args)) | options
+    given = self.made_of()
     given |= {} if self.student is None else dict(student=self.student, path=str(self.path))
-    return _call(self, (), given, cell, {})
+    return _call(self, (), given, self._made_of[-1], {})

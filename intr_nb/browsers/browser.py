@@ -16,7 +16,16 @@ import numpy as np
 from PIL import Image
 
 from .canvas import Canvas, T, W
-from .controls import _bring, _call, _cell, _in_words, _keep_bar, _report, _value_of
+from intr_nb.browsers.controls import (
+    _bring,
+    _call,
+    _cell,
+    _in_words,
+    _keep_bar,
+    _parameters,
+    _report,
+    _value_of,
+)
 from .scene import Scene, _data_uri, _element
 from .standalone import _page
 from ..core.files import write_files
@@ -249,6 +258,13 @@ def moved(self: Browser) -> dict:
     declared = [name for cls in reversed(type(self).__mro__) for name in vars(cls)]
     names = sorted(self.trait_names(view=True), key=declared.index)
     return {n: getattr(self, n) for n in names if getattr(self, n) != self.trait_defaults(n)}
+
+
+@patch
+def made_of(self: Browser) -> dict:
+    "The arguments of the call that made this browser, by name"
+    args, options, _ = self._made_of
+    return dict(zip(_parameters(type(self)), args)) | options
 
 
 @patch

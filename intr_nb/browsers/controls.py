@@ -74,12 +74,15 @@ def _is_plain(value) -> bool:
     return isinstance(value, (str, int, float, type(None)))
 
 
-def _said(value, otherwise: str, variables: dict) -> str:
-    "How a cell says a value: as itself, by its variable, or in the words `otherwise`"
-    if _is_plain(value):
-        return repr(value)
+def _variable_of(value, otherwise: str, variables: dict) -> str:
+    "What the notebook calls it"
     names = [k for k, v in variables.items() if v is value and not k.startswith("_")]
     return names[0] if names else otherwise
+
+
+def _said(value, otherwise: str, variables: dict) -> str:
+    "How a cell says a value: as itself, by its variable, or in the words `otherwise`"
+    return repr(value) if _is_plain(value) else _variable_of(value, otherwise, variables)
 
 
 def _variables() -> dict:

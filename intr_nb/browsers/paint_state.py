@@ -14,9 +14,9 @@ import numpy as np
 
 from .browser import Browser, T
 from .cache import _cached
-from .controls import _said, _variables
+from .controls import _said, _variable_of, _variables
 from .edit_browser import EditBrowser
-from .strokes import _missing_note, _picture_said, _replay, _stroke, _variable_of
+from .strokes import _missing_note, _picture_said, _replay, _stroke
 from ..core.display import to_pixels
 from ..core.files import write_files
 from ..core.images import normalise
@@ -155,16 +155,9 @@ def clear(self: _PaintState):
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #8aa41b92
 @patch
-def _given(self: _PaintState) -> dict:
-    "What the browser was made of"
-    args, options, _ = self._made_of
-    return dict(zip(("model", "images", "class_names"), args)) | options
-
-
-@patch
 def _comparison(self: _PaintState, images: str, variables: dict) -> list:  # of texts
     "What `compare_edit` must be told beside picture and edits"
-    names, more = self._given().get("class_names"), []
+    names, more = self.made_of().get("class_names"), []
     if names is not None:
         said = _said(names, "", variables)
         more += [f"class_names={said}"] * bool(said)  # a long list without a variable is left out
@@ -184,7 +177,7 @@ def code(self: _PaintState) -> str:
     "A cell that replays the edits; before there are any, one that makes this browser"
     if not self.edits:
         return Browser.code(self)
-    variables, given = _variables(), self._given()["images"]
+    variables, given = _variables(), self.made_of()["images"]
     model = _said(self.models[0], "model", variables)
     images = _variable_of(given, "images", variables)
     picture = _picture_said(given, self.index, images)

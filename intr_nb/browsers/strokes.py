@@ -49,12 +49,6 @@ def _stroke(
     return edit_picture(how, box=(x0, y0, x1, y1), soft=soft, **settings)
 
 # %% ../../nbs/browsers/35_strokes.ipynb #5e8224c3
-def _variable_of(value, otherwise: str, variables: dict) -> str:
-    "What the notebook calls it"
-    names = [k for k, v in variables.items() if v is value and not k.startswith("_")]
-    return names[0] if names else otherwise
-
-
 def _picture_said(images, i: int, name: str) -> str:
     "How a cell says picture `i` of the images called `name`, as `as_trained` takes it"
     if isinstance(images, Batch):

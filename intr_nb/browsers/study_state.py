@@ -243,5 +243,5 @@ def verdicts(self: _StudyState) -> list:  # of (number, image, head, answer, tru
 @patch
 def chance(self: _StudyState) -> float:
     "The share of right answers of somebody who guesses"
-    guesses = [1 / (len(self.examples[i].attributes) + 1) for _, i, *_ in self.verdicts()]
+    guesses = [self.examples[i].chance for _, i, *_ in self.verdicts()]
     return sum(guesses) / max(1, len(guesses))

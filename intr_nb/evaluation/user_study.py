@@ -33,6 +33,8 @@ class StudyExample:
     image: object  # as `explain` takes it
     attributes: dict  # name -> value, as text: what the image has
     masks: dict | None = None  # name -> (H, W) bool; None: not known
+    # the share of guesses that are right: each attribute may be answered, or none
+    chance = property(lambda self: 1 / (len(self.attributes) + 1))
 
 # %% ../../nbs/evaluation/09_user_study.ipynb #7bbfce1a
 def bird_examples(
@@ -243,6 +245,6 @@ def score_answers(
         for student, sheet in sheets.items():
             if truth is not None:
                 hits.setdefault(student, []).extend(a == b for a, b in zip(sheet, truth))
-                guesses += [1 / (len(example.attributes) + 1)] * len(sheet)
+                guesses += [example.chance] * len(sheet)
     shares = [(s, float(np.mean(v)), len(v)) for s, v in hits.items()]
     return StudyScore(len(finished), rows, shares, float(np.mean(guesses)) if guesses else None)

@@ -168,7 +168,7 @@ def _short_names(
     lines = {name: short_name(name, 10**6) for name in names}
     known = _telling(list(dict.fromkeys(lines.values())))
     short = {name: _cut(line, *known[line], width) for name, line in lines.items()}
-    ends = {name: f"…[{names.index(name)}]" for name in lines}
+    ends = {name: f"…[{k}]" for k, name in reversed(list(enumerate(names)))}  # of two alike, the first
     numbered = {n: lines[n][: width - len(end)] + end for n, end in ends.items()}
     alike = Counter(short.values())
     short = {n: numbered[n] if alike[s] > 1 else s for n, s in short.items()}
