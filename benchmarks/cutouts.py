@@ -25,6 +25,7 @@ from results import append_row
 
 from intr_nb.core.display import overlay, to_pixels
 from intr_nb.core.tools import progress_bar
+from intr_nb.data.birds import gallery
 from intr_nb.data.image_folders import ImageFolders
 from intr_nb.data.transforms import square_transforms
 from intr_nb.evaluation.benchmark import evaluate_explanations
@@ -173,13 +174,10 @@ def learn_and_look(backbone, settings, cached, test, chosen, seed):
 def draw(model, test, many=8, size=200):
     "Scenes from all over the test set, not chosen by hand; below each the margin's evidence for its prediction"
     numbers = range(0, len(test), len(test) // many)[:many]
-    sheet = Image.new("RGB", (many * (size + 6), 2 * (size + 6)), "white")
-    for column, i in enumerate(numbers):
-        why = explain(model, test[i][0])
-        photograph = Image.fromarray(to_pixels(why.image)).resize((size, size))
-        sheet.paste(photograph, (column * (size + 6), 0))
-        sheet.paste(overlay(why.image, why.margin().total, size=size), (column * (size + 6), size + 6))
-    return sheet
+    found = [explain(model, test[i][0]) for i in numbers]
+    photographs = [Image.fromarray(to_pixels(why.image)).resize((size, size)) for why in found]
+    margins = [overlay(why.image, why.margin().total, size=size) for why in found]
+    return gallery([*photographs, *margins], columns=many, gap=6)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 from intr_nb import Aviary, explain, pretrained
-from intr_nb.core.display import to_pixels
-from intr_nb.explanations.panels import value_colours
+from intr_nb.core.display import overlay
 
 PLACE = Path(__file__).resolve().parent.parent / "nbs" / "pictures" / "evidence.gif"
 STEPS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 70, 100, 150, 250, 400, 576]
@@ -25,12 +24,11 @@ def frame(image, values, order, n, names):
     shown = torch.zeros_like(values).flatten()
     shown[order[:n]] = values.flatten()[order[:n]]
     limit, total = values.abs().max().item(), values.sum().item()
+    shown = shown.view_as(values)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(6.4, 3.2), dpi=100, width_ratios=[1, 0.8], layout="constrained"
     )
-    left.imshow(image, alpha=0.55, extent=(0, 24, 24, 0))
-    colours = value_colours(signed=True)(shown.view_as(values).numpy() / limit / 2 + 0.5)
-    left.imshow(colours, extent=(0, 24, 24, 0))
+    left.imshow(overlay(image, shown, limit, size=320))
     left.set(xticks=[], yticks=[], title=f"{n} of {values.numel()} positions")
     right.barh([0], [shown.sum().item()], color="#e08214", height=0.5)
     right.axvline(total, color="#333", ls="--")
@@ -40,7 +38,7 @@ def frame(image, values, order, n, names):
     right.text(total / 2, -0.6, f"the model's margin: {total:.2f}", ha="center", fontsize=10)
     figure.savefig(buffer := io.BytesIO(), format="png")
     plt.close(figure)
-    return Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    return Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
 
 
 def main():
@@ -48,8 +46,7 @@ def main():
     margin = why.margin(a=4, b=5)
     values = margin.total
     order = values.flatten().abs().argsort(descending=True)
-    image = to_pixels(why.image)
-    frames = [frame(image, values, order, n, margin.names) for n in STEPS]
+    frames = [frame(why.image, values, order, n, margin.names) for n in STEPS]
     PLACE.parent.mkdir(exist_ok=True)
     last = [220] * (len(frames) - 1) + [4000]
     frames[0].save(PLACE, save_all=True, append_images=frames[1:], duration=last, optimize=True)
