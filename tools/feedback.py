@@ -17,7 +17,10 @@ PAGE = """\
 <p>{reason}</p>
 </body></html>
 """
-LINK = re.compile(r'(<a href="#([^"]+)">)(?:Test cell|Written response|Coding free-response)</a>')
+LINK = re.compile(
+    r'(<a href="#([^"]+)">)(?:Test cell|Written response|Coding free-response)</a>( \(Score: [^)]*\))'
+)
+TABLES = "<style>td, th { padding: 0 0.6em } td:first-child, th:first-child { padding-left: 0 }</style>"
 LABEL = re.compile(r"Grade cell: <code>([^<]+)</code>")
 
 
@@ -40,9 +43,11 @@ def write_page(course, book, student, lab, page):
         print(f"No feedback page for {student}, {lab}: {reason}")
         return
     text = (made / f"{lab}.html").read_text(encoding="utf-8")
-    text = named(text, exercises(nbformat.read(copy, as_version=4)))
-    if line := still_open(notebook.grades):  # the page itself shows 0 for them
-        text = text.replace("<body>", f"<body>\n<p>{line}</p>", 1)
+    waiting = {g.name for g in notebook.grades if g.needs_manual_grade}
+    text = named(text, exercises(nbformat.read(copy, as_version=4)), waiting)
+    if line := still_open(notebook.grades):
+        text = text.replace("<body>", f'<body>\n<p style="margin: 1em 30px">{line}</p>', 1)
+    text = text.replace("</head>", f"{TABLES}\n</head>", 1)
     page.write_text(text, encoding="utf-8")
     known.write_text(key)
 
@@ -75,8 +80,17 @@ def exercises(notebook):
     return names
 
 
-def named(page, names):
-    "The page with these names in its list and above its checks; `Test cell` tells a student nothing."
+def named(page, names, waiting):
+    """The page with these names in its list and above its checks; `Test cell` tells a student nothing.
+
+    Points that wait for a lecturer are shown as such, not as 0.
+    """
     names = {name: html.escape(words) for name, words in names.items()}
-    page = LINK.sub(lambda found: f"{found[1]}{names.get(found[2], found[2])}</a>", page)
+
+    def link(found):
+        name = found[2]
+        score = " (still to be given)" if name in waiting else found[3]
+        return f"{found[1]}{names.get(name, name)}</a>{score}"
+
+    page = LINK.sub(link, page)
     return LABEL.sub(lambda found: f"{names.get(found[1], found[1])}: <code>{found[1]}</code>", page)

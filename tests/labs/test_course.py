@@ -332,7 +332,9 @@ def test_a_page_says_which_exercise(graded):
     assert "Test cell" not in made and "Written response" not in made and "Grade cell" not in made
     assert '<a href="#exercise_1">Exercise 1: Twice (exercise_1_answer)</a> (Score: 0.0 / 2.0)' in made
     assert "Exercise 1: Twice (exercise_1_answer): <code>exercise_1</code>" in made
-    assert '<a href="#exercise_3">Exercise 2: Root &amp; reason</a>' in made
+    assert '<a href="#exercise_3">Exercise 2: Root &amp; reason</a> (still to be given)' in made
+    untouched = page(graded[0], "untouched")
+    assert '<a href="#exercise_3">Exercise 2: Root &amp; reason</a> (Score: 0.0 / 3.0)' in untouched
 
 
 @pytest.mark.parametrize(
