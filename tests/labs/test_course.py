@@ -15,6 +15,7 @@ import course as tool
 import grading
 import kernels
 from alone import alone
+from nbclient import NotebookClient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's queries
 
@@ -325,6 +326,17 @@ def test_memory_that_was_refused_is_known_by_its_words(name, said):
     cell.outputs = [nbformat.v4.new_output("error", ename=name, evalue=said, traceback=[])]
     words = "exercise_1: It wanted more memory than the 2.5 GB that a hand-in is given."
     assert grading.stops(nbformat.v4.new_notebook(cells=[cell]), 2.5) == [words]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit a process's memory")
+def test_a_kernel_whose_memory_is_full_of_small_things_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CLOSED", "")
+    monkeypatch.setenv("COURSE_MEMORY", "0.25")
+    eat = code("eaten = []\nwhile True:\n    eaten.append([0] * 1000)")
+    notebook = nbformat.v4.new_notebook(cells=[eat, code("print('here')")])
+    manager = kernels.private_kernel(tmp_path, str(grading.KERNEL))
+    NotebookClient(notebook, km=manager, timeout=60, allow_errors=True).execute()
+    assert [cell.outputs[0].get("ename") for cell in notebook.cells] == ["MemoryError", None]
 
 
 def test_a_page_says_which_exercise(graded):
