@@ -20,7 +20,7 @@ PAGE = """\
 LINK = re.compile(
     r'(<a href="#([^"]+)">)(?:Test cell|Written response|Coding free-response)</a>( \(Score: [^)]*\))'
 )
-TABLES = "<style>td, th { padding: 0 0.6em } td:first-child, th:first-child { padding-left: 0 }</style>"
+TABLES = "<style>table { margin-bottom: 1em } td, th { padding-right: 1.2em }</style>"
 LABEL = re.compile(r"Grade cell: <code>([^<]+)</code>")
 
 
