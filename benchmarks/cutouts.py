@@ -12,6 +12,7 @@ the masks: does the peak lie on the bird, and how much of the positive map?
 """
 
 import argparse
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def main():
             append_row(args.csv, row)
             if args.save:
                 save(
-                    model, args.save / f"{name.replace(': ', '-').replace(' ', '-')}-{seed}", **model.metadata
+                    model, args.save / f"{'-'.join(re.findall(r'[0-9a-z]+', name))}-{seed}", **model.metadata
                 )
 
 
