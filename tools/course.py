@@ -49,7 +49,8 @@ An exercise that you can't do does not stop the next one: each begins from a giv
 
 Before you hand in: Kernel > Restart Kernel and Run All Cells, look at the checks, save. Hand in the .ipynb under the
 name it has. Cells and checks that were deleted or edited are put back before grading. Grading has no network, runs in
-an empty folder and stops a cell that does not end.
+an empty folder and stops a cell that does not end, or that wants more than 4 GB of memory. What is marked "if you are
+fast" earns no points.
 """
 warnings.simplefilter("ignore", SAWarning)  # nbgrader's queries, nothing that a lecturer can change
 NEW_GRADEBOOK = """\

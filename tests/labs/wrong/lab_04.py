@@ -198,7 +198,7 @@ WRONG = {
                 '    steps = torch.randint(shares.shape[1], (len(shares),), generator=generator).tolist()\n'
                 '    return torch.stack([image.roll(k, 0) for image, k in zip(shares, steps)])'
             ),
-            '`torch.randperm`',
+            'all 720 that there are',
         ),
     ],
 }
