@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 import torch.nn as nn
 
+from ..core.class_names import _unwrap
 from ..core.files import write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
@@ -67,6 +68,14 @@ def _check_model(
             "so `load` could not build it: give it one that `build_backbone` knows"
         )
 
+# %% ../../nbs/models/18_checkpoints.ipynb #2bcac787
+def _of_pictures(
+    model: nn.Module,  # to be kept
+) -> dict:
+    "What a model knows of the pictures that it takes, which must not be lost"
+    known = getattr(model, "metadata", None) or {}
+    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None}
+
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039a
 def _pack(
     model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
@@ -75,6 +84,7 @@ def _pack(
     metadata: dict | None = None,  # anything that JSON can hold
 ) -> dict:  # path: bytes, as `write_files` takes it
     "A checkpoint's two files, not yet written"
+    model = _unwrap(model)
     _check_model(model)
     if class_names is None:
         class_names = getattr(model, "class_names", None)
@@ -86,7 +96,7 @@ def _pack(
         model=type(model).__name__,
         config=model.config,
         class_names=_check_names(class_names, model.num_classes),
-        metadata=metadata or {},
+        metadata=_of_pictures(model) | (metadata or {}),
         sha256=hashlib.sha256(numbers).hexdigest(),
     )
     tensors_file, json_file = _checkpoint_files(path)
