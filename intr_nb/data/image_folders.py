@@ -15,7 +15,7 @@ from ..core.images import why_unreadable
 from ..core.tools import patch
 from .annotations import _annotate, _annotation_faults
 from .audit import _as_table, _as_text, _class_counts, _count_lines, _make_audit, _open_all
-from .folder_reader import _few, _read_folders
+from .folder_reader import _few, _odd_classes, _read_folders
 from .hub_reader import _read_dataset
 from .mask_files import _is_mask
 from .photos import Photos
@@ -177,14 +177,16 @@ def _from_csv(cls, table, root=None, path="path", label="label", split="split", 
     "From a table (see `_read_table`); its paths start from `root`, or where the table lies"
     listed = _read_table(table, path, label, split)
     root = Path(table).parent if root is None else root
-    return cls.from_photos(_number_classes(listed, root=root, class_names=class_names), **more)
+    photos = _number_classes(listed, root=root, class_names=class_names)
+    return cls.from_photos(photos, **dict(notes=_odd_classes(listed)) | more)
 
 
 def _from_dataset(cls, dataset, image="image", label="label", class_names=None, **more):
     "From a `datasets.Dataset`, a dict of them or a saved one. For the columns see `_read_dataset`"
-    listed, openers, names = _read_dataset(dataset, image, label)
+    listed, openers, names, notes = _read_dataset(dataset, image, label)
     photos = _number_classes(listed, names, class_names=class_names)
-    return cls.from_photos({p: s._with(opener=openers[p]) for p, s in photos.items()}, **more)
+    photos = {p: s._with(opener=openers[p]) for p, s in photos.items()}
+    return cls.from_photos(photos, **dict(notes=notes + _odd_classes(listed)) | more)
 
 
 ImageFolders.from_csv, ImageFolders.from_dataset = classmethod(_from_csv), classmethod(_from_dataset)

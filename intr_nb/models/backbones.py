@@ -10,6 +10,7 @@ import difflib
 from functools import partial
 
 import timm
+import torch
 import torch.nn as nn
 import torchvision
 
@@ -41,6 +42,45 @@ def _close_names(
     known = [*timm.list_models(), *torchvision.models.list_models(torchvision.models)]
     close = difflib.get_close_matches(str(name).rpartition("/")[2], list(dict.fromkeys(known)), 3)
     return f" (close: {', '.join(close)})" if close else ""
+
+# %% ../../nbs/models/08_backbones.ipynb #1c9fdf33
+def _trial(
+    backbone: nn.Module,  # just built, perhaps on the meta device
+    size: tuple,  # (H, W) of the image
+    device: str,  # "meta": shapes only
+) -> tuple:  # shape of the map
+    "The shape that one image gives"
+    state = {k: torch.empty_like(v, device="meta") for k, v in backbone.state_dict().items()}
+    image = torch.zeros(1, 3, *size, device=device)
+    if device != "meta":
+        return backbone(image).shape
+    return torch.func.functional_call(backbone, state, image).shape
+
+# %% ../../nbs/models/08_backbones.ipynb #498262e2
+def _look_through(
+    backbone: nn.Module,  # of a library
+    name,  # for the message
+) -> nn.Module:
+    "`backbone`, if an image gives a map with its stride and channels; else a `ValueError`"
+    fixed = getattr(backbone, "size", None)
+    side = 7 * max(getattr(backbone, "step", None) or 32, 32)
+    size, mode = fixed or (side, side), backbone.training
+    expected = (1, backbone.num_channels, *(-(-s // backbone.stride) for s in size))
+    try:
+        with torch.no_grad():
+            found = tuple(_trial(backbone.eval(), size, "meta"))
+    except Exception as e:
+        found = f"{type(e).__name__} {e}".rstrip()
+    finally:
+        backbone.train(mode)
+    if found == expected:
+        return backbone
+    got = f"gives {found}" if isinstance(found, tuple) else f"fails ({found})"
+    raise ValueError(
+        f"backbone={name!r} {got} for an image of {size[0]} x {size[1]}: expected a map {expected}. "
+        "Give it the arguments that it needs (img_size, or another stage), or take another network; "
+        "build_backbone takes a module of your own, too"
+    )
 
 # %% ../../nbs/models/08_backbones.ipynb #9f8f0198
 def _check_backbone(
