@@ -134,7 +134,7 @@ def _opened(
     )
 
 # %% ../../nbs/data/23_samples.ipynb #a4244669
-def _loaded(loader: DataLoader):  # generator of its batches
+def _guarded(loader: DataLoader):  # generator of its batches
     "A loader's batches; a worker that has died is explained"
     try:
         yield from loader

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.class_names import _label_map, _unwrap
 from ..core.images import normalise
 from ..core.tools import evaluating
-from ..data.samples import _check_dataset, _loaded, _Samples
+from ..data.samples import _check_dataset, _guarded, _Samples
 from ..data.transforms import collate
 from .features import Features
 
@@ -61,7 +61,7 @@ def _score(
     samples = _Samples(dataset, getattr(inside, "num_classes", None), _label_map(model, dataset))
     how = dict(sampler=range(rank, len(dataset), world), collate_fn=collate, num_workers=workers)
     sums = torch.zeros(3, dtype=torch.float64)
-    for batch in _loaded(DataLoader(samples, batch_size, **how)):
+    for batch in _guarded(DataLoader(samples, batch_size, **how)):
         mask = None if batch.mask is None else batch.mask.to(device)
         logits = forward(_prepare(batch.images, device), mask).float().cpu()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.images import Batch
-from ..data.samples import _loaded, _Samples
+from ..data.samples import _guarded, _Samples
 from ..data.transforms import collate
 from .accuracy import _prepare, _score
 from .attention_stats import attention_statistics
@@ -167,7 +167,7 @@ def _run_epoch(
     r, a = run.recipe, run.accelerator
     steps = _steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step :]
     shares = [_micro_batches(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
-    batches = _loaded(_loader(run, train, workers, steps, shares))
+    batches = _guarded(_loader(run, train, workers, steps, shares))
     run.model.train()
     for images, parts in zip(steps, shares):
         hidden = _hidden(run, len(images))

@@ -125,9 +125,9 @@ def _make_schedule(
     "The learning rate over the steps"
     schedules, total = torch.optim.lr_scheduler, recipe.epochs * steps_per_epoch
     rates = [g["lr"] for g in optimizer.param_groups]
-    if recipe.schedule == "onecycle" and total > 5:
+    if recipe.schedule == "onecycle":
         return schedules.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
-    if recipe.schedule in ("onecycle", "cosine"):
+    if recipe.schedule == "cosine":
         return schedules.CosineAnnealingLR(optimizer, total, eta_min=min(1e-6, *rates))
     drop = recipe.drop_epoch * steps_per_epoch if recipe.schedule == "step" else math.inf
     return schedules.LambdaLR(optimizer, lambda step: 0.1 if step >= drop else 1.0)
