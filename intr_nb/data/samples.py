@@ -49,14 +49,14 @@ def _check_image(
             f"{called} is {got}: expected torch.uint8 pixels, or normalised floats. "
             "For pixels from 0 to 255, image.to(torch.uint8)"
         )
+    if image.is_floating_point() and not image.isfinite().all():
+        raise ValueError(
+            f"{called} holds NaN or infinite values: check its file, and the normalisation for a division by zero"
+        )
     if image.shape[0] == 3 and image.is_floating_point() and image.min() >= 0 and image.max() > 16:
         raise ValueError(
             f"{called} has values from {image.min():.3g} to {image.max():.3g}: are they pixels from 0 to 255? "
             "Expected torch.uint8 for those, or normalised floats"
-        )
-    if image.is_floating_point() and not image.isfinite().all():
-        raise ValueError(
-            f"{called} holds NaN or infinite values: check its file, and the normalisation for a division by zero"
         )
 
 # %% ../../nbs/data/23_samples.ipynb #2e341414

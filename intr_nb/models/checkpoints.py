@@ -71,10 +71,11 @@ def _check_model(
 # %% ../../nbs/models/18_checkpoints.ipynb #2bcac787
 def _of_pictures(
     model: nn.Module,  # to be kept
+    said: dict,  # what is said anew
 ) -> dict:
     "What a model knows of the pictures that it takes, which must not be lost"
-    known = getattr(model, "metadata", None) or {}
-    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None}
+    known = {} if "image_size" in said else getattr(_unwrap(model), "metadata", None) or {}
+    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None} | said
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039a
 def _pack(
@@ -96,7 +97,7 @@ def _pack(
         model=type(model).__name__,
         config=model.config,
         class_names=_check_names(class_names, model.num_classes),
-        metadata=_of_pictures(model) | (metadata or {}),
+        metadata=metadata or {},
         sha256=hashlib.sha256(numbers).hexdigest(),
     )
     tensors_file, json_file = _checkpoint_files(path)
@@ -110,7 +111,7 @@ def save(
     **metadata,  # anything that JSON can hold: accuracy, seed, data
 ) -> Path:  # of the JSON
     "Keep `model` as `path.safetensors` and `path.json`"
-    contents = _pack(model, path, class_names, metadata)
+    contents = _pack(model, path, class_names, _of_pictures(model, metadata))
     write_files(contents)
     return list(contents)[1]
 
