@@ -11,7 +11,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from ..core.class_names import _label_map, _unwrap
 from ..core.images import normalise
+from ..core.tools import evaluating
+from ..data.samples import _check_dataset, _guarded, _Samples
 from ..data.transforms import collate
 from .features import Features
 
@@ -38,6 +41,7 @@ class _Logits(nn.Module):
         self.model, self.features = model, features
 
     def forward(self, images, mask=None):
+        images = images.to(next(self.model.parameters()).dtype)  # of a model in double or half precision
         run = self.model.from_features if self.features else self.model
         return (run(images) if mask is None else run(images, mask)).logits
 
@@ -52,10 +56,12 @@ def _score(
     world: int = 1,  # how many share the work
 ) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    device, forward = next(model.parameters()).device, _Logits(model, isinstance(dataset, Features))
-    own = range(rank, len(dataset), world)
+    inside, features = _unwrap(model), isinstance(dataset, Features)
+    device, forward = next(model.parameters()).device, _Logits(inside if features else model, features)
+    samples = _Samples(dataset, getattr(inside, "num_classes", None), _label_map(model, dataset))
+    how = dict(sampler=range(rank, len(dataset), world), collate_fn=collate, num_workers=workers)
     sums = torch.zeros(3, dtype=torch.float64)
-    for batch in DataLoader(dataset, batch_size, sampler=own, collate_fn=collate, num_workers=workers):
+    for batch in _guarded(DataLoader(samples, batch_size, **how)):
         mask = None if batch.mask is None else batch.mask.to(device)
         logits = forward(_prepare(batch.images, device), mask).float().cpu()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
@@ -70,12 +76,9 @@ def evaluate(
     workers: int = 0,  # processes that load images
 ) -> dict:  # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
     "Mean loss and accuracy over a dataset"
-    if not hasattr(dataset, "__len__"):
-        kind = type(dataset).__name__
-        raise TypeError(f"a {kind} is no single set of images: give one, such as data.valid or data.test")
+    _check_dataset(dataset)
     if not len(dataset):
         raise ValueError("the dataset is empty: there is nothing to evaluate")
-    was_training = model.training
-    loss, right, n = _score(model.eval(), dataset, batch_size, workers).tolist()
-    model.train(was_training)
+    with evaluating(model):
+        loss, right, n = _score(model, dataset, batch_size, workers).tolist()
     return {"loss": loss / n, "accuracy": right / n}

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.images import Batch
+from ..data.samples import _guarded, _Samples
 from ..data.transforms import collate
 from .accuracy import _prepare, _score
 from .attention_stats import attention_statistics
@@ -138,7 +139,8 @@ def _locating_errors(run, dataset, images, largest):
 def _loader(run, train, workers, steps, shares):
     "Micro-batch after micro-batch of these steps, for this device"
     r = run.recipe
-    images = _Mixed(train, r.mixup, run.model.num_classes) if r.mixup else train
+    images = _Samples(train, run.model.num_classes, shares=not r.mixup)
+    images = _Mixed(images, r.mixup, run.model.num_classes) if r.mixup else images
     return DataLoader(
         _Seeded(images, r.seed, run.epoch),
         batch_sampler=[[step[i] for i in part] for step, parts in zip(steps, shares) for part in parts],
@@ -165,7 +167,7 @@ def _run_epoch(
     r, a = run.recipe, run.accelerator
     steps = _steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step :]
     shares = [_micro_batches(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
-    batches = iter(_loader(run, train, workers, steps, shares))
+    batches = _guarded(_loader(run, train, workers, steps, shares))
     run.model.train()
     for images, parts in zip(steps, shares):
         hidden = _hidden(run, len(images))
@@ -194,7 +196,8 @@ def _statistics_of(model, valid, device, count=8):
     batch = collate([valid[i] for i in range(min(count, len(valid)))])
     forward = model.from_features if isinstance(valid, Features) else model
     mask = None if batch.mask is None else batch.mask.to(device)
-    output = forward(_prepare(batch.images, device), mask, attention="last")
+    images = _prepare(batch.images, device).to(next(model.parameters()).dtype)
+    output = forward(images, mask, attention="last")
     return {} if output.attention is None else attention_statistics(model, output).row()
 
 # %% ../../nbs/training/11_epoch.ipynb #06epoch-023
