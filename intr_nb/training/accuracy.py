@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.images import normalise
+from ..core.tools import evaluating
 from ..data.transforms import collate
 from .features import Features
 
@@ -41,21 +42,29 @@ class _Logits(nn.Module):
         run = self.model.from_features if self.features else self.model
         return (run(images) if mask is None else run(images, mask)).logits
 
+# %% ../../nbs/training/03_accuracy.ipynb #2aeac052
+def _in_batches(
+    dataset: Dataset,  # of (image, label)
+    batch_size: int = 128,  # of each forward pass
+    workers: int = 0,  # processes that load images
+    rank: int = 0,  # every `world`-th image from this one on
+    world: int = 1,  # how many share the work
+) -> DataLoader:
+    "A data set's batches in its order"
+    own = range(rank, len(dataset), world)
+    how = dict(collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(dataset, batch_size, sampler=own, **how)
+
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-010
 @torch.no_grad()
 def _score(
     model: nn.Module,  # in evaluation mode
-    dataset: Dataset,  # of (image, label)
-    batch_size: int = 128,  # of each forward pass
-    workers: int = 0,  # processes that load images
-    rank: int = 0,  # score every `world`-th image from this one on
-    world: int = 1,  # how many share the work
+    batches: DataLoader,  # from `_in_batches`
 ) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    device, forward = next(model.parameters()).device, _Logits(model, isinstance(dataset, Features))
-    own = range(rank, len(dataset), world)
-    sums = torch.zeros(3, dtype=torch.float64)
-    for batch in DataLoader(dataset, batch_size, sampler=own, collate_fn=collate, num_workers=workers):
+    forward = _Logits(model, isinstance(batches.dataset, Features))
+    device, sums = next(model.parameters()).device, torch.zeros(3, dtype=torch.float64)
+    for batch in batches:
         mask = None if batch.mask is None else batch.mask.to(device)
         logits = forward(_prepare(batch.images, device), mask).float().cpu()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
@@ -75,7 +84,6 @@ def evaluate(
         raise TypeError(f"a {kind} is no single set of images: give one, such as data.valid or data.test")
     if not len(dataset):
         raise ValueError("the dataset is empty: there is nothing to evaluate")
-    was_training = model.training
-    loss, right, n = _score(model.eval(), dataset, batch_size, workers).tolist()
-    model.train(was_training)
+    with evaluating(model):
+        loss, right, n = _score(model, _in_batches(dataset, batch_size, workers)).tolist()
     return {"loss": loss / n, "accuracy": right / n}
