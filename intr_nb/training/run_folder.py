@@ -104,7 +104,8 @@ def _check_kept(
             _check_built(model)
     except (TypeError, ValueError) as e:
         if must:
-            raise type(e)(f"nothing was trained, since it could not be kept: {e}") from e
+            kind = TypeError if isinstance(e, TypeError) else ValueError
+            raise kind(f"nothing was trained, since it could not be kept: {e}") from e
         warn_user(f"this model can be trained, but not saved: {e}")
 
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-013
