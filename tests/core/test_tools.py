@@ -140,7 +140,7 @@ def test_a_model_may_be_looked_at_while_it_learns():
 
         watcher = threading.Thread(target=watch)
         watcher.start() if watched else None
-        fit(model, (BIRDS, BIRDS), Recipe(epochs=4, batch_size=2), device="cpu", progress=False)
+        fit(model, (BIRDS, BIRDS), Recipe(epochs=2, batch_size=2), device="cpu", progress=False)
         done.set()
         watcher.join() if watched else None
         return model.state_dict().values()

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from intr_nb.core.files import owned
+from intr_nb.core.images import normalise
 from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.data.photos import Photos
 from intr_nb.models.freezing import freeze_norms
@@ -256,13 +258,15 @@ def test_portions_under_batch_norms_are_warned_of_and_frozen_ones_do_not_care():
     portions = replace(ONCE, micro_batch=4)
     with pytest.warns(UserWarning, match="micro_batch=4 changes the result.*freeze_norms"):
         learn(small(), recipe=portions)
-    found = []
-    for recipe in ONCE, portions:
-        model = small()
-        freeze_norms(model)
-        learn(model, recipe=recipe)
-        found.append(weights(model))
-    assert torch.allclose(*found, atol=1e-6)
+
+    def off(prepare):
+        whole, parts = prepare(small()), prepare(small())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if prepare is not freeze_norms else "error", UserWarning)
+            learn(whole), learn(parts, recipe=portions)
+        return (weights(whole) - weights(parts)).norm()
+
+    assert off(freeze_norms) < 0.01 * off(lambda model: model)
     run = _start_run(small(), ONCE, 2, False, "cpu")
     assert "BatchNorms see fewer" in str(_too_large(run, 8, 8))
     freeze_norms(run.model)
@@ -279,7 +283,7 @@ def test_schedules_of_a_few_steps(schedule):
             rates += s.get_last_lr()
             optimizer.step()
             s.step()
-        assert max(rates) == pytest.approx(1) and min(rates) >= 0, (total, rates)
+        assert 0.9 < max(rates) <= 1 and min(rates) >= 0, (total, rates)
 
 
 def test_five_epochs_of_a_few_photographs():
@@ -288,22 +292,23 @@ def test_five_epochs_of_a_few_photographs():
 
 
 class Turns(Dataset):
-    "Birds that are called by another name from the second epoch on, so that the loss rises."
+    "Birds that are called what the model takes them for, and from the second epoch on what it does not."
 
     def __init__(self):
-        self.asked = 0
+        self.asked, model = 0, small().train()
+        logits = model(normalise(BIRDS.tensors[0])).logits
+        self.names = logits.argmax(1).tolist(), logits.argmin(1).tolist()
 
     def __len__(self):
         return 16
 
     def __getitem__(self, i):
         self.asked += 1
-        image, label = BIRDS[i]
-        return image, (int(label) + (self.asked > 16 + 3)) % 4  # three are asked for their size
+        return BIRDS[i][0], self.names[self.asked > 16 + 3][i]  # three are asked for their size
 
 
 def test_without_validation_the_last_weights_are_kept():
-    still = Recipe(epochs=1, lr=3e-3, batch_size=8, schedule="constant")
+    still = Recipe(epochs=1, lr=1e-4, batch_size=16, schedule="constant")
     first, both = small(), small()
     learn(first, (Turns(), None), still)
     history = learn(both, (Turns(), None), replace(still, epochs=2))
