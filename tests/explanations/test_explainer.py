@@ -17,9 +17,9 @@ from intr_nb.core.display import AGAINST, FOR, overlay, to_pixels
 from intr_nb.core.images import to_tensor
 from intr_nb.data.birds import Aviary
 from intr_nb.explanations.checks import check_sum
-from intr_nb.explanations.class_activation import grad_cam
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
+from intr_nb.explanations.masking import rise
 from intr_nb.explanations.references import REFERENCES, _reference_score
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
@@ -676,6 +676,6 @@ def test_large_logits_add_up_and_a_part_that_is_missing_is_still_noticed(scale):
 
 def test_an_explanation_keeps_its_image():
     model, image = one_block(), torch.randn(3, 64, 64)
-    before, mine = image.clone(), [f(model, image, classes=[0]) for f in (explain, grad_cam)]
+    before, mine = image.clone(), [explain(model, image, [0]), rise(model, image, [0], masks=4)]
     image.zero_()
     assert all(torch.equal(e.image, before) for e in mine)
