@@ -97,7 +97,7 @@ def answer(
     more |= dict(
         candidate_logits=logits, mask=padding if padding.any() else None, source=source, aspect=self.aspect
     )
-    return kind(logits[self.positions], self.image.cpu(), **maps, **who, **more)
+    return kind(logits[self.positions], self.image.cpu().clone(), **maps, **who, **more)
 
 # %% ../../nbs/explanations/09_targets.ipynb #74074115
 def running(
