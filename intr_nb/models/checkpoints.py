@@ -20,6 +20,7 @@ from ..core.files import write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
+from .prompt_cam import PromptCAM
 from .state_dicts import _fit_state
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
@@ -50,7 +51,7 @@ def _check_names(
     return list(class_names)
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier)}  # that `load` can build
+MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
 
 # %% ../../nbs/models/18_checkpoints.ipynb #aebc8467
 def _check_model(
