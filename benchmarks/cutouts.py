@@ -12,6 +12,7 @@ the masks: does the peak lie on the bird, and how much of the positive map?
 """
 
 import argparse
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from intr_nb.evaluation.metrics import METRICS
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.methods import BASELINES, METHODS
 from intr_nb.models.backbones import build_backbone
+from intr_nb.models.checkpoints import save
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.pooled import PooledClassifier
 from intr_nb.training.accuracy import evaluate
@@ -128,6 +130,7 @@ def main():
     parser.add_argument("--images", type=int, default=140, help="of the test scenes whose maps are looked at")
     parser.add_argument("--csv", type=Path, help="append the rows to this file")
     parser.add_argument("--picture", type=Path, help="write some scenes and their margins to this file")
+    parser.add_argument("--save", type=Path, help="keep the models in this folder")
     args = parser.parse_args()
     if args.make:
         make(args.folder, *args.make, args.number, seed=0)
@@ -145,6 +148,10 @@ def main():
                 draw(model, test).save(args.picture)
             print(row, flush=True)
             append_row(args.csv, row)
+            if args.save:
+                save(
+                    model, args.save / f"{'-'.join(re.findall(r'[0-9a-z]+', name))}-{seed}", **model.metadata
+                )
 
 
 def learn_and_look(backbone, settings, cached, test, chosen, seed):

@@ -107,6 +107,17 @@ def test_no_two_public_names_are_alike():
     assert len(homes) <= 268  # 250, and what the course and the neighbours need
 
 
+def test_public_functions_say_what_they_take():
+    silent = []
+    for path in MODULES:
+        lines, names = path.read_text(encoding="utf-8").splitlines(), public(path)
+        for node in ast.parse("\n".join(lines)).body:
+            if isinstance(node, ast.FunctionDef) and node.name in names and node.args.args:
+                header = lines[node.lineno - 1 : node.body[0].lineno - 1]
+                silent += [f"{dotted(path)}.{node.name}"] * (not any("  # " in line for line in header))
+    assert not silent, "a comment beside a parameter becomes its row on the function's page"
+
+
 def test_no_module_has_the_name_of_a_function():
     names = {name for path in MODULES for name in public(path)}
     assert not [dotted(path) for path in MODULES if path.stem in names]

@@ -1,5 +1,5 @@
 """Write nbs/pictures/evidence.gif, the home page's moving picture: a margin's evidence, position by position,
-until it is the margin.
+until it is the margin; and card.png, which stands beside a link to the site where people share one.
 
 Usage: python tools/moving_picture.py (from anywhere in the project; some seconds)
 It is played once and then stands on its last picture, which is the whole answer.
@@ -16,6 +16,9 @@ from intr_nb import Aviary, explain, pretrained
 from intr_nb.core.display import overlay
 
 PLACE = Path(__file__).resolve().parent.parent / "nbs" / "pictures" / "evidence.gif"
+CLAIM = """One query per class searches the image.
+One vector scores what each brought back.
+The reasons add up to the answer."""
 STEPS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 70, 100, 150, 250, 400, 576]
 
 
@@ -41,6 +44,21 @@ def frame(image, values, order, n, names):
     return Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
 
 
+def card(image, values, names):
+    "All of the evidence, 1200 x 630 pixels, with what this is about."
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 6.3), dpi=100, width_ratios=[1, 1])
+    figure.subplots_adjust(left=0.03, right=0.99, top=0.96, bottom=0.1, wspace=0.05)
+    left.imshow(overlay(image, values, size=640))
+    left.set(xticks=[], yticks=[])
+    left.set_xlabel(f"{names[0]} over {names[1]}", fontsize=9)
+    right.axis("off")
+    right.text(0, 0.72, "intr_nb", fontsize=64, weight="bold", transform=right.transAxes)
+    right.text(0, 0.58, "image classifiers that explain themselves", fontsize=18, transform=right.transAxes)
+    right.text(0, 0.2, CLAIM, fontsize=17, color="#555", linespacing=1.6, transform=right.transAxes)
+    figure.savefig(PLACE.with_name("card.png"))
+    plt.close(figure)
+
+
 def main():
     why = explain(pretrained("aviary16"), Aviary(100, seed=2).bird(4).image)
     margin = why.margin(a=4, b=5)
@@ -50,6 +68,7 @@ def main():
     PLACE.parent.mkdir(exist_ok=True)
     last = [220] * (len(frames) - 1) + [4000]
     frames[0].save(PLACE, save_all=True, append_images=frames[1:], duration=last, optimize=True)
+    card(why.image, values, margin.names)
     gap = (values.sum() - (why.logits[4] - why.logits[5])).abs().item()
     two = values.flatten()[order[:2]].sum().item()
     print(f"the first two positions: {two:.2f} of {values.sum():.2f} logits")

@@ -99,7 +99,9 @@ def _to_bytes(
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretrained backbones expect
 
 
-def normalise(image):
+def normalise(
+    image,  # array (H, W, 3) or tensor (..., 3, H, W), uint8
+):
     "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, ImageNet's mean removed."
     if not torch.is_tensor(image):
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -107,7 +109,9 @@ def normalise(image):
     return (image.float() / 255 - mean) / std
 
 
-def denormalise(images):
+def denormalise(
+    images,  # tensor (..., 3, H, W), as `normalise` left it
+):
     "(..., 3, H, W) normalised -> (..., 3, H, W) float in 0 to 1, to be looked at."
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
     return (images * std + mean).clamp(0, 1)

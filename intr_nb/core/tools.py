@@ -18,7 +18,9 @@ def progress_bar(*args, **kwargs):
     return need("tqdm", "the progress bar needs tqdm").tqdm(*args, **kwargs)
 
 # %% ../../nbs/core/01_tools.ipynb #4046cb6a
-def patch(f):
+def patch(
+    f,  # function; its first parameter has a class as its annotation
+):
     "Make `f` a method of the class that its first parameter is annotated with"
     cls = next(iter(f.__annotations__.values()))
     f.__qualname__ = f"{cls.__name__}.{f.__name__}"

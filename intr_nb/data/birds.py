@@ -24,7 +24,11 @@ from .scenes import make_scene
 from .species import ATTRIBUTES, Species, make_species
 
 # %% ../../nbs/data/04_birds.ipynb #e6243b50
-def gallery(images, columns=8, gap=2):
+def gallery(
+    images,  # PIL images, all of one size
+    columns=8,  # pictures in a row
+    gap=2,  # pixels between two pictures
+):
     "Pictures of one size -> one PIL image, row by row."
     images = [np.asarray(i) for i in images]
     h, w = images[0].shape[:2]
@@ -124,7 +128,10 @@ class Aviary(torch.utils.data.Dataset):
         return normalise(self.bird(i).image), self.label(i)
 
 # %% ../../nbs/data/04_birds.ipynb #f97ee442
-def draw_birds(aviary, progress=True):
+def draw_birds(
+    aviary,  # an Aviary of n birds
+    progress=True,  # show a progress bar
+):
     "All birds of an `Aviary`, drawn once: a `TensorDataset` of images (n, 3, size, size) uint8, labels (n,)."
     with ThreadPoolExecutor() as pool:
         images = pool.map(lambda i: aviary.bird(i).image, range(len(aviary)))
@@ -134,7 +141,9 @@ def draw_birds(aviary, progress=True):
     return torch.utils.data.TensorDataset(pixels, labels)
 
 # %% ../../nbs/data/04_birds.ipynb #5f47a0e7
-def to_hf(aviary):
+def to_hf(
+    aviary,  # an Aviary of n birds
+):
     "An `Aviary` as a `datasets.Dataset`: image, label, and per attribute its value and mask (`crown_mask`)."
     datasets = need("datasets", "to_hf needs the datasets library")
     features = datasets.Features(

@@ -39,7 +39,10 @@ COLOURS = {
 }
 
 # %% ../../nbs/data/00_species.ipynb #df67f8cc
-def check_attribute(attribute, value=None):
+def check_attribute(
+    attribute,  # name, such as crown
+    value=None,  # one of its values; None: any
+):
     "Raise a ValueError that lists what there is, unless `attribute` (and `value`) exist."
     if attribute not in ATTRIBUTES:
         raise ValueError(f"unknown attribute {attribute!r}: expected one of {', '.join(ATTRIBUTES)}")
@@ -152,7 +155,9 @@ def make_species(
     return [s for name, base, changes in found[: num_species // 4] for s in _genus(name, base, *changes)]
 
 # %% ../../nbs/data/00_species.ipynb #3eb3aa3b
-def twins(species):
+def twins(
+    species,  # list of Species
+):
     "Who differs from whom in exactly one attribute, and in which: `{i: [(j, attribute), ...]}`."
     pairs = {i: [] for i in range(len(species))}
     for i, a in enumerate(species):

@@ -137,7 +137,10 @@ def _repr_html_(self: BirdBenchmark):
     return html_table(["question", "mean", "standard error", "answers"], rows) + gap
 
 # %% ../../nbs/evaluation/05_bird_benchmark.ipynb #dedd6647
-def check_species(model, aviary: Aviary):
+def check_species(
+    model,  # with num_classes
+    aviary: Aviary,  # with a species for each class
+):
     "Raise a ValueError unless the model has as many classes as the aviary has species"
     n, species = model.num_classes, len(aviary.species)
     if n != species:

@@ -96,7 +96,7 @@ def study_fingerprint(
     return _digest(json.dumps([weights, images, options, heads, what]).encode())[:12]
 
 # %% ../../nbs/evaluation/09_user_study.ipynb #0f277a19
-def append_answer(path, answer: dict):
+def append_answer(path, answer: dict):  # names and values that JSON knows
     "Add a line, and wait until it is on the disk"
     with open(path, "ab+") as file:
         if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":

@@ -20,7 +20,9 @@ _XYZ = np.array(
 _WHITE = _XYZ.sum(1)
 
 
-def to_lab(rgb):
+def to_lab(
+    rgb,  # array (..., 3), sRGB from 0 to 1
+):
     "(..., 3) sRGB from 0 to 1 -> CIELAB: lightness 0 to 100, green to red, blue to yellow"
     xyz = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ _XYZ.T / _WHITE
     x, y, z = np.moveaxis(np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116), -1, 0)

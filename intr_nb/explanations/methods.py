@@ -46,22 +46,22 @@ def as_map(
     return map
 
 # %% ../../nbs/explanations/13_methods.ipynb #09controls-009
-def attention_map(model, image, c):
+def attention_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "The paper's map: alpha of class `c`, mean over heads"
     return explain(model, image, classes=[c]).attention[:, 0].mean(0)
 
 # %% ../../nbs/explanations/13_methods.ipynb #72c8f140
-def evidence_map(model, image, c, reference="mean"):
+def evidence_map(model, image, c, reference="mean"):  # class index; image is (3, H, W), the map (h, w)
     "Evidence for class `c`, summed over heads, in logit units"
     return explain(model, image, classes=[c], reference=reference).evidence[:, 0].sum(0)
 
 # %% ../../nbs/explanations/13_methods.ipynb #d9b3bbe1
-def margin_map(model, image, c):
+def margin_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "Evidence for class `c` minus that for its runner-up"
     return explain(model, image).margin(c).total
 
 
-def contrast_map(model, image, c):
+def contrast_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "Evidence for class `c` minus the mean of all classes' evidence"
     evidence = explain(model, image).evidence.sum(0)
     return evidence[c] - evidence.mean(0)
@@ -102,14 +102,14 @@ def random_map(
     return random
 
 # %% ../../nbs/explanations/13_methods.ipynb #09controls-018
-def centre_map(model, image, c):
+def centre_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "A blob in the middle, a Gaussian as wide as a quarter of the image"
     h, w = to_tensor(image).shape[1:]
     y, x = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)
     return torch.exp(-(x**2 + y**2) / (2 * 0.5**2))
 
 # %% ../../nbs/explanations/13_methods.ipynb #09controls-019
-def edge_map(model, image, c):
+def edge_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "Magnitude of the gradient (Sobel) of the grey image, averaged over 5 x 5 pixels"
     grey = F.pad(denormalise(to_tensor(image).cpu()).mean(0)[None, None], [1] * 4, mode="replicate")
     sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
@@ -117,7 +117,7 @@ def edge_map(model, image, c):
     return F.avg_pool2d(gradient.norm(dim=1), 5, 1, 2, count_include_pad=False)[0]
 
 # %% ../../nbs/explanations/13_methods.ipynb #57632949
-def energy_map(model, image, c):
+def energy_map(model, image, c):  # class index; image is (3, H, W), the map (h, w)
     "Squared length of the backbone's features at each position: where there is something, for no class"
     if not hasattr(model, "backbone"):
         raise TypeError(

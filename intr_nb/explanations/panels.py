@@ -221,7 +221,9 @@ def _caption(figure, *notes):
     figure.suptitle("\n".join(lines))
 
 # %% ../../nbs/explanations/14_panels.ipynb #cb403d08
-def reference_note(e):
+def reference_note(
+    e,  # an Explanation
+):
     "What counts as no value score, where there is one"
     reference = dict(raw="as the model has it").get(e.reference, f"each head’s {e.reference} over the image")
     return f"reference of s: {reference}" if e.has("value_scores") or e.decomposition else ""

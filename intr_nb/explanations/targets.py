@@ -101,7 +101,9 @@ def answer(
     return kind(logits[self.positions], self.image.cpu(), **maps, **who, **more)
 
 # %% ../../nbs/explanations/09_targets.ipynb #74074115
-def running(model):
+def running(
+    model,  # torch module
+):
     "Within the block, a module is in evaluation mode; nothing keeps gradients"
     return evaluating(model) if isinstance(model, nn.Module) else torch.no_grad()
 
