@@ -16,10 +16,12 @@ import safetensors.torch
 import torch
 import torch.nn as nn
 
+from ..core.class_names import _unwrap
 from ..core.files import _home_path, write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
+from .prompt_cam import PromptCAM
 from .state_dicts import _fit_state
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
@@ -64,7 +66,7 @@ def _is_plain(
     return isinstance(value, str) and re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier)}  # that `load` can build
+MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
 
 # %% ../../nbs/models/18_checkpoints.ipynb #3269dae8
 def _check_tied(model):
@@ -99,6 +101,15 @@ def _check_model(
         )
     _check_tied(model)
 
+# %% ../../nbs/models/18_checkpoints.ipynb #2bcac787
+def _of_pictures(
+    model: nn.Module,  # to be kept
+    said: dict,  # what is said anew
+) -> dict:
+    "What a model knows of the pictures that it takes, which must not be lost"
+    known = {} if "image_size" in said else getattr(_unwrap(model), "metadata", None) or {}
+    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None} | said
+
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039a
 def _pack(
     model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
@@ -107,6 +118,7 @@ def _pack(
     metadata: dict | None = None,  # anything that JSON can hold
 ) -> dict:  # path: bytes, as `write_files` takes it
     "A checkpoint's two files, not yet written"
+    model = _unwrap(model)
     _check_model(model)
     if class_names is None:
         class_names = getattr(model, "class_names", None)
@@ -132,7 +144,7 @@ def save(
     **metadata,  # anything that JSON can hold: accuracy, seed, data
 ) -> Path:  # of the JSON
     "Keep `model` as `path.safetensors` and `path.json`"
-    contents = _pack(model, path, class_names, metadata)
+    contents = _pack(model, path, class_names, _of_pictures(model, metadata))
     write_files(contents)
     return list(contents)[1]
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.images import Batch
 from ..core.tools import alone, evaluating
+from ..data.samples import _guarded, _Samples
 from ..data.transforms import collate
 from ..models.freezing import _live_norms
 from .accuracy import _in_batches, _prepare, _score
@@ -154,7 +155,8 @@ def _training_loader(run, train, workers):
     "The run's loader of training images, made once"
     if "train" not in run.loaders:
         r = run.recipe
-        images = _Mixed(train, r.mixup, run.model.num_classes) if r.mixup else train
+        images = _Samples(train, run.model.num_classes, shares=not r.mixup)
+        images = _Mixed(images, r.mixup, run.model.num_classes) if r.mixup else images
         how = dict(num_workers=workers, persistent_workers=workers > 0)
         on_gpu = run.accelerator.device.type == "cuda"
         seeded, portions = _Seeded(images, r.seed), _Portions()
@@ -169,7 +171,7 @@ def _loaded(run, train, workers, steps, shares):
     loader = _training_loader(run, train, workers)
     parts = [[step[i] for i in part] for step, parts in zip(steps, shares) for part in parts]
     loader.batch_sampler.lists = [[(run.epoch, i) for i in part] for part in parts]
-    return iter(loader)
+    return _guarded(loader)
 
 # %% ../../nbs/training/11_epoch.ipynb #11epoch-028
 def _hidden(run, size):
@@ -207,7 +209,7 @@ def _validate(run, valid, workers):
     a = run.accelerator
     if "valid" not in run.loaders:
         share = dict(rank=a.process_index, world=a.num_processes)
-        run.loaders["valid"] = _in_batches(valid, workers=workers, **share)
+        run.loaders["valid"] = _in_batches(run.model, valid, workers=workers, **share)
     sums = _score(run.model, run.loaders["valid"])
     if a.num_processes > 1:
         sums = a.reduce(sums.float().to(a.device))
@@ -221,7 +223,8 @@ def _statistics_of(model, valid, device, count=8):
     batch = collate([valid[i] for i in range(min(count, len(valid)))])
     forward = model.from_features if isinstance(valid, Features) else model
     mask = None if batch.mask is None else batch.mask.to(device)
-    output = forward(_prepare(batch.images, device), mask, attention="last")
+    images = _prepare(batch.images, device).to(next(model.parameters()).dtype)
+    output = forward(images, mask, attention="last")
     return {} if output.attention is None else attention_statistics(model, output).row()
 
 # %% ../../nbs/training/11_epoch.ipynb #06epoch-023

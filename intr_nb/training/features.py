@@ -284,4 +284,5 @@ def cache_features(
         if (dataset := getattr(data, part, None)) is not None:
             several = views if part == "train" else 1
             cached[part] = _write_features(backbone, dataset, _home_path(folder) / part, several, **how)
+            cached[part].transform = getattr(dataset, "transform", None)
     return _FeatureData(**cached, class_names=names)
