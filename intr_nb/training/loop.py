@@ -214,8 +214,7 @@ def fit(
     progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
-    model = _unwrap(model)
-    train, valid, class_names = _checked(model, data, recipe)
+    train, valid, class_names = _checked(model := _unwrap(model), data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
     steps = max(len(train) // recipe.batch_size, 1)
