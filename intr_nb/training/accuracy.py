@@ -45,23 +45,32 @@ class _Logits(nn.Module):
         run = self.model.from_features if self.features else self.model
         return (run(images) if mask is None else run(images, mask)).logits
 
+# %% ../../nbs/training/03_accuracy.ipynb #2aeac052
+def _in_batches(
+    model: nn.Module,  # whose numbers of the classes the labels become, by their names
+    dataset: Dataset,  # of (image, label)
+    batch_size: int = 128,  # of each forward pass
+    workers: int = 0,  # processes that load images
+    rank: int = 0,  # every `world`-th image from this one on
+    world: int = 1,  # how many share the work
+) -> DataLoader:
+    "A data set's batches in its order"
+    own = range(rank, len(dataset), world)
+    how = dict(collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+    samples = _Samples(dataset, getattr(_unwrap(model), "num_classes", None), _label_map(model, dataset))
+    return DataLoader(samples, batch_size, sampler=own, **how)
+
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-010
 @torch.no_grad()
 def _score(
     model: nn.Module,  # in evaluation mode
-    dataset: Dataset,  # of (image, label)
-    batch_size: int = 128,  # of each forward pass
-    workers: int = 0,  # processes that load images
-    rank: int = 0,  # score every `world`-th image from this one on
-    world: int = 1,  # how many share the work
+    batches: DataLoader,  # from `_in_batches`
 ) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    inside, features = _unwrap(model), isinstance(dataset, Features)
-    device, forward = next(model.parameters()).device, _Logits(inside if features else model, features)
-    samples = _Samples(dataset, getattr(inside, "num_classes", None), _label_map(model, dataset))
-    how = dict(sampler=range(rank, len(dataset), world), collate_fn=collate, num_workers=workers)
-    sums = torch.zeros(3, dtype=torch.float64)
-    for batch in _guarded(DataLoader(samples, batch_size, **how)):
+    features = isinstance(batches.dataset.dataset, Features)
+    forward = _Logits(_unwrap(model) if features else model, features)
+    device, sums = next(model.parameters()).device, torch.zeros(3, dtype=torch.float64)
+    for batch in _guarded(batches):
         mask = None if batch.mask is None else batch.mask.to(device)
         logits = forward(_prepare(batch.images, device), mask).float().cpu()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
@@ -80,5 +89,5 @@ def evaluate(
     if not len(dataset):
         raise ValueError("the dataset is empty: there is nothing to evaluate")
     with evaluating(model):
-        loss, right, n = _score(model, dataset, batch_size, workers).tolist()
+        loss, right, n = _score(model, _in_batches(model, dataset, batch_size, workers)).tolist()
     return {"loss": loss / n, "accuracy": right / n}

@@ -15,7 +15,7 @@ import torch.nn as nn
 from torch.utils.data import Dataset
 
 from ..core.class_names import _names_to_learn, _unwrap
-from ..core.tools import progress_bar
+from ..core.tools import alone, progress_bar
 from ..core.transform_steps import _steps_of
 from ..data.samples import _check_dataset
 from ..models.freezing import warn_user
@@ -25,7 +25,7 @@ from .history import History
 from .monitoring import LivePlot
 from .recipe import Recipe
 from .run import _Run, _start_run
-from .run_folder import _fingerprint, _RunFolder
+from .run_folder import _check_kept, _fingerprint, _RunFolder
 
 # %% ../../nbs/training/13_loop.ipynb #06train-025
 def _parts_of(
@@ -195,9 +195,11 @@ def _farewell(run, folder, error):
 
 # %% ../../nbs/training/13_loop.ipynb #13loop-013
 def _clean_up(run, folder, random_state):
-    run.model.load_state_dict(run.best)
-    run.model.to(memory_format=torch.contiguous_format).eval()
+    with alone(run.model):
+        run.model.load_state_dict(run.best)
+        run.model.to(memory_format=torch.contiguous_format).eval()
     torch.set_rng_state(random_state)
+    run.loaders.clear()
     folder.close()
 
 # %% ../../nbs/training/13_loop.ipynb #06train-031
@@ -216,18 +218,20 @@ def fit(
     train, valid, class_names = _checked(model, data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
+    _check_kept(model, home.fingerprint, must=folder is not None)
     steps = max(len(train) // recipe.batch_size, 1)
     run = _start_run(model, recipe, steps, isinstance(train, Features), device)
-    home.resume(run)
-    _describe(model, class_names, size, recipe, _validated_with(valid))
-    try:
-        with _watching(run, progress and run.accelerator.is_main_process) as watch:
-            _train(run, train, valid, workers, home, watch)
-    except (KeyboardInterrupt, Exception) as e:
-        run.accelerator.print(_farewell(run, home, e))
-        if not isinstance(e, KeyboardInterrupt):
-            raise
-    finally:
-        _clean_up(run, home, random_state)
-    home.keep_best(run)
+    with home.held(run):
+        home.resume(run)
+        _describe(model, class_names, size, recipe, _validated_with(valid))
+        try:
+            with _watching(run, progress and run.accelerator.is_main_process) as watch:
+                _train(run, train, valid, workers, home, watch)
+        except (KeyboardInterrupt, Exception) as e:
+            run.accelerator.print(_farewell(run, home, e))
+            if not isinstance(e, KeyboardInterrupt):
+                raise
+        finally:
+            _clean_up(run, home, random_state)
+        home.keep_best(run)
     return run.history
