@@ -72,7 +72,7 @@ def _check_classes(model, train, class_names):
             "as in OneBlockINTR(len(data.class_names), ...)"
         )
 
-
+# %% ../../nbs/training/13_loop.ipynb #904e42df
 def _checked(model, data, recipe):
     "`_parts_of` the data, if model and recipe go with them"
     if not torch.is_grad_enabled():
