@@ -14,7 +14,9 @@ from .checks import _check_among
 from .decomposition import Decomposition
 from .linearisation import _linearise_decoder
 from .logit_parts import _read_back
+from .prompt_parts import _decompose_prompts
 from ..models.base import candidate_index
+from ..models.prompt_cam import PromptCAM
 
 # %% ../../nbs/explanations/04_decomposer.ipynb #07decompose-019
 _PARTS = ("mlp", "self_attention")
@@ -24,12 +26,12 @@ def _check_model(model):
     "Raise a `TypeError` unless the model has a decoder that can be taken apart"
     if not getattr(model, "has_decoder", False):
         raise TypeError(
-            f"model is a {type(model).__name__}: expected an INTR, whose decoder is known. "
+            f"model is a {type(model).__name__}: expected an INTR or a PromptCAM, whose logit is known. "
             "For a OneBlockINTR, explain(model, image) has the exact evidence"
         )
     if (dtype := model.presence_vector.weight.dtype) not in (torch.float32, torch.float64):
         raise TypeError(
-            f"model is an INTR in {dtype}: parts can't add up in so few digits; take model.float()"
+            f"model is a {type(model).__name__} in {dtype}: parts can't add up in so few digits; take model.float()"
         )
 
 
@@ -41,8 +43,9 @@ def _check_request(model, reference, as_parts):
             f"reference={reference!r}: expected 'mean' or 'raw'. A median would need a single value score "
             "for each head; in a full decoder there is one for each pair of classes"
         )
-    if isinstance(as_parts, str) or set(as_parts) - set(_PARTS):
-        some = ", ".join(map(repr, _PARTS))
+    known = () if isinstance(model, PromptCAM) else _PARTS  # of a prompt's block nothing is kept whole
+    if isinstance(as_parts, str) or set(as_parts) - set(known):
+        some = ", ".join(map(repr, known)) or "nothing"
         raise ValueError(f"as_parts={as_parts!r}: expected a list with some of {some}, or an empty one")
 
 # %% ../../nbs/explanations/04_decomposer.ipynb #07decompose-021
@@ -78,7 +81,7 @@ def _picked(candidates, count):
 
 # %% ../../nbs/explanations/04_decomposer.ipynb #07decompose-023
 def _take_apart(
-    model: torch.nn.Module,  # an `INTR`, in evaluation mode
+    model: torch.nn.Module,  # an `INTR` or a `PromptCAM`, in evaluation mode
     out,  # its `INTROutput` for one image
     candidates=None,  # indices of the candidate classes that `out` is about; None: all
     targets: list | None = None,  # which of these to decompose, by position; None: all
@@ -90,6 +93,10 @@ def _take_apart(
     _check_request(model, reference, as_parts)
     picked = _picked(candidates, model.num_classes)
     targets = list(range(len(picked)) if targets is None else targets)
+    classes = [picked[t] for t in targets]
+    who = dict(classes=classes, names=[class_names[c] if class_names else f"class {c}" for c in classes])
+    if isinstance(model, PromptCAM):
+        return _decompose_prompts(model, out, candidates, targets, reference, **who)
     run = _linearise_decoder(model, out, candidates)
     padding, size = out.mask[0].flatten(), out.mask.shape[1:]
     step = max(1, _CHUNK // (len(picked) * run[1].shape[-1]))
@@ -97,13 +104,11 @@ def _take_apart(
     books = [_read_back(model, run, chunk, padding, reference, as_parts) for chunk in chunks]
     attention = torch.stack([f.alpha[:, targets] for f in run[0]]).unflatten(-1, size)
     fields = _join_books(books, size) | dict(attention=attention, logits=out.logits[0, targets])
-    classes = [picked[t] for t in targets]
-    names = [class_names[c] if class_names else f"class {c}" for c in classes]
-    return Decomposition(**_to_cpu(fields), names=names, classes=classes, reference=reference)
+    return Decomposition(**_to_cpu(fields), **who, reference=reference)
 
 # %% ../../nbs/explanations/04_decomposer.ipynb #07decompose-026
 def decompose(
-    model: torch.nn.Module,  # `INTR` or INTR-FC, pre-norm or post-norm, of any depth
+    model: torch.nn.Module,  # `INTR` or INTR-FC, pre-norm or post-norm, of any depth; or `PromptCAM`
     image,  # (3, H, W) normalised tensor, or a PIL image or uint8 array (H, W, 3)
     classes=None,  # whose logits to take apart, by index; None: every candidate's
     reference: str = "mean",  # what counts as no value score: "mean" over the positions, or "raw"

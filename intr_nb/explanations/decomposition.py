@@ -56,6 +56,7 @@ class Decomposition:
     reference: str = "mean"  # what counts as no value score
     sources: torch.Tensor | None = None  # (L, C, K) self-attention by source class, where it is a part
     attention: torch.Tensor | None = None  # (L, R, C, h, w)
+    head_name: str = "decoder.layers.{0}.multihead_attn.head{1}"  # of layer {0}, head {1}
 
     def __post_init__(self):
         others = torch.stack([v.double() for group in self.groups.values() for v in group.values()])
@@ -146,10 +147,6 @@ def __sub__(self: Decomposition, other: Decomposition) -> Decomposition:
     return replace(self, **changed, groups=groups, names=names, sources=sources, attention=None)
 
 # %% ../../nbs/explanations/03_decomposition.ipynb #07decompose-036
-def _head(l, r):
-    return f"decoder.layers.{l}.multihead_attn.head{r}"
-
-
 @patch
 def only_layer(
     self: Decomposition,
@@ -160,7 +157,7 @@ def only_layer(
     if not -L <= l < L:
         raise ValueError(f"layer {l}: expected one from 0 to {L - 1}, or -1 for the last")
     hidden = [k for k in range(L) if k != l % L]
-    others = {_head(k, r): m.sum((1, 2)) for k in hidden for r, m in enumerate(self.maps[k])}
+    others = {self.head_name.format(k, r): m.sum((1, 2)) for k in hidden for r, m in enumerate(self.maps[k])}
     groups = dict(other_layers=others) | self.groups if others else self.groups
     attention = None if self.attention is None else self.attention[[l]]
     return replace(self, maps=self.maps[[l]], own=self.own[[l]], groups=groups, attention=attention)
@@ -174,7 +171,7 @@ def parts(
     "The parts of one logit, maps summed over positions"
     i = int(self.logits.argmax()) if c is None else self.at(c)
     maps = self.maps[:, :, i].sum((2, 3)).tolist()
-    heads = {_head(l, r): v for l, row in enumerate(maps) for r, v in enumerate(row)}
+    heads = {self.head_name.format(l, r): v for l, row in enumerate(maps) for r, v in enumerate(row)}
     others = {g: {n: v[i].item() for n, v in group.items()} for g, group in self.groups.items()}
     return dict(cross_attention=heads) | others
 

@@ -74,7 +74,8 @@ def _from_scores(known, s, reference):
 
 # %% ../../nbs/explanations/08_explainer.ipynb #d5025daa
 _FULL_DECODER = (
-    "in a full decoder a head's s differs for every pair of classes; its evidence is there, "
+    "in a full decoder a head's s differs for every pair of classes, in Prompt-CAM for every class; "
+    "its evidence is there, "
     "from the reference given to explain(..., reference='mean') or reference='raw'"
 )
 _NO_VALUE_SCORES = "its model gives attention only: no value score, and no decoder that can be taken apart"

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from ..core.images import denormalise, to_tensor
-from .attention_rollout import _transformer_in, rollout
-from .class_activation import cam, grad_cam
+from .attention_rollout import _transformer_in, cls_attention, rollout
+from .class_activation import cam, finer_cam, grad_cam
 from .explainer import explain
 from .explanation import Explanation
+from .library_methods import integrated_gradients, lime, occlusion
 from .masking import rise
 from .targets import running
 from ..models.base import ImageSearch
@@ -146,19 +147,15 @@ def other_class(
     return map_of_other
 
 # %% ../../nbs/explanations/13_methods.ipynb #23abf0a8
-def _cam_map(model, image, c):
-    "What each position gave to class `c` by way of a mean and a linear layer"
-    return cam(model, image, classes=[c]).evidence[0, 0]
+def _of_one(
+    explainer,  # (model, image, classes) -> `Explanation`
+):
+    "A method: the map of one class, asked alone"
 
+    def one_class(model, image, c):
+        return as_map(explainer(model, image, classes=[c]), c)
 
-def _grad_cam_map(model, image, c):
-    "Grad-CAM of class `c`, at the backbone's map"
-    return grad_cam(model, image, classes=[c]).evidence[0, 0]
-
-
-def _rollout_map(model, image, c):
-    "Attention rollout through a vision transformer, the same for every class"
-    return rollout(model, image, classes=[c]).attention[0, 0]
+    return one_class
 
 # %% ../../nbs/explanations/13_methods.ipynb #b9976768
 def rise_map(
@@ -172,6 +169,11 @@ def rise_map(
 
     return rise_of_all
 
+# %% ../../nbs/explanations/13_methods.ipynb #41f5b28e
+def _of_all(explainer):
+    "A method: an `Explanation` of all classes at once"
+    return lambda model, image, c: explainer(model, image)
+
 # %% ../../nbs/explanations/13_methods.ipynb #fd2c626d
 @dataclass(frozen=True)
 class Method:
@@ -179,7 +181,7 @@ class Method:
 
     name: str
     function: Callable = field(repr=False)  # (model, image, c) -> (h, w) map, or an `Explanation`
-    needs: tuple = ()  # of "evidence", "attention", "gradient", "pooled_linear", "transformer", "backbone"
+    needs: tuple = ()  # of the keys of `_GIVES`: "evidence", "gradient", "transformer", ...
     passes: int = 1  # forward passes for one image
     baseline: bool = False  # asks the model for no class
 
@@ -192,10 +194,15 @@ _ALL = (
     Method("margin", margin_map, ("evidence",)),
     Method("contrast", contrast_map, ("evidence",)),
     Method("attention", attention_map, ("attention",)),
-    Method("Grad-CAM", _grad_cam_map, ("gradient",), passes=2),
+    Method("Grad-CAM", _of_one(grad_cam), ("gradient",), passes=2),
+    Method("Finer-CAM", _of_one(finer_cam), ("gradient",), passes=2),
+    Method("integrated gradients", _of_one(integrated_gradients), ("gradient",), passes=66),
+    Method("occlusion", _of_all(occlusion), passes=123),
+    Method("LIME", _of_all(lime), passes=501),
     Method("RISE", rise_map(), passes=2001),
-    Method("CAM", _cam_map, ("pooled_linear",), passes=2),
-    Method("rollout", _rollout_map, ("transformer",), passes=2),
+    Method("CAM", _of_one(cam), ("pooled_linear",), passes=2),
+    Method("rollout", _of_one(rollout), ("transformer",), passes=2),
+    Method("[CLS] heads", _of_one(cls_attention), ("class_token",), passes=2),
     Method("random", random_map(), passes=0, baseline=True),
     Method("centre", centre_map, passes=0, baseline=True),
     Method("edges", edge_map, passes=0, baseline=True),
@@ -217,11 +224,11 @@ def _gives_evidence(model):
     return (has_scores or getattr(model, "has_decoder", False)) and _gives_attention(model)
 
 
-def _has_transformer(model):
+def _transformer_of(model):
     try:
-        return _transformer_in(model) is not None
+        return _transformer_in(model)
     except TypeError:
-        return False
+        return None
 
 # %% ../../nbs/explanations/13_methods.ipynb #98c64385
 _GIVES = dict(
@@ -229,7 +236,8 @@ _GIVES = dict(
     attention=_gives_attention,
     gradient=lambda model: hasattr(model, "backbone") and hasattr(model, "from_features"),
     pooled_linear=lambda model: getattr(model, "pooled_linear", None) is not None,
-    transformer=_has_transformer,
+    transformer=lambda model: _transformer_of(model) is not None,
+    class_token=lambda model: getattr(_transformer_of(model), "has_class_token", False),
     backbone=lambda model: hasattr(model, "backbone"),
 )
 

@@ -85,15 +85,16 @@ class Target:
 @patch
 def answer(
     self: Target,
-    maps: torch.Tensor,  # (C, h, w)
+    maps: torch.Tensor,  # (C, h, w), or (R, C, h, w) of several heads
     source: str,  # the method's name
     kind=Explanation,  # the class to make
     part: str = "evidence",  # what the maps are; or "attention"
     **more,  # other fields
 ):
     "Fill an `Explanation` with a method's maps"
-    padding, logits = self.padding(maps.shape[1:]), self.logits.cpu()
-    maps = {part: maps.detach().to(logits).masked_fill(padding, 0)[None]}
+    padding, logits = self.padding(maps.shape[-2:]), self.logits.cpu()
+    maps = maps.detach().to(logits).masked_fill(padding, 0)
+    maps = {part: maps if maps.dim() == 4 else maps[None]}
     who = dict(classes=self.classes, class_names=self.names, candidates=self.candidates)
     more |= dict(
         candidate_logits=logits, mask=padding if padding.any() else None, source=source, aspect=self.aspect

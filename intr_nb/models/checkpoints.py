@@ -21,6 +21,7 @@ from ..core.files import home_path, write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
+from .prompt_cam import PromptCAM
 from .state_dicts import _fit_state
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
@@ -65,7 +66,7 @@ def _is_plain(
     return isinstance(value, str) and re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier)}  # that `load` can build
+MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
 
 # %% ../../nbs/models/18_checkpoints.ipynb #3269dae8
 def _check_tied(model):

@@ -47,17 +47,17 @@ class _Logits(nn.Module):
 
 # %% ../../nbs/training/03_accuracy.ipynb #2aeac052
 def _in_batches(
-    model: nn.Module,  # whose numbers of the classes the labels become, by their names
+    model: nn.Module,  # whose classes the labels become
     dataset: Dataset,  # of (image, label)
     batch_size: int = 128,  # of each forward pass
     workers: int = 0,  # processes that load images
     rank: int = 0,  # every `world`-th image from this one on
     world: int = 1,  # how many share the work
 ) -> DataLoader:
-    "A data set's batches in its order"
+    "A data set's batches in its order, each image checked, labels as the model's numbers"
+    samples = _Samples(dataset, getattr(_unwrap(model), "num_classes", None), _label_map(model, dataset))
     own = range(rank, len(dataset), world)
     how = dict(collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
-    samples = _Samples(dataset, getattr(_unwrap(model), "num_classes", None), _label_map(model, dataset))
     return DataLoader(samples, batch_size, sampler=own, **how)
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-010
@@ -67,8 +67,8 @@ def _score(
     batches: DataLoader,  # from `_in_batches`
 ) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    features = isinstance(batches.dataset.dataset, Features)
-    forward = _Logits(_unwrap(model) if features else model, features)
+    inside, features = _unwrap(model), isinstance(batches.dataset.dataset, Features)
+    forward = _Logits(inside if features else model, features)
     device, sums = next(model.parameters()).device, torch.zeros(3, dtype=torch.float64)
     for batch in _guarded(batches):
         mask = None if batch.mask is None else batch.mask.to(device)
