@@ -123,7 +123,7 @@ def _opened(
     except Exception as e:
         if isinstance(e, ValueError) and called.partition(" ")[2] in str(e):
             raise  # it says itself which image it is
-        kind = ValueError if isinstance(e, (ValueError, OSError)) else RuntimeError
+        kind = next((k for k in (OSError, ValueError) if isinstance(e, k)), RuntimeError)
         raise kind(
             f"{called} can't be had: {type(e).__name__} {e}. Look at dataset[{i}], or leave it out"
         ) from e

@@ -10,6 +10,7 @@ import inspect
 
 import torch
 
+from ..core.class_names import _unwrap
 from ..core.errors import one_of
 from ..core.images import _as_trained_of
 from ..core.tools import evaluating
@@ -97,6 +98,7 @@ def explain(
 ) -> Explanation:
     "Why `model` says what it says about one image"
     p = _check_model(model)
+    model = _unwrap(model)
     x, aspect = _as_trained_of(model, image)
     x = x.to(p.device, p.dtype)
     one_of("reference", reference, REFERENCES)

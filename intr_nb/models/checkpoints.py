@@ -101,15 +101,6 @@ def _check_model(
         )
     _check_tied(model)
 
-# %% ../../nbs/models/18_checkpoints.ipynb #2bcac787
-def _of_pictures(
-    model: nn.Module,  # to be kept
-    said: dict,  # what is said anew
-) -> dict:
-    "What a model knows of the pictures that it takes, which must not be lost"
-    known = {} if "image_size" in said else getattr(_unwrap(model), "metadata", None) or {}
-    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None} | said
-
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039a
 def _pack(
     model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
@@ -135,6 +126,15 @@ def _pack(
     )
     tensors_file, json_file = _checkpoint_files(path)
     return {tensors_file: numbers, json_file: json.dumps(description, indent=1).encode()}
+
+# %% ../../nbs/models/18_checkpoints.ipynb #9b3185d8
+def _of_pictures(
+    model: nn.Module,  # to be kept
+    said: dict,  # what is said anew
+) -> dict:
+    "What a model knows of the pictures that it takes, which must not be lost"
+    known = {} if "image_size" in said else getattr(_unwrap(model), "metadata", None) or {}
+    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None} | said
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039
 def save(

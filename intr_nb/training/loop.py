@@ -72,9 +72,14 @@ def _check_classes(model, train, class_names):
             "as in OneBlockINTR(len(data.class_names), ...)"
         )
 
-# %% ../../nbs/training/13_loop.ipynb #5c0f7a12
+# %% ../../nbs/training/13_loop.ipynb #904e42df
+def _steps_in(train, recipe) -> int:
+    "Steps of an epoch"
+    return max(len(train) // recipe.batch_size, 1)
+
+
 def _checked(model, data, recipe):
-    "`_parts_of` the data, if model and recipe go with them"
+    "The model and `_parts_of` the data, if model and recipe go with them"
     if not torch.is_grad_enabled():
         raise RuntimeError(
             "training needs gradients: call fit outside of torch.no_grad() and inference_mode()"
@@ -83,7 +88,7 @@ def _checked(model, data, recipe):
     class_names = _names_to_learn(model, train, valid, class_names)
     _check_recipe(recipe, train)
     _check_classes(model, train, class_names)
-    return train, valid, class_names
+    return model, train, valid, class_names
 
 # %% ../../nbs/training/13_loop.ipynb #06train-027
 def _image_size(
@@ -214,11 +219,10 @@ def fit(
     progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
-    train, valid, class_names = _checked(model := _unwrap(model), data, recipe)
+    model, train, valid, class_names = _checked(_unwrap(model), data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
-    steps = max(len(train) // recipe.batch_size, 1)
-    run = _start_run(model, recipe, steps, isinstance(train, Features), device)
+    run = _start_run(model, recipe, _steps_in(train, recipe), isinstance(train, Features), device)
     with home.held(run):
         home.resume(run)
         _describe(model, class_names, size, recipe, _validated_with(valid))
