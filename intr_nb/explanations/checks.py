@@ -12,7 +12,7 @@ import operator
 import numpy as np
 import torch
 
-from .linearisation import rounding
+from .linearisation import _rounding
 
 # %% ../../nbs/explanations/01_checks.ipynb #d5b353b0
 def _check_gaps(
@@ -24,7 +24,7 @@ def _check_gaps(
     hint: str = "Use",  # what to do begins like this
 ) -> float:  # the largest gap
     "Raise a `ValueError` unless all gaps are rounding"
-    gaps, tolerance = gaps.abs(), rounding(logits.dtype, size.double())
+    gaps, tolerance = gaps.abs(), _rounding(logits.dtype, size.double())
     worst = int((gaps / tolerance).argmax())
     if gaps[worst] <= tolerance[worst]:
         return gaps.max().item()

@@ -17,7 +17,7 @@ import torch
 import torch.nn as nn
 
 from ..core.class_names import _unwrap
-from ..core.files import home_path, write_files
+from ..core.files import _home_path, write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
@@ -29,7 +29,7 @@ def _checkpoint_files(
     path: str | Path,  # with or without an ending
 ) -> tuple:  # path of the tensors, path of the JSON
     "The two files of a checkpoint"
-    path = home_path(path)
+    path = _home_path(path)
     if path.name == "config.json":
         return path.with_name("model.safetensors"), path
     if path.suffix in (".safetensors", ".json"):
@@ -192,7 +192,7 @@ def _check_files(
     files: tuple,  # that it stands for
 ):
     "Raise a `FileNotFoundError` unless all `files` are there"
-    best = home_path(path) / "best"
+    best = _home_path(path) / "best"
     if best.with_suffix(".json").is_file():
         raise FileNotFoundError(
             f"{str(path)!r} is the folder of a run: its best weights are load({str(best)!r})"

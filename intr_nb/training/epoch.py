@@ -192,7 +192,7 @@ def _run_epoch(
     steps = _steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step :]
     shares = [_micro_batches(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
     batches = _loaded(run, train, workers, steps, shares)
-    with alone(run.model):  # or else a thread that is looking would restore the mode from before
+    with alone(run.model):  # another thread may be about to put its modes back
         run.model.train()
     for images, parts in zip(steps, shares):
         hidden = _hidden(run, len(images))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..core.files import home_path, owned, reserve, write_files
+from ..core.files import _home_path, _owned, _reserve, write_files
 from ..core.images import normalise
 from ..core.tools import evaluating, patch, progress_bar
 from ..data.transforms import collate
@@ -218,7 +218,7 @@ def _fill(
             if maps is None:
                 shape = (views, len(dataset), *features.shape[1:])
                 maps = np.lib.format.open_memmap(cache.part, "w+", dtype, shape)
-                reserve(cache.part, maps.offset)
+                _reserve(cache.part, maps.offset)
             maps[view, i : i + len(features)] = features
             labels[i : i + len(features)] = [int(l) for l in batch.labels]
             done += len(features)
@@ -241,9 +241,9 @@ def _write_features(
     "Features of a data set: from `path` if they are there and fit, else computed and cached there"
     digits, (h, w) = _fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
     size = h if h == w else None
-    cache = _Cache(home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
+    cache = _Cache(_home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
     if not cache.card.exists():
-        with evaluating(backbone), owned(cache.path, wait=True):
+        with evaluating(backbone), _owned(cache.path, wait=True):
             if not cache.card.exists():  # unless it was waited for
                 _fill(cache, backbone, dataset, seed, batch_size, workers, dtype, progress)
                 cache.finish()
@@ -283,6 +283,6 @@ def cache_features(
     for part in ("train", "valid", "test"):
         if (dataset := getattr(data, part, None)) is not None:
             several = views if part == "train" else 1
-            cached[part] = _write_features(backbone, dataset, home_path(folder) / part, several, **how)
+            cached[part] = _write_features(backbone, dataset, _home_path(folder) / part, several, **how)
             cached[part].transform = getattr(dataset, "transform", None)
     return _FeatureData(**cached, class_names=names)

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.files import home_path, write_files
+from ..core.files import _home_path, write_files
 from ..core.tools import patch
 
 # %% ../../nbs/training/06_history.ipynb #06history-006
@@ -107,7 +107,7 @@ def to_csv(
     table = csv.writer(text, lineterminator="\n")
     table.writerows([keys, *([_plain(r.get(k)) for k in keys] for r in self.rows)])
     write_files({Path(path): text.getvalue().encode()})
-    return home_path(path)
+    return _home_path(path)
 
 # %% ../../nbs/training/06_history.ipynb #06history-s10
 def _parsed(text):

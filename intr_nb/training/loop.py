@@ -25,7 +25,7 @@ from .history import History
 from .monitoring import LivePlot
 from .recipe import Recipe
 from .run import _Run, _start_run
-from .run_folder import _check_kept, _fingerprint, _RunFolder
+from .run_folder import _fingerprint, _RunFolder
 
 # %% ../../nbs/training/13_loop.ipynb #06train-025
 def _parts_of(
@@ -222,7 +222,6 @@ def fit(
     model, train, valid, class_names = _checked(_unwrap(model), data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
-    _check_kept(model, home.fingerprint, must=folder is not None)
     run = _start_run(model, recipe, _steps_in(train, recipe), isinstance(train, Features), device)
     with home.held(run):
         home.resume(run)

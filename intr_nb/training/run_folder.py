@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import home_path, owned
+from ..core.files import _home_path, _owned
 from ..core.tools import patch
 from ..models.checkpoints import MODELS, _build, _check_model, save
 from ..models.freezing import warn_user
@@ -120,7 +120,7 @@ class _RunFolder:
     board: TensorBoard | None = None  # this session's, from its first row
 
     def __post_init__(self):
-        self.path = None if self.path is None else home_path(self.path)
+        self.path = None if self.path is None else _home_path(self.path)
 
     @property
     def file(self):
@@ -133,8 +133,9 @@ class _RunFolder:
 @patch
 @contextlib.contextmanager
 def held(self: _RunFolder, run):
-    "Within the block this process alone writes to the folder"
-    with owned(self.path / "run") if self.writes(run) else contextlib.nullcontext():
+    "Within the block this process alone writes to the folder, and what it trains can be kept"
+    _check_kept(run.model, self.fingerprint, must=self.path is not None)
+    with _owned(self.path / "run") if self.writes(run) else contextlib.nullcontext():
         yield
 
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-016

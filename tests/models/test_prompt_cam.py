@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from intr_nb.browsers.candidate_browser import CandidateBrowser
+from intr_nb.browsers.evidence_browser import EvidenceBrowser
+from intr_nb.browsers.head_browser import HeadBrowser
 from intr_nb.experiments.ablation import intervene
 from intr_nb.experiments.candidates import CandidateSet
 from intr_nb.experiments.effects import removal_order
@@ -119,6 +122,14 @@ def test_experiments_and_browsers_have_what_they_ask_for(tmp_path):
     assert sorted(removal_order(model, picture(), 2)) == [(0, r) for r in range(4)]
     names = [n for n, _ in model.named_parameters()]
     assert len(names) == len(set(names)) == len({*model.state_dict()} & set(names))  # nothing is stored twice
+
+
+@pytest.mark.parametrize("browser", [HeadBrowser, EvidenceBrowser, CandidateBrowser])
+def test_every_browser_takes_it(browser):
+    figure = browser(
+        build(dtype=torch.float32), picture().float()[None], class_names=list("abcde")
+    ).to_figure()
+    assert len(figure.data) > 1
 
 
 @pytest.mark.parametrize("prompted", [1, 2])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from intr_nb.core.files import owned
+from intr_nb.core.files import _owned
 from intr_nb.core.images import normalise
 from intr_nb.data.birds import Aviary, draw_birds
 from intr_nb.data.photos import Photos
@@ -154,7 +154,7 @@ def test_a_place_that_cannot_be_written_is_noticed_at_the_start(tmp_path):
 def test_a_folder_in_use_is_left_alone(tmp_path):
     learn(small(), folder=tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
-    with owned(tmp_path / "run"):
+    with _owned(tmp_path / "run"):
         with pytest.raises(OSError, match="is in use by process"):
             learn(small(), folder=tmp_path)
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
@@ -230,7 +230,7 @@ def test_a_finished_cache_needs_no_place_to_write(tmp_path, monkeypatch):
     backbone = PatchNet(width=4, dim=16, stride=8)
     _write_features(backbone, BIRDS, tmp_path / "f", progress=False)
     (tmp_path / ".f.lock").unlink()
-    monkeypatch.setattr("intr_nb.training.features.owned", None)
+    monkeypatch.setattr("intr_nb.training.features._owned", None)
     assert len(_write_features(backbone, BIRDS, tmp_path / "f", progress=False)) == 16
 
 
