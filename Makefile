@@ -59,11 +59,7 @@ site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _p
 	$(BIN)/python tools/pages.py
 
 slides: .venv/dev ## the lecture's deck, slides/slides.html, from nbs/labs/slides.ipynb (needs quarto)
-	$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)'
-	@mkdir -p slides && cp _proc/labs/slides.ipynb slides/
-	@command -v quarto >/dev/null || { echo "quarto is not on the PATH: slides/slides.ipynb is ready for it." >&2; \
-		echo "Install it from https://quarto.org/docs/get-started/ and run make slides again." >&2; exit 1; }
-	quarto render slides/slides.ipynb
+	$(BIN)/python tools/pages.py slides
 
 clean: ## remove what these targets made, .venv too; course/ stays, it holds grades
 	rm -rf .venv demo slides _proc _docs .pytest_cache build *.egg-info

@@ -165,6 +165,7 @@ def learn_and_look(backbone, settings, cached, test, chosen, seed):
         seconds=round(time.perf_counter() - start),
     )
     model.eval()
+    model.class_names = test.class_names
     if settings is None:
         row["entropy"], asked = "", {"Grad-CAM": METHODS["Grad-CAM"]} | BASELINES
     else:

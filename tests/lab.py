@@ -31,7 +31,8 @@ What a Page has (its `.tab` is playwright's Page, for all that is not here)
     restart_kernel(), save_notebook(), idle()
     error()                                        what the widget says went wrong, or ""
     shot(name)                                     a PNG into $INTR_NB_SCREENSHOTS, or the session's temporary folder
-    finish(name)                                   shot, and an assertion that the console held no error; closes the tab
+    finish(name)                                   shot, and assertions that the console held no error and that
+                                                   axe-core finds nothing in the way of anyone; closes the tab
 """
 
 import hashlib
@@ -314,10 +315,20 @@ class Page:
         self.tab.screenshot(path=path)
         return path
 
+    def barriers(self):
+        "What axe-core finds in the widgets, or in a page that is all ours: WCAG's rules and good practice."
+        from axe_playwright_python.sync_playwright import Axe
+
+        ours = self.tab.locator(".intr-nb-view").count()
+        found = Axe().run(self.tab, context=".intr-nb-view" if ours else None)
+        return found.generate_report() if found.violations_count else ""
+
     def finish(self, name):
         self.shot(name)
+        barriers = self.barriers()
         self.tab.context.close()
         assert not self.errors, f"the console of the page says: {self.errors}"
+        assert not barriers, barriers
 
 
 class Lab:

@@ -2,6 +2,7 @@
 reached."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -249,13 +250,34 @@ def test_finishing_a_notebook():
     data = ({"text/html": link, "text/plain": "1"}, {"text/markdown": f"### f\n\n{fence}\n\n*{text}*"})
     code.outputs = [nbformat.v4.new_output("display_data", data=d) for d in data]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), code])
-    finish(notebook, {"attend"}, 1)
+    finish(notebook, {"attend"}, "../")
     said = "See [`attend`](../models/attention.html#attend), not `_swap`."
     assert notebook.cells[0].source == said
     assert code.source.startswith('#| code-fold: true\n#| code-summary: "Source"')
     raw, documented = (output.data for output in code.outputs)
     assert list(raw) == ["text/markdown"] and "../models/attention.html#attend" in raw["text/markdown"]
     assert "# as in attend\n" in documented["text/markdown"] and said in documented["text/markdown"]
+
+
+def test_the_deck_stands_by_itself(processed, tmp_path):
+    from pages import deck, to_site
+
+    shutil.copytree(processed / "labs", tmp_path / "labs")
+    place, site = tmp_path / "labs" / "slides.ipynb", "https://intr-nb.github.io/intr_nb/"
+    notebook = nbformat.read(place, as_version=4)
+    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    link = '<a href="../models/00_attention.ipynb#attend">1</a>'
+    code.outputs = [nbformat.v4.new_output("display_data", data={"text/html": link, "text/plain": "1"})]
+    text = f"[lab](01_attention_by_hand.ipynb), [`attend`]({site}models/attention.html#attend)"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text))
+    nbformat.write(notebook, place)
+    made = deck(tmp_path)
+    assert f"[lab]({site}labs/attention_by_hand.html)" in made.cells[-1].source
+    assert f"[`attend`]({site}models/attention.html#attend)" in made.cells[-1].source
+    said = json.dumps(made)
+    assert "text/html" not in said and f"{site}models/attention.html#attend" in said
+    assert "revealjs" in said and not re.search(r"\]\((?!https://)[^)]*\.(ipynb|html)", prose(made.cells))
+    assert to_site("[a](#b), [c](https://d.org/e.ipynb)") == "[a](#b), [c](https://d.org/e.ipynb)"
 
 
 @every_notebook

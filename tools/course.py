@@ -10,7 +10,6 @@ submissions" gives is either of the two. A renamed notebook is known by its cell
 
 import csv
 import hashlib
-import html
 import io
 import json
 import logging
@@ -23,10 +22,13 @@ import warnings
 from functools import cached_property
 from pathlib import Path
 
+import marks
 import nbformat
+from alone import alone
+from feedback import not_graded, write_page
 from grading import grade_id
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
+from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
@@ -47,20 +49,13 @@ An exercise that you can't do does not stop the next one: each begins from a giv
 
 Before you hand in: Kernel > Restart Kernel and Run All Cells, look at the checks, save. Hand in the .ipynb under the
 name it has. Cells and checks that were deleted or edited are put back before grading. Grading has no network, runs in
-an empty folder and stops a cell that does not end.
+an empty folder and stops a cell that does not end, or that wants more than 4 GB of memory. What is marked "if you are
+fast" earns no points.
 """
 warnings.simplefilter("ignore", SAWarning)  # nbgrader's queries, nothing that a lecturer can change
 NEW_GRADEBOOK = """\
 Hand-ins of this lab were graded, and their points would lose their place. To begin anew, move gradebook.db and
 submitted/ out of course/autograder/, `make course`, and grade again."""
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{lab}</title></head>
-<body style="font: 16px sans-serif; max-width: 45em; margin: 2em auto">
-<h1>{lab}: not graded</h1>
-<p>{reason}</p>
-</body></html>
-"""
 
 
 class Course:
@@ -118,26 +113,31 @@ def build(labs=LABS, folder=COURSE):
     folder = Path(folder)
     tool, students = folder / "autograder", folder / "students"
     tool.mkdir(parents=True, exist_ok=True)
-    shutil.copy(CONFIG, tool / "nbgrader_config.py")
-    for made in (tool / "source", tool / "release", students):
-        shutil.rmtree(made, ignore_errors=True)
-
-    (tool / "release").mkdir()
-    course = Course(folder)
-    for path in notebooks:
-        source = tool / "source" / path.stem / path.name
-        source.parent.mkdir(parents=True)
-        nbformat.write(for_students(nbformat.read(path, as_version=4)), source)
-        if reason := course.convert(GenerateAssignment, path.stem):
-            todo = NEW_GRADEBOOK if "submissions associated" in reason else ""
-            sys.exit(f"{path.name} can't be handed out: {reason}. {todo}")
-        released = nbformat.read(tool / "release" / path.stem / path.name, as_version=4)
-        place = students / path.stem / path.name
-        place.parent.mkdir(parents=True)
-        nbformat.write(stable(unhindered(released)), place)
-        shutil.copy(place, tool / "release" / path.stem / path.name)
-    (students / "README.txt").write_text(README.format(count=len(notebooks)), encoding="utf-8")
+    with alone(tool):
+        shutil.copy(CONFIG, tool / "nbgrader_config.py")
+        for made in (tool / "source", tool / "release", students):
+            shutil.rmtree(made, ignore_errors=True)
+        (tool / "release").mkdir()
+        course = Course(folder)
+        for path in notebooks:
+            hand_out(course, path)
+        (students / "README.txt").write_text(README.format(count=len(notebooks)), encoding="utf-8")
     print(f"{len(notebooks)} labs: hand out {students}/, grade with `make grade HANDIN=folder`.")
+
+
+def hand_out(course, path):
+    "One lab: its source for nbgrader, the copy without answers, and that copy for students."
+    source = course.tool / "source" / path.stem / path.name
+    source.parent.mkdir(parents=True)
+    nbformat.write(for_students(nbformat.read(path, as_version=4)), source)
+    if reason := course.convert(GenerateAssignment, path.stem):
+        todo = NEW_GRADEBOOK if "submissions associated" in reason else ""
+        sys.exit(f"{path.name} can't be handed out: {reason}. {todo}")
+    copy = course.tool / "release" / path.stem / path.name
+    place = course.folder / "students" / path.stem / path.name
+    place.parent.mkdir(parents=True)
+    nbformat.write(stable(unhindered(nbformat.read(copy, as_version=4))), place)
+    shutil.copy(place, copy)
 
 
 def for_students(nb):
@@ -204,7 +204,7 @@ def grade(handins, folder=COURSE):
     if not handins.exists():
         sys.exit(f"There is no {handins}: make grade HANDIN=the folder with the students' notebooks")
     course = Course(folder)
-    with tempfile.TemporaryDirectory() as temporary:
+    with alone(course.tool), tempfile.TemporaryDirectory() as temporary:
         if handins.is_file():
             handins = unpacked(handins, Path(temporary), course)
         found, strangers = collect(handins, course)
@@ -216,15 +216,20 @@ def grade(handins, folder=COURSE):
                 sys.exit(
                     f"Stopped at {student}, {lab}. What was graded is kept, the same command goes on from there."
                 )
-    for path, why in strangers.items():
-        print(f"Left out: {path}. {why}")
-    rows = list(report(course))
+        for path, why in strangers.items():
+            print(f"Left out: {path}. {why}")
+        write_table(course)
+
+
+def write_table(course):
+    "grades.csv, and the pages beside it."
+    rows, path = list(report(course)), course.folder / "grades.csv"
     columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
-    with (folder / "grades.csv").open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, restval="")
         table.writeheader()
         table.writerows(rows)
-    print(f"{len(rows)} hand-ins in {folder / 'grades.csv'}, a page for each in {folder / 'feedback'}/.")
+    print(f"{len(rows)} hand-ins in {path}, a page for each in {course.folder / 'feedback'}/.")
 
 
 def unpacked(archive, folder, course):
@@ -308,10 +313,13 @@ def grade_one(course, student, lab, path):
     shutil.rmtree(submitted, ignore_errors=True)
     submitted.mkdir(parents=True)
     (submitted / f"{lab}.ipynb").write_bytes(text)
+    marked = marks.given(course, student, lab)
     reason = unreadable(path, text, course, lab) or course.convert(Autograde, lab, student)
     if reason:
         shutil.rmtree(autograded, ignore_errors=True)
         (submitted / "failed.txt").write_text(reason, encoding="utf-8")
+    else:
+        marks.keep(course, student, lab, marked)
     known.write_text(digest)
     return f"not graded. {reason}" if reason else "graded"
 
@@ -346,38 +354,14 @@ def report(course):
             if failed.exists() or not done.exists():
                 cut_short = "The grading was cut short: hand it to `make grade` again."
                 reason = failed.read_text(encoding="utf-8") if failed.exists() else cut_short
-                made = PAGE.format(lab=html.escape(lab), reason=html.escape(reason))
-                page.write_text(made, encoding="utf-8")
+                page.write_text(not_graded(lab, reason), encoding="utf-8")
                 yield row | {"max_points": book.find_assignment(lab).max_score, "remarks": reason}
             else:
                 try:
                     yield row | points(course, book, student, lab)
                 except MissingEntry:
                     continue  # a lab that the course no longer has
-                feedback(course, book, student, lab, page)
-
-
-def feedback(course, book, student, lab, page):
-    "Write the page of a hand-in, unless it has the same cells, points and comments as last time."
-    notebook = book.find_submission_notebook(lab, lab, student)
-    said = sorted([g.name, g.score, g.needs_manual_grade] for g in notebook.grades)
-    said += sorted([c.name, c.comment or ""] for c in notebook.comments)
-    cells = (course.tool / "autograded" / student / lab / f"{lab}.ipynb").read_bytes()
-    key = hashlib.sha256(cells + json.dumps(said).encode()).hexdigest()
-    made = course.tool / "feedback" / student / lab
-    known = made / "digest.txt"
-    if page.exists() and known.exists() and known.read_text() == key:
-        return
-    if reason := course.convert(GenerateFeedback, lab, student):
-        print(f"No feedback page for {student}, {lab}: {reason}")
-        return
-    text = (made / f"{lab}.html").read_text(encoding="utf-8")
-    if points := sum(g.max_score for g in notebook.grades if g.needs_manual_grade):  # the page itself shows 0
-        text = text.replace(
-            "<body>", f"<body>\n<p>{points:g} points are still to be given by your lecturer.</p>", 1
-        )
-    page.write_text(text, encoding="utf-8")
-    known.write_text(key)
+                write_page(course, book, student, lab, page)
 
 
 def points(course, book, student, lab):
@@ -388,11 +372,12 @@ def points(course, book, student, lab):
     waiting = {name for name, grade in grades.items() if grade.needs_manual_grade}
     order = [name for cell in copy.cells if (name := grade_id(cell)) in grades]
     scores = {name: grades[name].score for name in order}
+    again = marks.to_look_at(grades[name] for name in order)
     return {
         "points": sum(score for name, score in scores.items() if name not in waiting),
         "max_points": notebook.max_score,
         "waiting": sum(grades[name].max_score for name in waiting) or "",
-        "remarks": "; ".join(copy.metadata.get("course", {}).get("remarks", [])),
+        "remarks": "; ".join(copy.metadata.get("course", {}).get("remarks", []) + again),
     } | {name: "waiting" if name in waiting else score for name, score in scores.items()}
 
 

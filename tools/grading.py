@@ -17,10 +17,11 @@ import nbformat
 from kernels import private_kernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
-from traitlets import Integer
+from traitlets import Float, Integer
 
 KERNEL = Path(__file__).resolve().with_name("grading_kernel.py")
 NBS = KERNEL.parent.parent / "nbs"
+TOO_MUCH = re.compile(r"MemoryError|can't allocate memory|Unable to allocate")  # of Python, PyTorch, NumPy
 REFUSED = re.compile(r"This cell .*; that is closed while grading\.")  # the words of grading_kernel.py
 
 
@@ -89,6 +90,7 @@ class Run(Execute):
     "Run a hand-in in the guarded kernel, in a scratch folder, for a limited time, and say what was stopped."
 
     lab_timeout = Integer(900, help="Seconds for all cells of a lab together").tag(config=True)
+    memory = Float(4, help="GB of memory for a hand-in").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         words = f"Stopped after {self.timeout} s without an end. Is there a loop that never ends?"
@@ -103,7 +105,7 @@ class Run(Execute):
             self.closed = [Path(course.root).resolve().parent, NBS / "labs"]
             manager = private_kernel(private, str(KERNEL))
             nb, resources = super().preprocess(nb, resources, manager)
-        nb.metadata["course"]["remarks"] += stops(nb)
+        nb.metadata["course"]["remarks"] += stops(nb, self.memory)
         if remarks := nb.metadata["course"]["remarks"]:
             text = "\n".join(["**While grading**", "", *(f"- {remark}" for remark in remarks)])
             nb.cells.insert(0, nbformat.v4.new_markdown_cell(text, id="while-grading"))
@@ -114,6 +116,7 @@ class Run(Execute):
         # labs are small: more threads gain nothing, and on a machine that does something else they cost much
         threads = os.environ.get("OMP_NUM_THREADS", "1")
         env = os.environ | {
+            "COURSE_MEMORY": str(self.memory),
             "COURSE_CLOSED": os.pathsep.join(map(str, self.closed)),
             "IPYTHONDIR": str(self.scratch.parent / "ipython"),  # not the lecturer's own settings
             "HF_HUB_OFFLINE": "1",
@@ -146,17 +149,22 @@ class Run(Execute):
         return cell, resources
 
 
-def stops(nb):
+def stops(nb, memory):
     "A sentence for each cell that was stopped, or refused something."
     said = {}
     for index, cell in enumerate(nb.cells):
         for output in cell.get("outputs", []):
             text = f"{output.get('evalue', '')}{output.get('text', '')}"
+            full = TOO_MUCH.search(f"{output.get('ename')} {output.get('evalue')}")
             where = grade_id(cell) or f"cell {index + 1}"
             if output.get("ename") in ("TimeIsUp", "KernelEnded"):
                 said[where] = f"{where}: {text}"
             elif output.get("ename") == "NotRun":
                 said.setdefault("rest", f"from {where} on: {text}")
+            elif full:
+                said[where] = (
+                    f"{where}: It wanted more memory than the {memory:g} GB that a hand-in is given."
+                )
             elif found := REFUSED.search(text):
                 said[where] = f"{where}: {found[0]}"
     return list(said.values())

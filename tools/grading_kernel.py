@@ -1,4 +1,5 @@
-"""The kernel in which hand-ins run: IPython's, after the network, other programs and the course's own files are closed.
+"""The kernel in which hand-ins run: IPython's, after the network, other programs and the course's own files are closed
+and its memory was limited.
 
 Audit hooks can't be taken off again from Python, so a cell can't undo them. They keep honest mistakes from doing
 harm; for hand-ins that you expect to attack you, grade in a container or a virtual machine.
@@ -41,9 +42,36 @@ def guard(event, args):
                     )
 
 
+def limit_memory(gigabytes):
+    """From here on a cell that wants more is refused it, as an error of that cell; only Linux can do that.
+
+    RLIMIT_DATA counts what is written to. RLIMIT_AS counts addresses, of which PyTorch reserves 3 GB and uses few.
+    The hard limit is for the kernel, which needs some memory to say what went wrong.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        most = int(gigabytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most + 2**28))
+
+
+def out_of_memory(shell, kind, error, trace, tb_offset=None):
+    "What IPython does with a MemoryError: a little more room first, then the error as ever."
+    if sys.platform == "linux":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this script: nothing in it is for students
-    from ipykernel import kernelapp
+    from ipykernel.kernelapp import IPKernelApp
 
+    limit_memory(float(os.environ["COURSE_MEMORY"]))
     sys.addaudithook(guard)
-    kernelapp.launch_new_instance()
+    kernel = IPKernelApp.instance()
+    kernel.initialize()
+    kernel.shell.set_custom_exc((MemoryError,), out_of_memory)
+    kernel.start()

@@ -1,5 +1,9 @@
-"Kernels for scripts that run notebooks: of the very Python that runs the script, and without a network port."
+"""Kernels for scripts that run notebooks: of the very Python that runs the script.
 
+They talk through sockets in files, without a network port, where the system has such sockets.
+"""
+
+import os
 import sys
 
 from jupyter_client import AsyncKernelManager
@@ -19,10 +23,14 @@ class ThisPython(KernelSpecManager):
 
 
 def private_kernel(folder, *command):
-    "A manager of `python command...`, whose sockets are files in `folder`."
+    "A manager of `python command...`, whose connection file is in `folder`."
     return AsyncKernelManager(
-        kernel_spec_manager=ThisPython(command),
-        connection_file=f"{folder}/kernel.json",
-        transport="ipc",
-        ip=f"{folder}/kernel",
+        kernel_spec_manager=ThisPython(command), connection_file=f"{folder}/kernel.json", **sockets(folder)
     )
+
+
+def sockets(folder, system=os.name):
+    "How to talk with a kernel: by files in `folder`; on Windows, which has none, by ports of this machine alone."
+    if system == "nt":
+        return dict(transport="tcp", ip="127.0.0.1")
+    return dict(transport="ipc", ip=f"{folder}/kernel")

@@ -31,6 +31,7 @@ c.Autograde.autograde_preprocessors = [
 
 c.Run.timeout = int(os.environ.get("TIMEOUT") or 300)  # seconds for a cell: `make grade TIMEOUT=60`
 c.Run.lab_timeout = 900  # seconds for a lab
+c.Run.memory = 4  # GB for a hand-in, on Linux
 # nbgrader gives a check that writes to stderr no points, and a library's warning is no mistake of a student's
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = "(?s).*"

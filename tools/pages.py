@@ -1,6 +1,7 @@
 """Finish the notebooks that nbdev made in _proc/ for the site, then render them where quarto is on the PATH.
 
-Usage: python tools/pages.py (from anywhere in the project; `make site` does it)
+Usage: python tools/pages.py          (from anywhere in the project; `make site` does it)
+       python tools/pages.py slides   the lecture alone, as slides/slides.html (`make slides` does it)
 What nbdev leaves is right in a notebook and less so on a page: an output of HTML makes quarto load require.js
 and jQuery from other hosts, backticks in a comment become links within the code of a signature, and the source
 of every function stands open above its documentation. The browsers' standalone figures become files of their
@@ -27,6 +28,7 @@ LINK = re.compile(r"\[`?([^\]`]+)`?\]\([^)\s]*\)")
 SITE = WEBSITE["site-url"] + "/"
 REPOSITORY = WEBSITE["repo-url"].removeprefix("https://github.com/")
 PAGE = re.compile(r'href="(?!\w+:)([^"]*/)?(?:\d+_)?([^"/]+)\.ipynb')  # of a notebook, in HTML
+ABOUT = re.compile(r"""(\]\(|href=")(?!\w+:|/|#)([^)"#\s]+)\.ipynb""")  # the same, and in markdown
 FRAME = re.compile(r"srcdoc='([^']*)'")
 PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
 # which page's standalone figure stands in the tutorial on browsers, below the picture of that name
@@ -42,10 +44,10 @@ FIGURES = dict(
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
-def raw_html(data):
+def raw_html(data, linked):
     "An output's HTML as a raw block of markdown, which quarto passes on without scripts of its own."
     if "text/html" in data:
-        linked = PAGE.sub(r'href="\1\2.html', data.pop("text/html"))
+        linked = linked(data.pop("text/html"))
         data.pop("text/plain", None)
         data["text/markdown"] = f"{FENCE}{{=html}}\n{linked}\n{FENCE}"
 
@@ -55,14 +57,14 @@ def plain_signatures(text):
     return re.sub(r"```.*?```", lambda fence: LINK.sub(r"\1", fence[0]), text, flags=re.S)
 
 
-def own_links(text, names, depth):
+def own_links(text, names, home):
     "Links that nbdev made of backticks: to public names alone, and within the site wherever it is served."
 
     def link(found):
         name, place = found.groups()
         if name.split(".")[0].split("(")[0] not in names:
             return f"`{name}`"
-        return f"[`{name}`]({'../' * depth}{place})"
+        return f"[`{name}`]({home}{place})"
 
     return OWN.sub(link, text)
 
@@ -86,22 +88,37 @@ def doors(path):
     return f"[Open in Colab]({colab}) · [Download the notebook]({file}) · [What to install]({install})"
 
 
-def framed(text, name, depth, figures):
+def framed(text, name, home, figures):
     "HTML whose frames load a page from `figures`, kept there by name, in place of holding it."
 
     def keep(found):
         page = html.unescape(found[1])
         figures[name] = PLOTLY.sub('<script charset="utf-8" src="../plotly.min.js">', page)
-        return f"src='{'../' * depth}figures/{name}.html'"
+        return f"src='{home}figures/{name}.html'"
 
     return FRAME.sub(keep, text)
 
 
-def finish(notebook, names, depth, page="page", figures=None):
-    "Change a processed notebook that was read, `depth` folders deep in a site with these public names."
+def to_page(text):
+    "HTML whose links to notebooks lead to their pages, from where it stands."
+    return PAGE.sub(r'href="\1\2.html', text)
+
+
+def to_site(text):
+    "HTML or markdown of labs/ whose links to notebooks lead to the site, from wherever it stands."
+
+    def link(found):
+        folder, page = os.path.split(os.path.normpath(f"labs/{found[2]}"))
+        return f"{found[1]}{SITE}{folder}/{page.lstrip('0123456789_')}.html"
+
+    return ABOUT.sub(link, text)
+
+
+def finish(notebook, names, home, linked=to_page, page="page", figures=None):
+    "Change a processed notebook that was read; from it, `home` leads to a site with these public names."
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = own_links(cell.source, names, depth)
+            cell.source = own_links(cell.source, names, home)
         if cell.cell_type != "code":
             continue
         cell.source = closed(cell.source)
@@ -109,10 +126,10 @@ def finish(notebook, names, depth, page="page", figures=None):
             data = output.get("data", {})
             if "text/markdown" in data:
                 text = plain_signatures(data["text/markdown"])
-                data["text/markdown"] = own_links(text, names, depth)
+                data["text/markdown"] = own_links(text, names, home)
             if "text/html" in data and figures is not None:
-                data["text/html"] = framed(data["text/html"], page, depth, figures)
-            raw_html(data)
+                data["text/html"] = framed(data["text/html"], page, home, figures)
+            raw_html(data, linked)
 
 
 def frame(name):
@@ -143,7 +160,8 @@ def finish_all(folder):
     for path in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         place = path.relative_to(folder)
-        finish(notebook, names, len(place.parts) - 1, re.sub(r"^\d+_", "", path.stem), figures)
+        home = "../" * (len(place.parts) - 1)
+        finish(notebook, names, home, page=re.sub(r"^\d+_", "", path.stem), figures=figures)
         if line := doors(place):
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="doors"))  # after the title
         if path.stem == "09_browsers":
@@ -174,6 +192,32 @@ def render(folder):
     print("The site is in _docs/: open _docs/index.html")
 
 
+def deck(folder):
+    "The lecture's notebook as it stands by itself: every link leads to the site."
+    notebook = nbformat.read(folder / "labs" / "slides.ipynb", as_version=nbformat.NO_CONVERT)
+    finish(notebook, all_names(), SITE, linked=to_site)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = to_site(cell.source)
+    return notebook
+
+
+def make_slides(folder):
+    "slides/slides.html where there is a quarto; else the notebook that it is made of."
+    place = ROOT / "slides" / "slides.ipynb"
+    place.parent.mkdir(exist_ok=True)
+    write(place, deck(folder))
+    (place.parent / "_quarto.yml").write_text(
+        "project: {type: default}\n"
+    )  # not a page of the site around it
+    if not shutil.which("quarto"):
+        sys.exit(
+            "quarto is not on the PATH: slides/slides.ipynb is ready for it. "
+            "Install it from https://quarto.org/docs/get-started/ and run make slides again."
+        )
+    sys.exit(subprocess.run(["quarto", "render", place.name], cwd=place.parent).returncode)
+
+
 def main():
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
@@ -181,6 +225,8 @@ def main():
     os.chdir(ROOT)
     refresh_quarto_yml()
     folder = Path(proc_nbs(n_workers=2, force=True))
+    if sys.argv[1:] == ["slides"]:
+        make_slides(folder)
     finish_all(folder)
     render(folder)
 

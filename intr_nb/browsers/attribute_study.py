@@ -37,8 +37,8 @@ class AttributeStudy(_StudyState):
         return {}
 
     def to_figure(self, many: int = 8):
-        "The standalone figure: the maps of the first images, and the truth on request"
-        return _study_figure(self, many)
+        "The standalone figure: the maps of the first images; the truth only for who was told what was right"
+        return _study_figure(self, many, self.told)
 
 # %% ../../nbs/browsers/29_attribute_study.ipynb #12attributes-035
 @patch

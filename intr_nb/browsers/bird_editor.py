@@ -208,7 +208,8 @@ def species_menu(self: BirdEditor):
     "All that a species has, at once"
     names = [(short_name(n, 60), c) for c, n in enumerate(self.names)]
     options = [("all that a species has …", ""), *names]
-    box = W.Dropdown(options=options, layout=W.Layout(width="19em"))
+    told = "Take over all that a species has"
+    box = W.Dropdown(options=options, tooltip=told, layout=W.Layout(width="19em"))
     box.add_class("intr-nb-become")
 
     def choose(change):

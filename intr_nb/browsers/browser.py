@@ -28,7 +28,7 @@ from intr_nb.browsers.controls import (
 )
 from .scene import Scene, _data_uri, _element
 from .standalone import _page
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.tools import patch
 
 # %% ../../nbs/browsers/05_browser.ipynb #12widgets-046
@@ -279,7 +279,7 @@ def save(
     path,  # .png or .svg: the picture; .html: a page that works without kernel and network
 ) -> Path:
     "The current view as a file"
-    path = Path(path)
+    path = _home_path(path)
     kinds = {
         ".png": lambda: self.main().png(),
         ".svg": lambda: self.main().file().encode(),

@@ -20,7 +20,19 @@ function render({ model, el }) {
   box.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves the keys to us
   let stroke = null, line = null;
 
+  // ipywidgets leaves a slider's handle and the buttons of Play without a name for those who are read to
+  const nameControls = () => {
+    const view = el.closest(".intr-nb-view");
+    view?.querySelectorAll(".widget-slider").forEach(slider => {
+      const name = slider.querySelector(".widget-label")?.textContent || slider.title;
+      slider.querySelectorAll(".noUi-handle").forEach(handle => handle.setAttribute("aria-label", name));
+    });
+    view?.querySelectorAll(".widget-play button").forEach(button =>
+      button.setAttribute("aria-label", button.firstChild.className.replace(/.*fa-/, "")));
+  };
+
   const draw = () => {
+    requestAnimationFrame(nameControls);
     box.innerHTML = model.get("svg"); // every text in it was escaped
     tip.hidden = true;
     if (model.get("arrows")) box.tabIndex = 0;

@@ -103,7 +103,7 @@ def look_controls(self: HeadBrowser) -> list:
 @patch
 def build(self: HeadBrowser):
     "Thumbnails, three rows of controls, and the main scene"
-    what = self.bind(W.ToggleButtons(options=self.possible, style=dict(button_width="7em")), "what")
+    what = self.bind(W.ToggleButtons(options=self.possible, style=dict(button_width="8.5em")), "what")
     wrap = W.Layout(flex_flow="row wrap", align_items="center")
     rows = [self.number_field(), what], self.class_controls(), self.look_controls()
     return [self.canvas("thumbnails"), *(W.HBox(r, layout=wrap) for r in rows), self.canvas("main")]

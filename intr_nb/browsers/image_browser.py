@@ -42,7 +42,8 @@ class ImageBrowser(Browser):
         super().__init__()
         _check_call(self, state, model, other)
         self.models = [model] if other is None else [model, other]
-        self.pictures, self.names = _Pictures(images, labels), _class_names(class_names, model, images)
+        self.pictures = _Pictures(images, labels).number_as(model)
+        self.names = _class_names(class_names, model, images)
         self.count, self.layers = getattr(model, "num_classes", None), 1
 
     @T.validate("index")

@@ -18,7 +18,7 @@ from .controls import _said, _variable_of, _variables
 from .edit_browser import EditBrowser
 from .strokes import _missing_note, _picture_said, _replay, _stroke
 from ..core.display import to_pixels
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.images import normalise
 from ..core.tools import patch
 from ..experiments.edits import EDITS, Edit, load_edits
@@ -191,7 +191,7 @@ def code(self: _PaintState) -> str:
 @patch
 def save(self: _PaintState, path) -> Path:
     "As every browser; `.json`: the edits, for `load_edits`; `.py`: the code cell"
-    path, texts = Path(path), {".json": lambda: self.written, ".py": self.code}
+    path, texts = _home_path(path), {".json": lambda: self.written, ".py": self.code}
     if path.suffix.lower() not in texts:
         return Browser.save(self, path)
     write_files({path: texts[path.suffix.lower()]().encode()})

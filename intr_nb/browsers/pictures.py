@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from .drawing import _draw_frame
 from .scene import Scene
+from ..core.class_names import _label_map
 from ..core.images import Batch, _as_trained_of, normalise, to_tensor
 from ..core.tools import patch
 from ..data.photos import Photos
@@ -84,6 +85,7 @@ class _Pictures:
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"{len(labels)} labels for {len(images)} images: expected one for each")
         self.images, self.mask, self.labels = images, mask, labels
+        self.numbers = None  # the model's number of each class of the images; None: the same
         self.aspects = {}  # number -> as `aspect`
 
     def __len__(self):
@@ -93,7 +95,19 @@ class _Pictures:
         "Whatever stands at `i`, and its label or None"
         item = self.images[i]
         x, label = item[:2] if isinstance(item, (tuple, list)) else (item, None)
-        return x, label if self.labels is None else self.labels[i]
+        if self.labels is not None:
+            return x, self.labels[i]
+        return x, label if self.numbers is None or label is None else self.numbers[int(label)]
+
+# %% ../../nbs/browsers/07_pictures.ipynb #592e4f20
+@patch
+def number_as(self: _Pictures, model):
+    "From now on, labels of the images' own are the model's numbers"
+    try:
+        self.numbers = _label_map(model, self.images)
+    except ValueError:
+        self.numbers = None
+    return self
 
 # %% ../../nbs/browsers/07_pictures.ipynb #12headbrowse-010
 @patch

@@ -56,7 +56,7 @@ def _scaleratio(
     return None if aspect is None else round(columns / rows / aspect, 5)
 
 # %% ../../nbs/browsers/02_standalone.ipynb #f05d63ef
-_GREY = "#808080"  # text that can be read on white and on black
+_GREY = "#767676"  # text that can be read on white and on black
 
 
 def _standalone_figure(
@@ -80,6 +80,9 @@ def _standalone_figure(
     return figure
 
 # %% ../../nbs/browsers/02_standalone.ipynb #b750c47e
+_UNSEEN = "position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%)"
+
+
 def _page(
     figure,  # plotly `Figure`
     title: str,
@@ -88,8 +91,11 @@ def _page(
     "A page that needs nothing else: plotly is in it"
     config = dict(responsive=True, displaylogo=False)
     body = figure.to_html(full_html=False, include_plotlyjs=plotly, config=config)
-    named = f'<meta charset="utf-8"><title>{html.escape(short_name(title, 80))}</title>'
-    return f'<!doctype html><html lang="en"><head>{named}</head><body style="margin: 0">{body}</body></html>'
+    name = html.escape(short_name(title, 80))
+    head = f'<meta charset="utf-8"><title>{name}</title>'
+    # a heading for those who are read to: the figure has its own to look at
+    inside = f'<main style="min-width: 680px"><h1 style="{_UNSEEN}">{name}</h1>{body}</main>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body style="margin: 0">{inside}</body></html>'
 
 # %% ../../nbs/browsers/02_standalone.ipynb #12widgets-embed2
 _MISSING = (  # taken away by its own script, where plotly came

@@ -31,11 +31,13 @@ def _image_page(
     state: _StudyState,
     i: int,
     shape: tuple,  # (h, w) of the axes, which are stretched where image `i` has another
+    truths: bool,  # whether to hold what the maps lie on
 ) -> tuple:  # changes of all traces, changes of the layout
     "All that the figure shows of image `i`"
     n, pictures = state.heads, state.copies(i)
     z = [_lean(state.maps(i)[h]) for _, h in state.questions_of(i)]
-    traces = dict(z=z + [None] * n, text=[None] * n + [[t] for t in _truths(state, i)])
+    words = [[t] for t in _truths(state, i)] if truths else []
+    traces = dict(z=z + [None] * len(words), text=[None] * n + words)
     sources = {f"images[{k}].source": pictures[min(k, 1)] for k in range(n + 1)}
     axes = [f"yaxis{k or ''}.scaleratio" for k in (0, *range(2, n + 2))]
     ratio = (shape[1] / shape[0]) / np.divide(*state.shape_of(i)[::-1])
@@ -81,21 +83,24 @@ def _add_pictures(figure, places: list, pictures: tuple, h: int, w: int):
 # %% ../../nbs/browsers/38_study_standalone.ipynb #12attributes-042
 def _study_figure(
     state: _StudyState,
-    many: int = 8,  # images in the menu
+    many: int,  # images in the menu
+    truths: bool,  # whether the page has what each map lies on, for readers who ask
 ):
-    "The maps of the first images, and the truth on request"
+    "The maps of the first images, and perhaps the truth on request"
     if not state.order:
         raise ValueError(
             "there is no student yet, so no order of questions: give a name, press Start, then save"
         )
     shown = list(dict.fromkeys(i for i, _ in state.order))[:many]
     h, w = shape = state.shape_of(shown[0])
-    pages = {f"image {k + 1}": _image_page(state, i, shape) for k, i in enumerate(shown)}
+    pages = {f"image {k + 1}": _image_page(state, i, shape, truths) for k, i in enumerate(shown)}
     (traces, layout), n = pages["image 1"], state.heads
     figure, places = _subplots(n)
     _add_traces(figure, places, traces, h, w)
     _add_pictures(figure, places, state.copies(shown[0]), h, w)
     words = {"guess first": (dict(visible=False), {}), "show what each lies on": (dict(visible=True), {})}
-    menus = [_menu(pages, 0, y=1.2), _menu(words, 0.2, list(range(n, 2 * n)), y=1.2)]
+    menus = [_menu(pages, 0, y=1.2)]
+    if truths:
+        menus.append(_menu(words, 0.2, list(range(n, 2 * n)), y=1.2))
     _standalone_figure(figure, menus, 480, layout["title.text"])
     return figure.update_layout(title=dict(y=0.98, yanchor="top"))

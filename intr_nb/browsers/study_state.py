@@ -15,6 +15,7 @@ import torch
 from .browser import Browser, T
 from .cache import _cached
 from ..core.errors import one_of
+from ..core.files import _home_path
 from ..core.tools import patch
 from ..evaluation.study_people import _own_name, _same_name
 from intr_nb.evaluation.user_study import (
@@ -100,7 +101,7 @@ def _prepare(self: _StudyState):
 def path_of(self: _StudyState, name: str) -> Path:
     "Where the answers of a student go; another spelling of the name is the same file"
     if self.given_path is not None:
-        return Path(self.given_path)
+        return _home_path(self.given_path)
     wanted = Path(_file_name(name))
     there = [p for p in Path().glob("attribute_study_*.jsonl") if _same_name(p) == _same_name(wanted)]
     return there[0] if there else wanted

@@ -14,25 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
-# %% ../../nbs/core/03_images.ipynb #78b646de
-def _to_array(
-    image,  # PIL image or array
-):  # (H, W, bands), of any type
-    "A picture's numbers, brought from PIL's many modes to grey, RGB or RGBA"
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        # In a PNG without an alpha channel one colour may stand for nothing
-        clear = "transparency" in image.info and image.mode in ("1", "L", "RGB")
-        if clear or image.mode in ("P", "PA", "LA", "RGBa"):
-            image = image.convert("RGBA")
-        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-            image = image.convert("RGB")
-        image = image.convert("L") if image.mode == "1" else image
-    a = np.asarray(image)
-    return a[..., None] if a.ndim == 2 else a
+from .class_names import _unwrap
+from .pixels import _to_array, _to_bytes
+from .transform_steps import _apply_steps, _check_steps
 
 # %% ../../nbs/core/03_images.ipynb #8f6fba7a
 def to_rgb(
@@ -57,43 +44,7 @@ def to_rgb(
     if a.shape[-1] == 4:
         alpha = a[..., 3:] / 255
         a = (a[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
-    return a
-
-# %% ../../nbs/core/03_images.ipynb #de607106
-def _float_to_bytes(a):
-    "uint8 from floats in 0 to 1."
-    if not np.isfinite(a).all():
-        raise ValueError(
-            "picture with NaN or infinity: expected finite values from 0 to 1; look at how it was made"
-        )
-    if a.min() < 0 or a.max() > 1:
-        raise ValueError(
-            f"float picture with values {a.min():.3g} to {a.max():.3g}: expected 0 to 1; "
-            "divide by its maximum, or pass uint8"
-        )
-    return (a * 255 + 0.5).astype(np.uint8)
-
-# %% ../../nbs/core/03_images.ipynb #17403edd
-def _to_bytes(
-    a,  # array
-    deep=False,  # whether its file says that it has 16 bits
-):
-    "uint8 from uint8, bool, 16 bits (also as PIL's 32-bit integers) or floats in 0 to 1."
-    if a.dtype == np.uint8:
-        return a
-    if a.dtype == bool:
-        return a.astype(np.uint8) * 255
-    if a.dtype.kind == "f":
-        return _float_to_bytes(a)
-    got = f"picture of {a.dtype} with values {a.min()} to {a.max()}"
-    if a.dtype.kind not in "iu" or a.min() < 0 or a.max() > 65535:
-        raise ValueError(f"{got}: expected 8 bits, 16 bits, or floats from 0 to 1")
-    if a.max() < 256 and not deep and a.dtype.newbyteorder("=") != np.uint16:
-        raise ValueError(
-            f"{got}, which fit 8 bits: is it 8 or 16? "
-            "Pass picture.astype(np.uint8), or np.uint16 for a dark one of 16 bits"
-        )
-    return (a / 257 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(a)  # torch can't take a mirrored view
 
 # %% ../../nbs/core/03_images.ipynb #9c742c28
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretrained backbones expect
@@ -105,6 +56,10 @@ def normalise(
     "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, ImageNet's mean removed."
     if not torch.is_tensor(image):
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if image.dtype != torch.uint8:
+        raise TypeError(
+            f"pixels of {image.dtype}: expected torch.uint8, from 0 to 255; to_rgb makes them of any picture"
+        )
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
     return (image.float() / 255 - mean) / std
 
@@ -187,6 +142,16 @@ def check_image_size(
         "such as [800, 1333], or None"
     )
 
+# %% ../../nbs/core/03_images.ipynb #b210bd90
+def _preparation(
+    model: torch.nn.Module,  # with `metadata` or without, perhaps in a wrapper
+) -> tuple:  # image size as in `check_image_size`; steps of a transform, or None
+    "What is known of a model's pictures, checked"
+    known = getattr(_unwrap(model), "metadata", None) or {}
+    size, steps = known.get("image_size"), known.get("transform")
+    _check_steps(steps)
+    return check_image_size(size), steps
+
 # %% ../../nbs/core/03_images.ipynb #297aadf9
 def _as_trained_of(
     model: torch.nn.Module,  # as in `as_trained`
@@ -195,11 +160,12 @@ def _as_trained_of(
     "A picture at the model's size, and the shape that it had before"
     if isinstance(image, torch.Tensor):
         return to_tensor(image), None
-    pixels = torch.tensor(
-        read_picture(image) if isinstance(image, (str, os.PathLike)) else to_rgb(image)
-    ).permute(2, 0, 1)
+    pixels = read_picture(image) if isinstance(image, (str, os.PathLike)) else to_rgb(image)
+    size, steps = _preparation(model)
+    if steps:
+        return _apply_steps(steps, Image.fromarray(pixels))
+    pixels = torch.tensor(pixels).permute(2, 0, 1)
     aspect = pixels.shape[2] / pixels.shape[1]
-    size = check_image_size((getattr(model, "metadata", None) or {}).get("image_size"))
     if isinstance(size, list):
         pixels = TF.resize(pixels, size[:1], max_size=size[1])
     elif size is not None:
@@ -211,7 +177,7 @@ def as_trained(
     model: torch.nn.Module,  # with `metadata`, as `load` and `from_pretrained` return it
     image,  # a file, a PIL image or an array (H, W, 3); a (3, H, W) float tensor is returned as it is
 ) -> torch.Tensor:  # (3, h, w), normalised
-    "A picture at the size that `model` was trained with, as `predict` and `explain` take it"
+    "A picture prepared as `model` was validated, as `predict` and `explain` take it"
     return _as_trained_of(model, image)[0]
 
 # %% ../../nbs/core/03_images.ipynb #ac9451ec

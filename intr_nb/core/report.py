@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .files import write_files
+from .files import _home_path, write_files
 from .tools import patch
 
 # %% ../../nbs/core/05_report.ipynb #4cbed72f
@@ -74,6 +74,6 @@ def add(
 @patch
 def save(self: Report, path):
     "Write the page to `path`, whole or not at all; returns the absolute path."
-    path = Path(path).absolute()
+    path = _home_path(path).absolute()
     write_files({path: str(self).encode()})
     return path

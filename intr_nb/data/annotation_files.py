@@ -11,7 +11,7 @@ import json
 
 from .folder_reader import _plain
 from .masks import _draw_outlines
-from .table_reader import _read_text, _rows_of
+from .table_reader import _check_columns, _read_text, _rows_of
 
 # %% ../../nbs/data/13_annotation_files.ipynb #78a10ea0
 def _read_coco(
@@ -69,12 +69,8 @@ def _read_columns(
     numbers,  # those of them that are numbers
 ):  # generator of (where, row as a dict, with its numbers)
     "The rows of a table, checked"
-    there, rows = _rows_of(_read_text(table))
-    if lacking := [c for c in columns if c not in there]:
-        has = ", ".join(map(repr, there))
-        raise ValueError(
-            f"{str(table)!r} has no column {lacking[0]!r}, but {has}: expected {', '.join(columns)}"
-        )
+    there, rows = _rows_of(table)
+    _check_columns(table, there, columns, f"expected {', '.join(columns)}")
     for n, row in rows:
         where = f"{str(table)!r}, line {n}"
         for c in numbers:

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/data/06_folder_reader.ipynb #01listings-003
 import os
+import re
 import unicodedata
 from collections import Counter
 
@@ -18,6 +19,39 @@ def _plain(
 ):  # str
     "One spelling on every system: forward slashes, and letters with accents as one character"
     return unicodedata.normalize("NFC", str(text).replace(os.sep, "/"))
+
+# %% ../../nbs/data/06_folder_reader.ipynb #f786d18b
+def _clean_name(
+    value,  # from a column of classes
+    where: str,  # the column and its line or row, for messages
+) -> str:
+    "What a class is called, cleaned"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = isinstance(value, (str, int)) and not isinstance(value, bool)
+    name = " ".join(_plain(value).split()) if text else ""
+    if name:
+        return name
+    unknown = value is None or value == "" or value != value or text
+    what = "that is, unknown" if unknown else f"a {type(value).__name__}"
+    raise ValueError(f"{where} is {value!r}, {what}: expected the name of one class, or its number")
+
+# %% ../../nbs/data/06_folder_reader.ipynb #f20af605
+def _check_numbers(
+    first: dict,  # name of a class -> where it is met first, in the order of the lines
+):
+    "A ValueError at the second way to write a number that has a decimal point"
+    known = {}
+    for name, where in first.items():
+        number = re.fullmatch(r"[+-]?0*(\d+)(\.0*)?", name)
+        whole = number and number[1]
+        if whole in known and ("." in name or "." in known[whole]):
+            raise ValueError(
+                f"{where}: the class {name!r} is the same number as {known[whole]!r} before it: "
+                "expected one way to write it. Write both alike"
+            )
+        if number:
+            known.setdefault(whole, name)
 
 # %% ../../nbs/data/06_folder_reader.ipynb #5fb0af35
 def _few(

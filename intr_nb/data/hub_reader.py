@@ -9,7 +9,7 @@ __all__ = []
 import os
 
 from ..core.errors import need
-from .folder_reader import _SPLITS, _plain
+from .folder_reader import _SPLITS, _check_numbers, _clean_name, _few
 
 # %% ../../nbs/data/08_hub_reader.ipynb #77388525
 def _datasets():
@@ -39,26 +39,43 @@ def _class_column(
 ):  # list of str, one for each row
     "The class of every row, by name"
     names = getattr(dataset.features[label], "names", None)
-    values = list(dataset.with_format(None)[label])
-    for i, v in enumerate(values):
+    first, found = {}, []
+    for i, v in enumerate(dataset.with_format(None)[label]):
+        where = f"{part}, row {i}: {label}"
         if v is None or v == -1 or v == "":
-            raise ValueError(
-                f"{part}, row {i}: {label} is {v!r}, that is, unknown. Pass only splits that have labels"
-            )
-    return [names[v] if names else _plain(v) for v in values]
+            raise ValueError(f"{where} is {v!r}, that is, unknown. Pass only splits that have labels")
+        if names and not 0 <= v < len(names):
+            raise ValueError(f"{where} is {v!r}: expected 0 to {len(names) - 1}, as its ClassLabel has names")
+        found.append(names[v] if names else _clean_name(v, where))
+        first.setdefault(found[-1], where)
+    _check_numbers(first)
+    return found
 
 # %% ../../nbs/data/08_hub_reader.ipynb #d41c0722
 def _named_splits(
     dataset,  # `datasets.Dataset`, a dict of them, or the folder of one that was saved with save_to_disk
-):  # dict: "train", "valid", "test" or "all" -> `datasets.Dataset`
+):  # dict: "train", "valid", "test" or "all" -> `datasets.Dataset`; list of names that were left out
     "The parts of a data set, by our names"
     if isinstance(dataset, (str, os.PathLike)):
         dataset = _datasets().load_from_disk(dataset)
     splits = dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
+    parts = {k: _SPLITS.get(str(k).lower()) or ("all" if k == "all" else None) for k in splits}
     if len(splits) == 1:
-        return {"all": next(iter(splits.values()))}
-    named = {k: _SPLITS.get(k.lower(), k) for k in splits}
-    return {part: splits[k] for k, part in named.items() if k == "all" or k.lower() in _SPLITS}
+        ((name, part),) = parts.items()
+        if part in ("valid", "test"):
+            raise ValueError(
+                f"there is only {name!r}, none to train with: pass the data set itself, dataset[{name!r}], "
+                "if its photographs shall be split"
+            )
+        return {"all": splits[name]}, []
+    named = {}
+    for k, part in parts.items():
+        if part in named:
+            raise ValueError(
+                f"both {named[part]!r} and {k!r} are for {part}: expected one. Pass a dict without it"
+            )
+        named |= {part: k} if part else {}
+    return {part: splits[k] for part, k in named.items()}, [k for k, part in parts.items() if part is None]
 
 # %% ../../nbs/data/08_hub_reader.ipynb #6a3f5ef3
 def _check_split(
@@ -82,12 +99,13 @@ def _read_dataset(
     dataset,  # `datasets.Dataset`, a dict of them, or the folder of one that was saved with save_to_disk
     image="image",  # column of pictures
     label="label",  # column of labels
-):  # dict: part -> list of (name, class); dict: part -> `_Rows`; list of class names, or None
+):  # dict: part -> list of (name, class); dict: part -> `_Rows`; class names, or None; notes for the report
     "What a data set of the hub holds, and what opens its pictures"
-    splits = _named_splits(dataset)
+    splits, others = _named_splits(dataset)
     for part, d in splits.items():
         _check_split(part, d, image, label)
     classes = {part: _class_column(part, d, label) for part, d in splits.items()}
     listed = {part: [(f"{part}[{i}]", c) for i, c in enumerate(cs)] for part, cs in classes.items()}
     openers = {part: _Rows(d, image) for part, d in splits.items()}
-    return listed, openers, getattr(next(iter(splits.values())).features[label], "names", None)
+    names = getattr(next(iter(splits.values())).features[label], "names", None) if splits else None
+    return listed, openers, names, [f"splits left out: {_few(map(repr, others))}"] * bool(others)

@@ -6,59 +6,55 @@
 __all__ = ['ImageFolders']
 
 # %% ../../nbs/data/15_image_folders.ipynb #01photos-003
-import difflib
 import os
 from pathlib import Path
 
+from ..core.class_names import _class_order, _given_order, _unknown
 from ..core.errors import one_of
 from ..core.images import why_unreadable
 from ..core.tools import patch
 from .annotations import _annotate, _annotation_faults
 from .audit import _as_table, _as_text, _class_counts, _count_lines, _make_audit, _open_all
-from .folder_reader import _few, _read_folders
+from .folder_reader import _few, _odd_classes, _read_folders
 from .hub_reader import _read_dataset
 from .mask_files import _is_mask
 from .photos import Photos
 from .table_reader import _read_table
 from .transforms import square_transforms
 
-# %% ../../nbs/data/15_image_folders.ipynb #f2f6292e
-def _class_order(
-    names,  # of classes
-):  # list of str
-    "Names in the order of the alphabet, numbers before them in theirs"
-    return sorted(names, key=lambda c: (0, int(c), "") if c.isdecimal() else (1, 0, c))
-
 # %% ../../nbs/data/15_image_folders.ipynb #7a9a1a73
 def _check_classes(
     listed,  # dict: part -> list of (file, class)
-    class_names,  # of the training photographs
+    class_names,  # of the training photographs, or given
+    given=False,  # were they given?
 ):
-    "A ValueError at a class without training photographs"
+    "A ValueError at a class that can't have a number"
+    lacks = "that is not in class_names" if given else "of which there are no training photographs"
     for part, rows in listed.items():
         for c in sorted({c for _, c in rows} - set(class_names)):
-            close = difflib.get_close_matches(c, class_names, 1)
-            hint = f": is it {close[0]!r}?" if close else "; add some, or remove it"
-            raise ValueError(f"{part} has a class {c!r} of which there are no training photographs{hint}")
+            remedy = "Rename it, leave it out, or add it"
+            raise ValueError(f"{part} has a class {c!r} {lacks}: {_unknown(c, class_names)} {remedy}")
 
 # %% ../../nbs/data/15_image_folders.ipynb #01photos-032
 def _number_classes(
     listed,  # dict: part -> list of (file, class)
     names=None,  # the classes in an order of their own, if they have one
     root=None,  # folder that the files start from
+    class_names=None,  # the order that somebody asked for
 ):  # dict: part -> `Photos`
     "`Photos` for every part, their classes numbered alike"
     if not {"train", "all"} & set(listed):
         there = _few(listed) or "nothing"
         raise ValueError(f"there are photographs for {there}, none to train with: expected some for train")
     found = {c for _, c in listed.get("train", listed.get("all", []))}
-    class_names = names or _class_order(found)
-    if len(found) < 2:
+    given = class_names is not None
+    class_names = _given_order(class_names) if given else names or _class_order(found)
+    if len(found) < (1 if given else 2):
         raise ValueError(
-            f"found {len(found)} classes of photographs ({_few(class_names) or 'none'}), two are needed. "
+            f"found {len(found)} classes of photographs ({_few(_class_order(found)) or 'none'}), two are needed. "
             "Is this the folder that holds a folder per class, or the one above or below it?"
         )
-    _check_classes(listed, class_names)
+    _check_classes(listed, class_names, given)
     number = {c: i for i, c in enumerate(class_names)}
     return {
         part: Photos([f for f, _ in rows], [number[c] for _, c in rows], class_names, root=root)
@@ -149,9 +145,10 @@ class ImageFolders:
         masks=None,  # a folder that mirrors root, a suffix such as "_mask" of files beside, or a COCO file
         boxes=None,  # a CSV (path, x, y, w, h) or a COCO file
         points=None,  # a CSV (path, part, x, y, and visible if some are hidden)
+        class_names=None,  # the classes in this order, as a model has them; None: by name
     ):
         listed, notes = _read_folders(root, _is_mask(masks, root))
-        photos = _number_classes(listed, root=root)
+        photos = _number_classes(listed, root=root, class_names=class_names)
         self._use(photos, transforms, valid, seed, on_error, notes, masks, boxes, points)
 
 # %% ../../nbs/data/15_image_folders.ipynb #9e1fd35d
@@ -176,18 +173,20 @@ def _from_photos(
 ImageFolders.from_photos = classmethod(_from_photos)
 
 # %% ../../nbs/data/15_image_folders.ipynb #9cac962b
-def _from_csv(cls, table, root=None, path="path", label="label", split="split", **more):
+def _from_csv(cls, table, root=None, path="path", label="label", split="split", class_names=None, **more):
     "From a table (see `_read_table`); its paths start from `root`, or where the table lies"
     listed = _read_table(table, path, label, split)
     root = Path(table).parent if root is None else root
-    return cls.from_photos(_number_classes(listed, root=root), **more)
+    photos = _number_classes(listed, root=root, class_names=class_names)
+    return cls.from_photos(photos, **dict(notes=_odd_classes(listed)) | more)
 
 
-def _from_dataset(cls, dataset, image="image", label="label", **more):
+def _from_dataset(cls, dataset, image="image", label="label", class_names=None, **more):
     "From a `datasets.Dataset`, a dict of them or a saved one. For the columns see `_read_dataset`"
-    listed, openers, names = _read_dataset(dataset, image, label)
-    photos = _number_classes(listed, names)
-    return cls.from_photos({p: s._with(opener=openers[p]) for p, s in photos.items()}, **more)
+    listed, openers, names, notes = _read_dataset(dataset, image, label)
+    photos = _number_classes(listed, names, class_names=class_names)
+    photos = {p: s._with(opener=openers[p]) for p, s in photos.items()}
+    return cls.from_photos(photos, **dict(notes=notes + _odd_classes(listed)) | more)
 
 
 ImageFolders.from_csv, ImageFolders.from_dataset = classmethod(_from_csv), classmethod(_from_dataset)

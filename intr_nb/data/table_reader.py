@@ -10,7 +10,7 @@ import csv
 import io
 from pathlib import Path
 
-from .folder_reader import _SPLITS, _plain
+from .folder_reader import _SPLITS, _check_numbers, _clean_name
 
 # %% ../../nbs/data/07_table_reader.ipynb #3938dd02
 def _read_text(
@@ -28,20 +28,61 @@ def _read_text(
         hint = folder if Path(table).is_dir() else ". Check the path"
         raise type(e)(f"no table {str(table)!r} ({e.strerror}): expected a CSV{hint}") from None
 
+# %% ../../nbs/data/07_table_reader.ipynb #2e9835f9
+def _numbered_rows(
+    reader,  # a strict `csv.DictReader`
+    table,  # its path, for messages
+):  # generator of (number of the line, row as a dict)
+    "The rows and where they begin, checked"
+    done = reader.line_num
+    try:
+        for row in reader:
+            extra = row.pop(None, [])
+            n = reader.line_num - sum((v or "").count("\n") for v in row.values())
+            if any(v.strip() for v in extra):
+                cells = len(reader.fieldnames) + len(extra)
+                mark = reader.reader.dialect.delimiter
+                raise ValueError(
+                    f"{str(table)!r}, line {n}: {cells} cells for {len(reader.fieldnames)} columns. "
+                    f"Put a text with {mark!r} in it in quotes"
+                )
+            done = reader.line_num
+            yield n, row
+    except csv.Error as e:
+        raise ValueError(
+            f"{str(table)!r}, line {done + 1}: a quote is opened and not closed, or stands inside a text ({e}). "
+            "Close it; inside a text in quotes write it twice"
+        ) from None
+
 # %% ../../nbs/data/07_table_reader.ipynb #cbb5da09
 def _rows_of(
-    text,  # of a CSV
+    table,  # path of a CSV
 ):  # list of columns; list of (number of the line, row as a dict)
     "The rows of a table, and what its columns are called"
+    text = _read_text(table)
     first, *_ = text.splitlines() or [""]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    mark = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     reader.fieldnames = columns = [c.strip() for c in reader.fieldnames or [""]]
-    rows = [(reader.line_num, row) for row in reader]
+    rows = _numbered_rows(reader, table)
+    return columns, [(n, row) for n, row in rows if any((v or "").strip() for v in row.values())]
 
-    def filled(row):
-        return any((v or "").strip() for v in row.values() if not isinstance(v, list))
-
-    return columns, [(n, row) for n, row in rows if filled(row)]
+# %% ../../nbs/data/07_table_reader.ipynb #005b6d3f
+def _check_columns(
+    table,  # its path, for messages
+    columns,  # that it has
+    wanted,  # that are read, at least
+    remedy,  # what to do where one is missing
+):
+    "A ValueError unless each wanted column is there, once"
+    for c in wanted:
+        if c not in columns:
+            there = ", ".join(map(repr, columns))
+            raise ValueError(f"{str(table)!r} has no column {c!r}, but {there}: {remedy}")
+        if columns.count(c) > 1:
+            raise ValueError(
+                f"{str(table)!r} has {columns.count(c)} columns {c!r}: expected one. Rename or remove the others"
+            )
 
 # %% ../../nbs/data/07_table_reader.ipynb #115d40bf
 def _entry(
@@ -52,13 +93,15 @@ def _entry(
     where,  # for messages
 ):  # part, (path, class)
     "What a row says"
-    file, name = row[path], (row[label] or "").strip()
-    if not file or not name:
+    file, name, part = (row.get(c) or "" for c in (path, label, split))
+    if not file or not name.strip():
         raise ValueError(f"{where}: no {label if file else path}. Fill it in, or remove the line")
-    given = (row.get(split) or "").strip().lower() if split else ""
+    if any("\n" in cell for cell in (file, name, part)):
+        raise ValueError(f"{where}: a text of several lines. Is a quote not closed?")
+    given = part.strip().lower()
     if given and given not in _SPLITS:
         raise ValueError(f"{where}: {split} is {given!r}; expected train, valid (or val) or test")
-    return _SPLITS.get(given, "all"), (file.replace("\\", "/"), _plain(name))
+    return _SPLITS.get(given, "all"), (file.replace("\\", "/"), _clean_name(name, where))
 
 # %% ../../nbs/data/07_table_reader.ipynb #01listings-023
 def _read_table(
@@ -68,17 +111,15 @@ def _read_table(
     split="split",  # column of train, val or test; where there is none, the data are split for you
 ):  # dict: part -> list of (path, class)
     "What a CSV lists"
-    columns, rows = _rows_of(_read_text(table))
-    for c in (path, label):
-        if c not in columns:
-            there = ", ".join(map(repr, columns))
-            raise ValueError(
-                f"{str(table)!r} has no column {c!r}, but {there}: name them with path=... and label=..."
-            )
-    listed = {}
+    columns, rows = _rows_of(table)
+    read = [path, label] + [split] * (split in columns)
+    _check_columns(table, columns, read, "name them with path=... and label=...")
+    listed, first = {}, {}
     for n, row in rows:
         part, entry = _entry(row, path, label, split, f"{str(table)!r}, line {n}")
         listed.setdefault(part, []).append(entry)
+        first.setdefault(entry[1], f"{str(table)!r}, line {n}")
+    _check_numbers(first)
     if "all" in listed and len(listed) > 1:
         raise ValueError(
             f"{str(table)!r}: {len(listed['all'])} lines have no {split}, others have one. "

@@ -7,7 +7,7 @@ __all__ = ['BLANKS', 'UNITS', 'first_pixels', 'blur_image', 'hide_pixels', 'eval
            'plot_curves']
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-003
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -99,12 +99,10 @@ def _in_evaluation(
     *models,  # those that are no modules, such as functions, have no mode
 ):
     "Within the block the models are in evaluation mode, with gradients; afterwards each module is as it was"
-    with ExitStack() as stack:
-        for m in models:
-            if isinstance(m, torch.nn.Module):
-                stack.enter_context(evaluating(m))
-        stack.enter_context(torch.enable_grad())  # `evaluating` forbids them, Grad-CAM needs them
-        yield
+    modules = [m for m in models if isinstance(m, torch.nn.Module)]
+    with evaluating(*modules) if modules else nullcontext():
+        with torch.enable_grad():  # `evaluating` forbids them, Grad-CAM needs them
+            yield
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #09insertiond-020
 def _answer(evaluator, images):

@@ -16,7 +16,7 @@ import torch
 
 from ..core.display import html_table
 from ..core.errors import need
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.tools import patch
 
 # %% ../../nbs/evaluation/02_statistics.ipynb #09scores-005
@@ -160,4 +160,4 @@ def to_csv(
     writer.writerow(("model", "method", "metric", *columns))
     writer.writerows(self._each_value() if images else self.rows())
     write_files({Path(path): text.getvalue().encode()})
-    return Path(path)
+    return _home_path(path)

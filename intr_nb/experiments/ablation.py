@@ -12,7 +12,7 @@ import torch
 
 from ..core.errors import one_of
 from ..core.images import as_trained
-from ..core.tools import evaluating
+from ..core.tools import alone, evaluating
 from ..models.base import candidate_index
 
 # %% ../../nbs/experiments/00_ablation.ipynb #07intervene-012
@@ -178,7 +178,7 @@ def intervene(
 ):
     "Within the block, `model` is changed; afterwards it is exactly as it was"
     heads, queries = _check_change(model, heads, region, queries, donor, to)
-    with ExitStack() as stack:
+    with alone(model), ExitStack() as stack:
         if donor is not None:
             theirs, taken = _donor_state(model, donor, [layer for layer, _ in heads])
         for c in queries:

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 
 from ..core.images import to_tensor
-from ..core.tools import patch
+from ..core.tools import evaluating, patch
 from ..explanations.checks import class_list
 from ..explanations.explainer import explain as _explain
 from ..explanations.explanation import Explanation
@@ -62,9 +62,11 @@ def cache_features_once(
         )
     p = next(model.parameters())
     x, batch_mask = image.to(p.device, p.dtype)[None], None if mask is None else mask[None].to(p.device)
-    model = _with_modules(copy.deepcopy(model) if model.training else model).eval()
-    features = model(x, batch_mask).features
-    cached = _with_modules(model, backbone=_Cached(model.backbone(x), model.backbone))
+    learning = any(m.training for m in model.modules())  # then its modules may soon be other ones
+    model = copy.deepcopy(model).eval() if learning else model
+    with evaluating(model):
+        seen, features = model.backbone(x), model(x, batch_mask).features
+    cached = _with_modules(model, backbone=_Cached(seen, model.backbone))
     cached.encode = partial(_given, features)
     return cached
 
@@ -106,7 +108,7 @@ class CandidateSet:
         class_names: list | None = None,  # by default the model's own
     ):
         self.names = getattr(model, "class_names", None) if class_names is None else list(class_names)
-        self.image, self.mask = to_tensor(image), mask
+        self.image, self.mask = to_tensor(image).clone(), mask
         self.model = cache_features_once(model, self.image, mask)
 
 # %% ../../nbs/experiments/02_candidates.ipynb #608b4712
@@ -127,7 +129,6 @@ def who(
 
 # %% ../../nbs/experiments/02_candidates.ipynb #a950b4dd
 @patch
-@torch.no_grad()
 def forward(
     self: CandidateSet,
     candidates=None,  # classes by index or name; None: all
@@ -139,7 +140,8 @@ def forward(
     p = next(model.parameters())
     x = self.image.to(p.device, p.dtype)[None]
     mask = None if self.mask is None else self.mask[None].to(p.device)
-    out = model(x, mask, attention, None if form == "zero" else picked)
+    with evaluating(model):
+        out = model(x, mask, attention, None if form == "zero" else picked)
     at = picked if form == "zero" else slice(None)
     logits = out.logits[0, at]
     if attention is None:

@@ -22,7 +22,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..core.errors import one_of, whole_number
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.images import to_rgb
 from ..core.tools import patch
 from .pixel_edits import _blur, _copy, _inpaint, _recolour
@@ -169,7 +169,7 @@ def save_edits(
 def load_edits(path: str | Path) -> list:  # of `Edit`
     "The edits that `save_edits` wrote"
     try:
-        return [Edit(**e) for e in json.loads(Path(path).read_text())]
+        return [Edit(**e) for e in json.loads(_home_path(path).read_text())]
     except (TypeError, json.JSONDecodeError) as e:
         raise ValueError(f"{str(path)!r} is no list of edits: {e}. Expected what `save_edits` writes") from e
 

@@ -12,22 +12,25 @@ import operator
 import numpy as np
 import torch
 
+from .linearisation import _rounding
+
 # %% ../../nbs/explanations/01_checks.ipynb #d5b353b0
 def _check_gaps(
     gaps: torch.Tensor,  # (C,) sum of the parts minus logit, float64
     logits: torch.Tensor,  # (C,)
     names: list,  # what to call the C classes
+    size: torch.Tensor,  # (C,) sum of the parts' absolute values, which rounding grows with
     parts: str = "they",  # what was added up
     hint: str = "Use",  # what to do begins like this
 ) -> float:  # the largest gap
-    "Raise a `ValueError` unless all gaps are rounding: up to 1e-9 in float64, to 1e-4 in float32"
-    gaps, tolerance = gaps.abs(), 1e-9 if logits.dtype == torch.float64 else 1e-4
-    worst = int(gaps.argmax())
-    if gaps[worst] <= tolerance:
-        return gaps[worst].item()
+    "Raise a `ValueError` unless all gaps are rounding"
+    gaps, tolerance = gaps.abs(), _rounding(logits.dtype, size.double())
+    worst = int((gaps / tolerance).argmax())
+    if gaps[worst] <= tolerance[worst]:
+        return gaps.max().item()
     raise ValueError(
         f"The parts of {names[worst]!r} do not add up: {parts} miss its logit {logits[worst]:.6g} "
-        f"by {gaps[worst]:.3g}, more than {tolerance:g}. {hint} full precision: no autocast, "
+        f"by {gaps[worst]:.3g}, more than {tolerance[worst]:.2g}. {hint} full precision: no autocast, "
         "torch.set_float32_matmul_precision('highest'), or model.double()"
     )
 
@@ -39,10 +42,12 @@ def check_sum(
     names=None,  # what to call the classes in the message
 ) -> float:  # the largest gap
     "Raise a `ValueError` unless evidence and residual add up to the logits"
-    gaps = evidence.double().sum((0, 2, 3)) + residual.double() - logits.double()
+    exact, residual = dict(dim=(0, 2, 3), dtype=torch.float64), residual.double()
+    gaps = evidence.sum(**exact) + residual - logits.double()
+    size = evidence.abs().sum(**exact) + residual.abs()
     names = names or [f"class {i}" for i in range(len(logits))]
     hint = "Are they of this model and this image? If so, use"
-    return _check_gaps(gaps, logits, names, "evidence and residual", hint)
+    return _check_gaps(gaps, logits, names, size, "evidence and residual", hint)
 
 # %% ../../nbs/explanations/01_checks.ipynb #ccbf3dfe
 def _class_hint(c, names):

@@ -59,9 +59,11 @@ class Decomposition:
     head_name: str = "decoder.layers.{0}.multihead_attn.head{1}"  # of layer {0}, head {1}
 
     def __post_init__(self):
-        others = sum(v.double() for group in self.groups.values() for v in group.values())
-        whole = self.maps.double().sum((0, 1, 3, 4)) + others
-        _check_gaps(whole - self.logits.double(), self.logits, self.names)
+        others = torch.stack([v.double() for group in self.groups.values() for v in group.values()])
+        exact = dict(dim=(0, 1, 3, 4), dtype=torch.float64)
+        whole = self.maps.sum(**exact) + others.sum(0)
+        size = self.maps.abs().sum(**exact) + others.abs().sum(0)
+        _check_gaps(whole - self.logits.double(), self.logits, self.names, size)
 
     @property
     def residual(self):

@@ -10,6 +10,7 @@ import inspect
 
 import torch
 
+from ..core.class_names import _unwrap
 from ..core.errors import one_of
 from ..core.images import _as_trained_of
 from ..core.tools import evaluating
@@ -50,7 +51,9 @@ def _known(model, x, out, names, kept, among, aspect=None):
     logits, at = out.logits[0].cpu(), [among.index(c) for c in kept]
     maps = dict(attention=out.attention[0].cpu()[:, at], mask=out.mask[0].cpu() if out.mask.any() else None)
     who = dict(classes=kept, class_names=names, candidates=among, candidate_logits=logits)
-    return dict(logits=logits[at], image=x.cpu(), source=type(model).__name__, aspect=aspect, **maps, **who)
+    return dict(
+        logits=logits[at], image=x.cpu().clone(), source=type(model).__name__, aspect=aspect, **maps, **who
+    )
 
 # %% ../../nbs/explanations/08_explainer.ipynb #2b9e9129
 def _value_scores(model, out, kept):
@@ -95,6 +98,7 @@ def explain(
 ) -> Explanation:
     "Why `model` says what it says about one image"
     p = _check_model(model)
+    model = _unwrap(model)
     x, aspect = _as_trained_of(model, image)
     x = x.to(p.device, p.dtype)
     one_of("reference", reference, REFERENCES)

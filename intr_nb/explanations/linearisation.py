@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.tools import patch
 from ..models.attention import join_heads, split_heads
 from ..models.decoder_layers import LayerRecord
 
@@ -30,7 +31,8 @@ class _LinearisedLayer:
     "A decoder layer and what it did at one image, for C classes and N positions"
 
     layer: torch.nn.Module  # a `DecoderLayer`
-    class_attention: torch.Tensor  # (R, C, C) weights of self-attention, class by source class
+    class_queries: torch.Tensor  # (R, C, d) by which classes looked at each other
+    class_keys: torch.Tensor  # (R, C, d)
     class_values: torch.Tensor  # (R, C, d) values that self-attention mixed
     alpha: torch.Tensor  # (R, C, N) weights of cross-attention
     values: torch.Tensor  # (R, N, d) values that cross-attention mixed, without their bias
@@ -45,13 +47,14 @@ def _linearise_layer(
 ) -> _LinearisedLayer:
     "What has to be held fixed of a layer, and its values"
     layer = held.layer
-    W, b, _ = _value_out(layer.self_attn)
+    q, k, v = layer.self_attn.project(held.class_query, held.class_query, held.class_input)
     V = _value_out(layer.multihead_attn)[0]
     norms = layer.norm1, layer.norm2, layer.norm3
     return _LinearisedLayer(
         layer,
-        class_attention=held.class_attention[0],
-        class_values=split_heads(held.class_input @ W.T + b, layer.self_attn.num_heads)[0],
+        class_queries=q[0],
+        class_keys=k[0],
+        class_values=v[0],
         alpha=held.attention[0],
         values=split_heads(memory @ V.T, layer.self_attn.num_heads)[0],
         gate=held.hidden[0] > 0,
@@ -59,15 +62,34 @@ def _linearise_layer(
         scales=tuple(map(_norm_scale, norms, held.norm_inputs)),
     )
 
+# %% ../../nbs/explanations/00_linearisation.ipynb #0e49ec25
+@patch
+def class_attention(
+    self: _LinearisedLayer,
+    classes=slice(None),  # n of them
+) -> torch.Tensor:  # (R, n, C)
+    "How much of every class's value each of these classes took"
+    q = self.class_queries[:, classes] * self.class_queries.shape[-1] ** -0.5
+    return (q @ self.class_keys.mT).softmax(-1)
+
+# %% ../../nbs/explanations/00_linearisation.ipynb #e0844ec5
+def _rounding(
+    dtype: torch.dtype,  # of what was added up
+    size: torch.Tensor,  # sums of absolute values
+) -> torch.Tensor:  # of the same shape
+    "How far a sum may be off by rounding: a share of its size, and 1e-4 (float64: 1e-9) however small it is"
+    return (64 * torch.finfo(dtype).eps * size).clamp(min=1e-9 if dtype == torch.float64 else 1e-4)
+
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-057
 def _check_replay(
     logits: torch.Tensor,  # (C,) of the record
     given: torch.Tensor,  # (C,) of the model
+    size: torch.Tensor,  # (C,) sums of the absolute values of what they are made of
 ):
     "Raise a `ValueError` with the gap unless the record meets the model's logits"
-    gap = (logits - given).abs().max().item()
-    tolerance = 1e-9 if logits.dtype == torch.float64 else 1e-4
-    if not gap <= tolerance:
+    gaps, tolerance = (logits - given).abs(), _rounding(logits.dtype, size)
+    if not (gaps <= tolerance).all():
+        gap, tolerance = gaps.max().item(), tolerance[gaps.argmax()].item()
         raise ValueError(
             f"The decoder's replay misses the model's logits by {gap:.3g}, more than {tolerance:g}: "
             "is the model wrapped, hooked or under autocast?"
@@ -82,7 +104,8 @@ def _linearise_decoder(
     "Everything of the decoder that is held fixed at this image, and what the logits are made of at the end"
     held = model.record(out, candidates)
     logits = held.logits
-    _check_replay(logits, out.logits[0])
+    size = (held.outputs[0] * held.weight).abs().sum(1)
+    _check_replay(logits, out.logits[0], size)
     layers = [_linearise_layer(layer, held.memory) for layer in held.layers]
     return layers, held.outputs, held.weight.expand(len(logits), -1), held.bias.expand(len(logits))
 
@@ -105,6 +128,9 @@ def _mlp_back(
     W1, W2 = f.layer.linear1.weight, f.layer.linear2.weight
     if g.dim() == 2:
         return g @ W2 * f.gate @ W1
+    if g.shape[1] < 32:
+        some = zip(g.split(512), f.gate.split(512))
+        return torch.cat([(part @ W2).mul_(on[:, None]) @ W1 for part, on in some])
     W2, back = W2.T.contiguous(), torch.empty_like(g)
     for c, on in enumerate(f.gate):
         back[c] = g[c] @ W2[on].T @ W1[on]
@@ -123,11 +149,19 @@ def _spread(
     return full
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-037
+_PORTION = 2**25  # numbers: so many weights of self-attention at a time
+
+
 def _self_back(
     f: _LinearisedLayer,
     g: torch.Tensor,  # (C, T, D) what is asked of self-attention's output
 ) -> torch.Tensor:  # what that asks of its values' input
     "Transpose of self-attention whose weights are held fixed"
     W_v, _, W_o = _value_out(f.layer.self_attn)
-    to_heads = (g @ W_o).unflatten(-1, (len(f.class_attention), -1))  # (C, T, R, d)
-    return torch.einsum("rcs,ctrd->strd", f.class_attention, to_heads).flatten(-2) @ W_v
+    R, C, d = f.class_values.shape
+    back = g.new_zeros(R, C, g.shape[1] * d)
+    asking = g.flatten(1).any(1).nonzero()[:, 0]
+    for some in asking.split(max(1, _PORTION // (R * C))):
+        to_heads = (g[some] @ W_o).unflatten(-1, (R, d)).permute(2, 0, 1, 3).flatten(2)  # (R, n, T d)
+        back.baddbmm_(f.class_attention(some).mT, to_heads)
+    return back.unflatten(-1, (-1, d)).permute(1, 2, 0, 3).flatten(-2) @ W_v

@@ -90,11 +90,11 @@ def add_self_attention(
 ):
     "Self-attention as a whole, and by source class"
     W_o = f.layer.self_attn.out_proj.weight
-    mixed = join_heads((f.class_attention @ f.class_values)[None])[0]
+    weights, mixed = f.class_attention(self.targets), torch.zeros_like(g)  # only the targets' are asked for
+    mixed[self.targets] = join_heads((weights @ f.class_values)[None])[0]
     self.add("self_attention", "self_attn", g, mixed @ W_o.T)
-    to_heads = (g @ W_o).unflatten(-1, (len(f.class_attention), -1))
-    by_source = torch.einsum("crd,rcs,rsd->cs", to_heads, f.class_attention, f.class_values)
-    self.sources.append(by_source[self.targets])
+    to_heads = (g[self.targets] @ W_o).unflatten(-1, (len(weights), -1))
+    self.sources.append(torch.einsum("trd,rts,rsd->ts", to_heads, weights, f.class_values))
 
 # %% ../../nbs/explanations/02_logit_parts.ipynb #abe1b324
 def _mlp_branch(f, g, as_parts, parts):

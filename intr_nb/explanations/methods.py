@@ -137,7 +137,7 @@ def other_class(
 
     def map_of_other(model, image, c):
         p = next(model.parameters())
-        with torch.no_grad():
+        with running(model):
             out = model(to_tensor(image).to(p.device, p.dtype)[None])
         logits = getattr(out, "logits", out)[0].clone()
         logits[c] = -torch.inf

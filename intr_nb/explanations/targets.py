@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from ..core.class_names import _unwrap
 from ..core.images import _as_trained_of
 from ..core.tools import evaluating, patch
 from .checks import _asked_classes, _names_of
@@ -98,7 +99,7 @@ def answer(
     more |= dict(
         candidate_logits=logits, mask=padding if padding.any() else None, source=source, aspect=self.aspect
     )
-    return kind(logits[self.positions], self.image.cpu(), **maps, **who, **more)
+    return kind(logits[self.positions], self.image.cpu().clone(), **maps, **who, **more)
 
 # %% ../../nbs/explanations/09_targets.ipynb #74074115
 def running(
@@ -131,6 +132,7 @@ def pose(
 ) -> Target:
     "Check what `explain` checks, and ask for the logits"
     p = next(model.parameters(), torch.zeros(())) if isinstance(model, nn.Module) else torch.zeros(())
+    model = _unwrap(model)
     x, aspect = _as_trained_of(model, image)
     x = x.to(p.device, p.dtype)
     mask = _check_mask(mask, x.shape[1:], p.device)

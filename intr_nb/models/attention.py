@@ -97,6 +97,20 @@ class MultiheadAttention(nn.Module):
 
 # %% ../../nbs/models/00_attention.ipynb #87987268
 @patch
+def project(
+    self: MultiheadAttention,
+    query: torch.Tensor,  # (batch, queries, dim)
+    key: torch.Tensor,  # (batch, positions, dim)
+    value: torch.Tensor,  # (batch, positions, dim)
+) -> list:  # of three, each (batch, heads, n, dim / heads)
+    "Queries, keys and values, a slice for each head"
+    weights = self.in_proj_weight.chunk(3)
+    biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+    projected = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
+    return [split_heads(x, self.num_heads) for x in projected]
+
+
+@patch
 def forward(
     self: MultiheadAttention,
     query: torch.Tensor,  # (batch, queries, dim)
@@ -106,10 +120,7 @@ def forward(
     need_weights: bool = False,  # return the attention weights as well?
 ) -> tuple:  # (batch, queries, dim) and the weights (batch, heads, queries, positions) or None
     "What every query finds, and where"
-    weights = self.in_proj_weight.chunk(3)
-    biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-    projected = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
-    q, k, v = (split_heads(x, self.num_heads) for x in projected)
+    q, k, v = self.project(query, key, value)
     dropout = self.dropout if self.training else 0.0
     out, alpha = attend(q, k, v, key_padding_mask, need_weights, dropout)
     return self.out_proj(join_heads(out)), alpha

@@ -10,6 +10,7 @@ import difflib
 from functools import partial
 
 import timm
+import torch
 import torch.nn as nn
 import torchvision
 
@@ -42,6 +43,61 @@ def _close_names(
     close = difflib.get_close_matches(str(name).rpartition("/")[2], list(dict.fromkeys(known)), 3)
     return f" (close: {', '.join(close)})" if close else ""
 
+# %% ../../nbs/models/08_backbones.ipynb #1c9fdf33
+def _trial(
+    backbone: nn.Module,  # just built, in evaluation mode
+    size: tuple,  # (H, W) of the image
+) -> tuple:  # shape of the map
+    "The shape that one image gives"
+    numbers = (*backbone.named_parameters(), *backbone.named_buffers())
+    state = {k: torch.empty_like(v, device="meta") for k, v in numbers}
+    try:
+        image = torch.zeros(1, 3, *size, device="meta")
+        return tuple(torch.func.functional_call(backbone, state, image).shape)
+    except Exception:
+        return tuple(backbone(torch.zeros(1, 3, *size)).shape)
+
+# %% ../../nbs/models/08_backbones.ipynb #498262e2
+def _fault_at(
+    backbone: nn.Module,  # of a library
+    size: tuple,  # (H, W) of the image
+) -> str | None:
+    "What is wrong with the map of one image; None: it has the stride and the channels that it should have"
+    expected = (1, backbone.num_channels, *(-(-s // backbone.stride) for s in size))
+    mode = backbone.training
+    try:
+        with torch.no_grad():
+            found = _trial(backbone.eval(), size)
+    except Exception as e:
+        return f"fails ({type(e).__name__} {e}".rstrip() + ")"
+    finally:
+        backbone.train(mode)
+    return None if found == expected else f"gives {found} where {expected} is expected"
+
+# %% ../../nbs/models/08_backbones.ipynb #cdf8551d
+def _look_through(
+    backbone: nn.Module,  # of a library
+    name,  # for the message
+) -> nn.Module:
+    "`backbone`, if it makes a map of an image; else a `ValueError`"
+    if torch.get_default_device().type == "meta":
+        return backbone  # its numbers come later, and somebody built it before
+    own = getattr(backbone.body, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[1:]
+    sizes = [backbone.size or (224, 224), tuple(own)]
+    faults = {size: _fault_at(backbone, size) for size in sizes[:1]}
+    if faults[sizes[0]] and sizes[1] != sizes[0]:
+        faults[sizes[1]] = _fault_at(backbone, sizes[1])
+        if not faults[sizes[1]]:
+            backbone.size = sizes[1]
+            return backbone
+    if not faults[sizes[0]]:
+        return backbone
+    said = "; ".join(f"for an image of {h} x {w} it {fault}" for (h, w), fault in faults.items())
+    raise ValueError(
+        f"backbone={name!r} can't be read as a map: {said}. Give it the arguments that it needs (img_size, or "
+        "another stage), or take another network; build_backbone takes a module of your own, too"
+    )
+
 # %% ../../nbs/models/08_backbones.ipynb #9f8f0198
 def _check_backbone(
     module: nn.Module,  # given in place of a name
@@ -72,7 +128,8 @@ def build_backbone(
             f"backbone={spec!r}: expected one of {tuple(BACKBONES)}, a name that timm or torchvision "
             f"knows{_close_names(name)}, or a module with num_channels and stride"
         )
-    return build(**args)
+    built = build(**args)
+    return _look_through(built, name) if isinstance(built, (_TimmBackbone, _TorchvisionBackbone)) else built
 
 # %% ../../nbs/models/08_backbones.ipynb #2d5c0f92
 def _tile_backbone(

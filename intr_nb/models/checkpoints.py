@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 import torch.nn as nn
 
-from ..core.files import write_files
+from ..core.class_names import _unwrap
+from ..core.files import _home_path, write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
@@ -28,7 +29,7 @@ def _checkpoint_files(
     path: str | Path,  # with or without an ending
 ) -> tuple:  # path of the tensors, path of the JSON
     "The two files of a checkpoint"
-    path = Path(path)
+    path = _home_path(path)
     if path.name == "config.json":
         return path.with_name("model.safetensors"), path
     if path.suffix in (".safetensors", ".json"):
@@ -50,8 +51,34 @@ def _check_names(
         )
     return list(class_names)
 
+# %% ../../nbs/models/18_checkpoints.ipynb #05-042
+def _is_plain(
+    value,  # part of a config
+) -> bool:
+    "Only numbers, plain names, and lists and dicts of them, none of which asks for weights?"
+    if isinstance(value, dict):
+        asks = [k for k, v in value.items() if v and re.search("weights|pretrained|checkpoint|cache", k)]
+        return not asks and all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if value in (None, "") or isinstance(value, (bool, int, float)):
+        return True
+    return isinstance(value, str) and re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
+
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
 MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
+
+# %% ../../nbs/models/18_checkpoints.ipynb #3269dae8
+def _check_tied(model):
+    "Raise a `ValueError` if two of the model's tensors are one"
+    seen = {}
+    for name, t in model.state_dict().items():
+        first = seen.setdefault(t.data_ptr() or name, name)
+        if first != name:
+            raise ValueError(
+                f"{first!r} and {name!r} share one tensor, and would come back as two: "
+                "give each module a parameter of its own, or register the shared one once"
+            )
 
 # %% ../../nbs/models/18_checkpoints.ipynb #aebc8467
 def _check_model(
@@ -67,6 +94,12 @@ def _check_model(
             f"the backbone, a {type(model.backbone).__name__}, has no `config`, "
             "so `load` could not build it: give it one that `build_backbone` knows"
         )
+    if not _is_plain(model.config):
+        raise ValueError(
+            f"the config {model.config} can't be kept: `load` builds from numbers and plain names, and fetches "
+            "no weights. Give the backbone such a config; for trained weights, weights=True"
+        )
+    _check_tied(model)
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039a
 def _pack(
@@ -76,6 +109,7 @@ def _pack(
     metadata: dict | None = None,  # anything that JSON can hold
 ) -> dict:  # path: bytes, as `write_files` takes it
     "A checkpoint's two files, not yet written"
+    model = _unwrap(model)
     _check_model(model)
     if class_names is None:
         class_names = getattr(model, "class_names", None)
@@ -93,6 +127,15 @@ def _pack(
     tensors_file, json_file = _checkpoint_files(path)
     return {tensors_file: numbers, json_file: json.dumps(description, indent=1).encode()}
 
+# %% ../../nbs/models/18_checkpoints.ipynb #9b3185d8
+def _of_pictures(
+    model: nn.Module,  # to be kept
+    said: dict,  # what is said anew
+) -> dict:
+    "What a model knows of the pictures that it takes, which must not be lost"
+    known = {} if "image_size" in said else getattr(_unwrap(model), "metadata", None) or {}
+    return {k: known[k] for k in ("image_size", "transform") if known.get(k) is not None} | said
+
 # %% ../../nbs/models/18_checkpoints.ipynb #05-039
 def save(
     model: INTR | OneBlockINTR | PooledClassifier,  # to be kept
@@ -101,23 +144,9 @@ def save(
     **metadata,  # anything that JSON can hold: accuracy, seed, data
 ) -> Path:  # of the JSON
     "Keep `model` as `path.safetensors` and `path.json`"
-    contents = _pack(model, path, class_names, metadata)
+    contents = _pack(model, path, class_names, _of_pictures(model, metadata))
     write_files(contents)
     return list(contents)[1]
-
-# %% ../../nbs/models/18_checkpoints.ipynb #05-042
-def _is_plain(
-    value,  # part of a config
-) -> bool:
-    "Only numbers, plain names, and lists and dicts of them, none of which asks for weights?"
-    if isinstance(value, dict):
-        asks = [k for k, v in value.items() if v and re.search("weights|pretrained|checkpoint|cache", k)]
-        return not asks and all(map(_is_plain, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if value is None or isinstance(value, (bool, int, float)):
-        return True
-    return re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../../nbs/models/18_checkpoints.ipynb #212a7450
 _KEYS = {"format", "version", "model", "config", "class_names", "metadata", "sha256"}
@@ -163,7 +192,7 @@ def _check_files(
     files: tuple,  # that it stands for
 ):
     "Raise a `FileNotFoundError` unless all `files` are there"
-    best = Path(path) / "best"
+    best = _home_path(path) / "best"
     if best.with_suffix(".json").is_file():
         raise FileNotFoundError(
             f"{str(path)!r} is the folder of a run: its best weights are load({str(best)!r})"

@@ -114,8 +114,8 @@ class LayerRecord:
     "What a decoder layer held at B images, for C classes and N positions"
 
     layer: nn.Module  # the `DecoderLayer`
+    class_query: torch.Tensor  # (B, C, D) what self-attention compared; its weights would be C x C numbers
     class_input: torch.Tensor  # (B, C, D) what self-attention took its values from
-    class_attention: torch.Tensor  # (B, R, C, C) weights of self-attention, class by source class
     attention: torch.Tensor  # (B, R, C, N) weights of cross-attention
     hidden: torch.Tensor  # (B, C, F) hidden units of the MLP before their ReLU
     mlp_output: torch.Tensor  # (B, C, D) what the MLP added
@@ -135,7 +135,7 @@ def forward(
     "Self-attention, cross-attention, MLP"
     keep = records is not None
     h = self.before(self.norm1, x)
-    from_classes, class_attention = self.self_attn(h + queries, h + queries, h, need_weights=keep)
+    from_classes, _ = self.self_attn(h + queries, h + queries, h)
     x1 = self.after(self.norm1, x, from_classes)
     asked = self.before(self.norm2, x1) + queries
     from_image, attention = self.multihead_attn(asked, memory, memory, mask, need_weights or keep)
@@ -144,7 +144,7 @@ def forward(
     if keep:
         added = (x + from_classes, x1 + from_image, x2 + from_mlp)
         into = (x, x1, x2) if self.pre_norm else added
-        records.append(LayerRecord(self, h, class_attention, attention, hidden, from_mlp, into))
+        records.append(LayerRecord(self, h + queries, h, attention, hidden, from_mlp, into))
     return self.after(self.norm3, x2, from_mlp), attention
 
 # %% ../../nbs/models/15_decoder_layers.ipynb #7b1bca73

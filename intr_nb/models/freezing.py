@@ -77,6 +77,14 @@ def freeze_norms(
             freeze(part)
     return module
 
+# %% ../../nbs/models/11_freezing.ipynb #c33a1ddc
+def _live_norms(
+    module: nn.Module,  # a model, or a part of it
+) -> list:
+    "Every BatchNorm that would take the statistics of its batch in training"
+    norms = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [m for m in norms if "train" not in m.__dict__]
+
 # %% ../../nbs/models/11_freezing.ipynb #03freezing-022
 def _folded(
     module: nn.Module,  # a backbone

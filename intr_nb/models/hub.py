@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.nn as nn
 
 from ..core.errors import need
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from .checkpoints import _checkpoint_files, _pack, _read_description, load
 from .detr import _DETR
 from .hub_card import _describe, model_card
@@ -50,7 +50,7 @@ def save_pretrained(
     where: str | None = None,  # the repository that it will have on the hub, for the card
 ) -> Path:  # the folder
     "Keep `model` in a folder that the hub, `from_pretrained` and people understand"
-    folder = Path(folder)
+    folder = _home_path(folder)
     about = dict(data=data, recipe=recipe, figures=figures)
     about |= dict(image_size=image_size, license=license, notes=notes)
     files = _pack(model, folder / "config.json", class_names, _describe(model, about))

@@ -102,8 +102,13 @@ def _sight_text(
 # %% ../../nbs/models/21_hub_card.ipynb #cd2f28b7
 def _pictures(
     size,  # `image_size` as in `as_trained`
+    steps: list | None = None,  # of the transform, if it is kept
 ) -> str:
     "How pictures are prepared, in a sentence"
+    if steps:
+        named = (", ".join(f"{k} {v}" for k, v in s.items() if k != "step" and v is not None) for s in steps)
+        listed = (f"{s['step']} ({said})" if said else s["step"] for s, said in zip(steps, named))
+        return f"RGB, prepared as in validation: {_plain('; '.join(listed))}."
     resized = "Not stated: pictures keep their size."
     if isinstance(size, int):
         resized = f"Squares of {size} x {size} pixels."
@@ -128,7 +133,8 @@ def _card_text(
         "Data": _said(meta.get("data")),
         "Recipe": recipe,
         "Figures": _said(meta.get("figures")),
-        "Pictures": _pictures(meta.get("image_size")) + _sight_text(meta.get("receptive_field")),
+        "Pictures": _pictures(meta.get("image_size"), meta.get("transform"))
+        + _sight_text(meta.get("receptive_field")),
         "Classes": ", ".join(map(_plain, names)) if names else "Without names: numbered from 0.",
         "Model": _said(description["config"]),
     }
@@ -189,6 +195,8 @@ def _describe(
     for k, v in about.items():
         if v is not None:
             meta[k] = dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v
+    if about.get("image_size") is not None:
+        meta.pop("transform", None)  # it is said anew how pictures are prepared
     if hasattr(model, "start"):
         meta["start"] = str(model.start)
     meta["image_size"] = check_image_size(meta.get("image_size"))

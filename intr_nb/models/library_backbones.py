@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/models/06_library_backbones.ipynb #03pretrained-003
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import timm
@@ -207,7 +208,10 @@ def _features_of(
 ) -> list:  # stride and number of channels after each part of `features`
     "How a network's map shrinks"
     found = []
-    with torch.device("meta"):
+    with (
+        suppress(NotImplementedError),
+        torch.device("meta"),
+    ):  # regnets can't be sketched, and have no `features`
         whole = torchvision.models.get_model(name, **options).eval()
         x = torch.zeros(1, 3, 256, 256)
         for part in getattr(whole, "features", []):

@@ -21,10 +21,11 @@ import torch
 import torch.nn as nn
 from PIL import Image
 
+from ..core.class_names import _unwrap
 from ..core.display import html_table
 from ..core.errors import need, one_of, whole_number
 from ..core.files import write_files
-from ..core.images import as_trained, check_image_size, pad_batch
+from ..core.images import _preparation, as_trained, pad_batch
 from ..core.tools import evaluating, patch
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-008
@@ -184,7 +185,7 @@ def _batch_logits(
     p = next(model.parameters())
     if len({t.shape for t in tensors}) == 1:
         return model(torch.stack(tensors).to(p.device, p.dtype)).logits.cpu()
-    batch = pad_batch(tensors, multiple=model.backbone.stride)
+    batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
     return model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device)).logits.cpu()
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-021
@@ -231,12 +232,11 @@ def predict(
     one_of("on_error", on_error, ("raise", "skip"))
     top, batch_size = whole_number("top", top, 1), whole_number("batch_size", batch_size, 1)
     _check_pictures(images)
-    # the model's fault, not a picture's
-    check_image_size((getattr(model, "metadata", None) or {}).get("image_size"))
+    _preparation(model)  # the model's fault, not a picture's
     single = _is_single(images)
     named = _named_pictures([images] if single else images)
     skip = on_error == "skip" and not single
-    names, done = getattr(model, "class_names", None), Predictions()
+    names, done = getattr(_unwrap(model), "class_names", None), Predictions()
     with evaluating(model):
         while batch := list(itertools.islice(named, batch_size)):
             called, tensors, skipped = _prepared_batch(model, batch, skip)

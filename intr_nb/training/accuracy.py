@@ -11,7 +11,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from ..core.class_names import _label_map, _unwrap
 from ..core.images import normalise
+from ..core.tools import evaluating
+from ..data.samples import _check_dataset, _guarded, _Samples
 from ..data.transforms import collate
 from .features import Features
 
@@ -38,24 +41,36 @@ class _Logits(nn.Module):
         self.model, self.features = model, features
 
     def forward(self, images, mask=None):
+        images = images.to(next(self.model.parameters()).dtype)  # of a model in double or half precision
         run = self.model.from_features if self.features else self.model
         return (run(images) if mask is None else run(images, mask)).logits
+
+# %% ../../nbs/training/03_accuracy.ipynb #2aeac052
+def _in_batches(
+    model: nn.Module,  # whose classes the labels become
+    dataset: Dataset,  # of (image, label)
+    batch_size: int = 128,  # of each forward pass
+    workers: int = 0,  # processes that load images
+    rank: int = 0,  # every `world`-th image from this one on
+    world: int = 1,  # how many share the work
+) -> DataLoader:
+    "A data set's batches in its order, each image checked, labels as the model's numbers"
+    samples = _Samples(dataset, getattr(_unwrap(model), "num_classes", None), _label_map(model, dataset))
+    own = range(rank, len(dataset), world)
+    how = dict(collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(samples, batch_size, sampler=own, **how)
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-010
 @torch.no_grad()
 def _score(
     model: nn.Module,  # in evaluation mode
-    dataset: Dataset,  # of (image, label)
-    batch_size: int = 128,  # of each forward pass
-    workers: int = 0,  # processes that load images
-    rank: int = 0,  # score every `world`-th image from this one on
-    world: int = 1,  # how many share the work
+    batches: DataLoader,  # from `_in_batches`
 ) -> torch.Tensor:  # (3,) float64: summed cross-entropy in nats, how many are right, how many there are
     "What `evaluate` divides; sums of several shares can be added"
-    device, forward = next(model.parameters()).device, _Logits(model, isinstance(dataset, Features))
-    own = range(rank, len(dataset), world)
-    sums = torch.zeros(3, dtype=torch.float64)
-    for batch in DataLoader(dataset, batch_size, sampler=own, collate_fn=collate, num_workers=workers):
+    inside, features = _unwrap(model), isinstance(batches.dataset.dataset, Features)
+    forward = _Logits(inside if features else model, features)
+    device, sums = next(model.parameters()).device, torch.zeros(3, dtype=torch.float64)
+    for batch in _guarded(batches):
         mask = None if batch.mask is None else batch.mask.to(device)
         logits = forward(_prepare(batch.images, device), mask).float().cpu()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
@@ -70,12 +85,9 @@ def evaluate(
     workers: int = 0,  # processes that load images
 ) -> dict:  # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
     "Mean loss and accuracy over a dataset"
-    if not hasattr(dataset, "__len__"):
-        kind = type(dataset).__name__
-        raise TypeError(f"a {kind} is no single set of images: give one, such as data.valid or data.test")
+    _check_dataset(dataset)
     if not len(dataset):
         raise ValueError("the dataset is empty: there is nothing to evaluate")
-    was_training = model.training
-    loss, right, n = _score(model.eval(), dataset, batch_size, workers).tolist()
-    model.train(was_training)
+    with evaluating(model):
+        loss, right, n = _score(model, _in_batches(model, dataset, batch_size, workers)).tolist()
     return {"loss": loss / n, "accuracy": right / n}

@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 
 from ..core.errors import need
+from ..core.files import _home_path
 from .history import History
 from .loop import fit
 from .recipe import Recipe
@@ -66,7 +67,7 @@ def fit_distributed(
         accelerate.notebook_launcher(fit, task, processes, use_port=port)
     else:
         accelerate.debug_launcher(fit, task, processes)
-    tensors, facts = _read_run(Path(folder) / "checkpoint.safetensors")
+    tensors, facts = _read_run(_home_path(folder) / "checkpoint.safetensors")
     model.load_state_dict(_best_of(tensors))
     model.eval()
     return History(facts["rows"])

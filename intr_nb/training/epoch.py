@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.images import Batch
+from ..core.tools import alone, evaluating
+from ..data.samples import _guarded, _Samples
 from ..data.transforms import collate
-from .accuracy import _prepare, _score
+from ..models.freezing import _live_norms
+from .accuracy import _in_batches, _prepare, _score
 from .attention_stats import attention_statistics
 from .augmentation import _Mixed, _patches, erase
 from .features import Features
@@ -107,9 +110,10 @@ def _out_of_memory(
 def _too_large(run, size, largest):
     "A `MemoryError` that says what fits next"
     if largest > 1:
+        live = "nearly the same, as BatchNorms see fewer images at a time" if _live_norms(run.model) else ""
         then = (
             f"Train with dataclasses.replace(recipe, micro_batch={largest // 2}): "
-            f"a step still has {size} images, the result is the same, only slower"
+            f"a step still has {size} images, the result is {live or 'the same, only slower'}"
         )
     else:
         then = (
@@ -134,18 +138,40 @@ def _locating_errors(run, dataset, images, largest):
         where = f"epoch {run.epoch}, step {run.step + 1}, images {_names(dataset, images)}"
         raise ValueError(f"{e} ({where})") from e
 
+# %% ../../nbs/training/11_epoch.ipynb #bf81b562
+class _Portions:
+    "The micro-batches of one epoch on this device: lists of (epoch, image number), which a loader asks for"
+
+    lists = ()
+
+    def __iter__(self):
+        return iter(self.lists)
+
+    def __len__(self):
+        return len(self.lists)
+
+
+def _training_loader(run, train, workers):
+    "The run's loader of training images, made once"
+    if "train" not in run.loaders:
+        r = run.recipe
+        images = _Samples(train, run.model.num_classes, shares=not r.mixup)
+        images = _Mixed(images, r.mixup, run.model.num_classes) if r.mixup else images
+        how = dict(num_workers=workers, persistent_workers=workers > 0)
+        on_gpu = run.accelerator.device.type == "cuda"
+        seeded, portions = _Seeded(images, r.seed), _Portions()
+        run.loaders["train"] = DataLoader(
+            seeded, batch_sampler=portions, collate_fn=collate, pin_memory=on_gpu, **how
+        )
+    return run.loaders["train"]
+
 # %% ../../nbs/training/11_epoch.ipynb #11epoch-025
-def _loader(run, train, workers, steps, shares):
+def _loaded(run, train, workers, steps, shares):
     "Micro-batch after micro-batch of these steps, for this device"
-    r = run.recipe
-    images = _Mixed(train, r.mixup, run.model.num_classes) if r.mixup else train
-    return DataLoader(
-        _Seeded(images, r.seed, run.epoch),
-        batch_sampler=[[step[i] for i in part] for step, parts in zip(steps, shares) for part in parts],
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=run.accelerator.device.type == "cuda",
-    )
+    loader = _training_loader(run, train, workers)
+    parts = [[step[i] for i in part] for step, parts in zip(steps, shares) for part in parts]
+    loader.batch_sampler.lists = [[(run.epoch, i) for i in part] for part in parts]
+    return _guarded(loader)
 
 # %% ../../nbs/training/11_epoch.ipynb #11epoch-028
 def _hidden(run, size):
@@ -165,13 +191,14 @@ def _run_epoch(
     r, a = run.recipe, run.accelerator
     steps = _steps_of(len(train), r.batch_size, r.seed, run.epoch)[run.step :]
     shares = [_micro_batches(len(s), a.process_index, a.num_processes, r.micro_batch) for s in steps]
-    batches = iter(_loader(run, train, workers, steps, shares))
-    run.model.train()
+    batches = _loaded(run, train, workers, steps, shares)
+    with alone(run.model):  # another thread may be about to put its modes back
+        run.model.train()
     for images, parts in zip(steps, shares):
         hidden = _hidden(run, len(images))
         loaded = [next(batches) for _ in parts]
         torch.manual_seed(_seed_at(r.seed, run.epoch, run.step, 2, a.process_index))
-        with _locating_errors(run, train, images, max(map(len, parts))):
+        with _locating_errors(run, train, images, max(map(len, parts))), alone(run.model):
             loss = _take_step(run, loaded, [hidden[:, p] for p in parts], len(images))
         _check_loss(run, loss, train, images)
         run.step, run.loss = run.step + 1, run.loss + loss
@@ -181,7 +208,10 @@ def _run_epoch(
 def _validate(run, valid, workers):
     "Loss and accuracy on validation images, as part of a row"
     a = run.accelerator
-    sums = _score(run.model, valid, workers=workers, rank=a.process_index, world=a.num_processes)
+    if "valid" not in run.loaders:
+        share = dict(rank=a.process_index, world=a.num_processes)
+        run.loaders["valid"] = _in_batches(run.model, valid, workers=workers, **share)
+    sums = _score(run.model, run.loaders["valid"])
     if a.num_processes > 1:
         sums = a.reduce(sums.float().to(a.device))
     loss, right, n = sums.tolist()
@@ -194,7 +224,8 @@ def _statistics_of(model, valid, device, count=8):
     batch = collate([valid[i] for i in range(min(count, len(valid)))])
     forward = model.from_features if isinstance(valid, Features) else model
     mask = None if batch.mask is None else batch.mask.to(device)
-    output = forward(_prepare(batch.images, device), mask, attention="last")
+    images = _prepare(batch.images, device).to(next(model.parameters()).dtype)
+    output = forward(images, mask, attention="last")
     return {} if output.attention is None else attention_statistics(model, output).row()
 
 # %% ../../nbs/training/11_epoch.ipynb #06epoch-023
@@ -205,10 +236,10 @@ def _finish_epoch(
 ):
     "Write the epoch's row, keep the best weights, and move on"
     row = dict(epoch=run.epoch, step=run.epoch * run.step, loss=run.loss / run.step)
-    run.model.eval()
     if valid is not None:
-        row |= _validate(run, valid, workers)
-        row |= _statistics_of(run.model, valid, run.accelerator.device)
+        with evaluating(run.model):
+            row |= _validate(run, valid, workers)
+            row |= _statistics_of(run.model, valid, run.accelerator.device)
     row |= dict(lr=run.schedule.get_last_lr()[-1], seconds=run.elapsed())
     if run.resumed is not None:
         row |= dict(resumed=run.resumed)

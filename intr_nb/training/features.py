@@ -9,6 +9,7 @@ __all__ = ['Features', 'cache_features']
 import copy
 import hashlib
 import json
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..core.files import write_files
+from ..core.files import _home_path, _owned, _reserve, write_files
 from ..core.images import normalise
-from ..core.tools import patch, progress_bar
+from ..core.tools import evaluating, patch, progress_bar
 from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import _Seeded
@@ -50,6 +51,20 @@ class Features(Dataset):
     def name(self, i):
         return f"number {i}" if self.names is None else self.names[i]
 
+# %% ../../nbs/training/02_features.ipynb #ca94a9cf
+@patch
+def __getstate__(self: Features):
+    m = self.maps
+    on_disk = type(m) is np.memmap and m.filename and isinstance(m.base, mmap.mmap)  # all of a file
+    return vars(self) | dict(maps=(m.filename, m.dtype, "r", m.offset, m.shape)) if on_disk else vars(self)
+
+
+@patch
+def __setstate__(self: Features, state):
+    vars(self).update(state)
+    if isinstance(self.maps, tuple):
+        self.maps = np.memmap(*self.maps)
+
 # %% ../../nbs/training/02_features.ipynb #02feat-001
 @patch
 def subset(
@@ -79,6 +94,14 @@ def _names_of(dataset):
     return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
 
 
+def _stamps_of(names):
+    "Size and date of each file, if the names are files"
+    try:
+        return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, names or [])]
+    except OSError:
+        return []
+
+
 def _fingerprint(
     backbone: torch.nn.Module,
     dataset: Dataset,  # of (image, label); its `labels` and `name(i)` are used if it has them
@@ -86,9 +109,11 @@ def _fingerprint(
     seed: int,  # of the views' augmentation
 ) -> str:  # 16 hexadecimal digits
     "Changes when the features would"
-    labels, names = getattr(dataset, "labels", None), _names_of(dataset)
-    digits = hashlib.sha256(f"{views} {seed} {len(dataset)} {labels} {names}".encode())
-    tensors = {**backbone.state_dict(), "first image": _Seeded(dataset, seed, 0)[0][0]}
+    labels, names, seeded = getattr(dataset, "labels", None), _names_of(dataset), _Seeded(dataset, seed)
+    stamps = _stamps_of(names)
+    digits = hashlib.sha256(f"{views} {seed} {len(dataset)} {labels} {names} {stamps}".encode())
+    looked_at = sorted({i * (len(dataset) - 1) // 7 for i in range(1 if stamps else 8)})
+    tensors = {**backbone.state_dict()} | {f"image {i}": seeded[0, i][0] for i in looked_at}
     for k, v in tensors.items():
         digits.update(k.encode())
         digits.update(v.detach().cpu().contiguous().numpy().tobytes())
@@ -159,17 +184,19 @@ def finish(self: _Cache):
 def _batches(dataset, views, done, seed, batch_size, workers):
     "View, first image and batch, of all that is not done"
     n = len(dataset)
-    for view in range(done // n, views):
-        todo = range(done - view * n if view == done // n else 0, n)
-        seeded = _Seeded(dataset, seed, view)
-        loader = DataLoader(seeded, batch_size, sampler=todo, collate_fn=collate, num_workers=workers)
-        for i, batch in zip(range(todo.start, n, batch_size), loader):
-            if batch.mask is not None:
-                raise ValueError(
-                    "images of different sizes can't be cached as features: "
-                    "expected one size, as transforms.square_transforms gives"
-                )
-            yield view, i, batch
+    left = {view: range(max(done - view * n, 0), n) for view in range(done // n, views)}
+    parts = [
+        (view, range(i, min(i + batch_size, n))) for view, todo in left.items() for i in todo[::batch_size]
+    ]
+    asked = [[(view, i) for i in part] for view, part in parts]
+    loader = DataLoader(_Seeded(dataset, seed), batch_sampler=asked, collate_fn=collate, num_workers=workers)
+    for (view, part), batch in zip(parts, loader):
+        if batch.mask is not None:
+            raise ValueError(
+                "images of different sizes can't be cached as features: "
+                "expected one size, as transforms.square_transforms gives"
+            )
+        yield view, part[0], batch
 
 # %% ../../nbs/training/02_features.ipynb #02feat-011
 def _fill(
@@ -183,7 +210,6 @@ def _fill(
     progress: bool,
 ):
     "Fill the unfinished file from where it stands"
-    cache.part.parent.mkdir(parents=True, exist_ok=True)
     (maps, done, labels), views = cache.open_part(), cache.facts["views"]
     bar = dict(total=cache.total, initial=done, desc="features", unit="image", disable=not progress)
     with progress_bar(**bar) as bar:
@@ -192,6 +218,7 @@ def _fill(
             if maps is None:
                 shape = (views, len(dataset), *features.shape[1:])
                 maps = np.lib.format.open_memmap(cache.part, "w+", dtype, shape)
+                _reserve(cache.part, maps.offset)
             maps[view, i : i + len(features)] = features
             labels[i : i + len(features)] = [int(l) for l in batch.labels]
             done += len(features)
@@ -201,7 +228,7 @@ def _fill(
 
 # %% ../../nbs/training/02_features.ipynb #06features-015
 def _write_features(
-    backbone: torch.nn.Module,  # put into evaluation mode
+    backbone: torch.nn.Module,  # left as it was
     dataset: Dataset,  # of (image, label), images of one size
     path: str | Path,  # without ending; `path.npy` and `path.json` are written
     views: int = 1,  # of each image; more than one only makes sense where the transform is random
@@ -214,11 +241,12 @@ def _write_features(
     "Features of a data set: from `path` if they are there and fit, else computed and cached there"
     digits, (h, w) = _fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
     size = h if h == w else None
-    cache = _Cache(Path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
+    cache = _Cache(_home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
     if not cache.card.exists():
-        _fill(cache, backbone.eval(), dataset, seed, batch_size, workers, dtype, progress)
-    if not cache.card.exists():  # unless another process was quicker
-        cache.finish()
+        with evaluating(backbone), _owned(cache.path, wait=True):
+            if not cache.card.exists():  # unless it was waited for
+                _fill(cache, backbone, dataset, seed, batch_size, workers, dtype, progress)
+                cache.finish()
     facts = json.loads(cache.card.read_text())
     if facts["fingerprint"] != digits:
         raise ValueError(
@@ -255,5 +283,6 @@ def cache_features(
     for part in ("train", "valid", "test"):
         if (dataset := getattr(data, part, None)) is not None:
             several = views if part == "train" else 1
-            cached[part] = _write_features(backbone, dataset, Path(folder) / part, several, **how)
+            cached[part] = _write_features(backbone, dataset, _home_path(folder) / part, several, **how)
+            cached[part].transform = getattr(dataset, "transform", None)
     return _FeatureData(**cached, class_names=names)

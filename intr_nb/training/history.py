@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.tools import patch
 
 # %% ../../nbs/training/06_history.ipynb #06history-006
@@ -28,7 +28,7 @@ def _finite(value):
 
 def _rank(row):
     "Sorts rows from worst to best; what is no number is worst"
-    keys = (("valid_accuracy", 1), ("valid_loss", -1), ("loss", -1))
+    keys = (("valid_accuracy", 1), ("valid_loss", -1))
     values = [(_plain(row.get(k)), sign) for k, sign in keys]
     return tuple(sign * v if _finite(v) else -math.inf for v, sign in values)
 
@@ -43,7 +43,9 @@ class History:
     def best(self):
         if not self.rows:
             raise ValueError("no epoch is finished, so there is no best one")
-        return max(self.rows, key=_rank)
+        judged = [r for r in self.rows if any(map(math.isfinite, _rank(r)))]
+        learned = [r for r in self.rows if _finite(_plain(r.get("loss")))]
+        return max(judged, key=_rank) if judged else (learned or self.rows)[-1]
 
     @property
     def seconds(self):
@@ -66,8 +68,8 @@ def __repr__(self: History):
         return "History of 0 epochs"
     best = self.best
     key = "valid_accuracy" if "valid_accuracy" in best else "loss"
-    name = key.replace("valid_", "validation ")
-    return f"History of {len(self.rows)} epochs: best {best['epoch']}, {name} {best[key]:.3f}"
+    name, which = key.replace("valid_", "validation "), "last" if key == "loss" else "best"
+    return f"History of {len(self.rows)} epochs: {which} {best['epoch']}, {name} {best[key]:.3f}"
 
 # %% ../../nbs/training/06_history.ipynb #06history-s07
 def _shown(value):
@@ -105,7 +107,7 @@ def to_csv(
     table = csv.writer(text, lineterminator="\n")
     table.writerows([keys, *([_plain(r.get(k)) for k in keys] for r in self.rows)])
     write_files({Path(path): text.getvalue().encode()})
-    return Path(path)
+    return _home_path(path)
 
 # %% ../../nbs/training/06_history.ipynb #06history-s10
 def _parsed(text):

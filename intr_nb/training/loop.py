@@ -14,7 +14,11 @@ import torch
 import torch.nn as nn
 from torch.utils.data import Dataset
 
-from ..core.tools import progress_bar
+from ..core.class_names import _names_to_learn, _unwrap
+from ..core.tools import alone, progress_bar
+from ..core.transform_steps import _steps_of
+from ..data.samples import _check_dataset
+from ..models.freezing import warn_user
 from .epoch import _finish_epoch, _run_epoch
 from .features import Features
 from .history import History
@@ -35,6 +39,8 @@ def _parts_of(
             f"there are no training images in this {type(data).__name__}: expected an object with "
             "`train` and `valid`, such as ImageFolders, or a pair of datasets of (image, label)"
         )
+    for part in (train, valid) if valid is not None else (train,):
+        _check_dataset(part)
     if valid is not None and not len(valid):
         raise ValueError("the validation set is empty: expected images, or None to keep the last weights")
     return train, valid, getattr(data, "class_names", None)
@@ -66,13 +72,23 @@ def _check_classes(model, train, class_names):
             "as in OneBlockINTR(len(data.class_names), ...)"
         )
 
+# %% ../../nbs/training/13_loop.ipynb #904e42df
+def _steps_in(train, recipe) -> int:
+    "Steps of an epoch"
+    return max(len(train) // recipe.batch_size, 1)
+
 
 def _checked(model, data, recipe):
-    "`_parts_of` the data, if model and recipe go with them"
+    "The model and `_parts_of` the data, if model and recipe go with them"
+    if not torch.is_grad_enabled():
+        raise RuntimeError(
+            "training needs gradients: call fit outside of torch.no_grad() and inference_mode()"
+        )
     train, valid, class_names = _parts_of(data)
+    class_names = _names_to_learn(model, train, valid, class_names)
     _check_recipe(recipe, train)
     _check_classes(model, train, class_names)
-    return train, valid, class_names
+    return model, train, valid, class_names
 
 # %% ../../nbs/training/13_loop.ipynb #06train-027
 def _image_size(
@@ -86,11 +102,24 @@ def _image_size(
     return h if h == w and not sizes else None
 
 
-def _describe(model, class_names, image_size, recipe):
+def _validated_with(valid):
+    "The steps of the evaluation transform, or None, with a warning if there is one that can't be kept"
+    steps, why = (None, None) if valid is None else _steps_of(valid)
+    if why:
+        warn_user(
+            f"the transform of the validation images can't go with the model: {why}. predict and explain will "
+            "only resize a picture; give them tensors that your transform made"
+        )
+    return steps
+
+
+def _describe(model, class_names, image_size, recipe, steps=None):
     "What the model has to know of its training"
     if class_names is not None:
         model.class_names = list(class_names)
     model.metadata = dict(image_size=image_size, recipe=asdict(recipe))
+    if steps is not None:
+        model.metadata["transform"] = steps
 
 # %% ../../nbs/training/13_loop.ipynb #13loop-006
 @dataclass
@@ -171,9 +200,11 @@ def _farewell(run, folder, error):
 
 # %% ../../nbs/training/13_loop.ipynb #13loop-013
 def _clean_up(run, folder, random_state):
-    run.model.load_state_dict(run.best)
-    run.model.to(memory_format=torch.contiguous_format).eval()
+    with alone(run.model):
+        run.model.load_state_dict(run.best)
+        run.model.to(memory_format=torch.contiguous_format).eval()
     torch.set_rng_state(random_state)
+    run.loaders.clear()
     folder.close()
 
 # %% ../../nbs/training/13_loop.ipynb #06train-031
@@ -188,21 +219,21 @@ def fit(
     progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
-    train, valid, class_names = _checked(model, data, recipe)
+    model, train, valid, class_names = _checked(_unwrap(model), data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
-    steps = max(len(train) // recipe.batch_size, 1)
-    run = _start_run(model, recipe, steps, isinstance(train, Features), device)
-    home.resume(run)
-    _describe(model, class_names, size, recipe)
-    try:
-        with _watching(run, progress and run.accelerator.is_main_process) as watch:
-            _train(run, train, valid, workers, home, watch)
-    except (KeyboardInterrupt, Exception) as e:
-        run.accelerator.print(_farewell(run, home, e))
-        if not isinstance(e, KeyboardInterrupt):
-            raise
-    finally:
-        _clean_up(run, home, random_state)
-    home.keep_best(run)
+    run = _start_run(model, recipe, _steps_in(train, recipe), isinstance(train, Features), device)
+    with home.held(run):
+        home.resume(run)
+        _describe(model, class_names, size, recipe, _validated_with(valid))
+        try:
+            with _watching(run, progress and run.accelerator.is_main_process) as watch:
+                _train(run, train, valid, workers, home, watch)
+        except (KeyboardInterrupt, Exception) as e:
+            run.accelerator.print(_farewell(run, home, e))
+            if not isinstance(e, KeyboardInterrupt):
+                raise
+        finally:
+            _clean_up(run, home, random_state)
+        home.keep_best(run)
     return run.history

@@ -125,8 +125,8 @@ def _make_schedule(
     "The learning rate over the steps"
     schedules, total = torch.optim.lr_scheduler, recipe.epochs * steps_per_epoch
     rates = [g["lr"] for g in optimizer.param_groups]
-    if recipe.schedule == "onecycle":
-        return schedules.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
+    if recipe.schedule == "onecycle" and total > 2:
+        return schedules.OneCycleLR(optimizer, rates, total_steps=total, pct_start=max(0.2, 2 / total))
     if recipe.schedule == "cosine":
         return schedules.CosineAnnealingLR(optimizer, total, eta_min=min(1e-6, *rates))
     drop = recipe.drop_epoch * steps_per_epoch if recipe.schedule == "step" else math.inf
@@ -160,18 +160,17 @@ class _Seeded(Dataset):
         self,
         dataset: Dataset,  # may draw from torch's generator for every item
         seed: int,  # of the recipe
-        epoch: int,  # another one, other augmentation
     ):
-        self.dataset, self.address = dataset, (seed, epoch)
+        self.dataset, self.seed = dataset, seed
 
     def __len__(self):
         return len(self.dataset)
 
-    def __getitem__(self, i):
+    def __getitem__(self, at):  # (epoch, image number): processes that load outlive an epoch
         before = torch.get_rng_state()
-        torch.default_generator.manual_seed(_seed_at(*self.address, i))
+        torch.default_generator.manual_seed(_seed_at(self.seed, *at))
         try:
-            return self.dataset[i]
+            return self.dataset[at[1]]
         finally:
             torch.set_rng_state(before)
 

@@ -14,7 +14,7 @@ import torch.nn as nn
 
 from ..core.errors import need
 from ..core.tools import patch
-from ..models.freezing import freeze, warn_folded, warn_untrained, warn_user
+from ..models.freezing import _live_norms, freeze, warn_folded, warn_untrained, warn_user
 from .accuracy import _Logits
 from .history import History
 from .recipe import Recipe, _make_optimizer, _make_schedule
@@ -39,6 +39,7 @@ class _Run:
     seconds: float = 0.0  # in earlier sessions
     started: float = 0.0  # this session, `time.perf_counter`
     resumed: int | None = None  # the step that this session went on from, until its first row
+    loaders: dict = field(default_factory=dict)  # of training and validation images, for all epochs
 
 # %% ../../nbs/training/10_run.ipynb #10run-007
 @patch
@@ -96,6 +97,18 @@ def _warn_of_backbone(backbone, recipe):
             "leaves it. Call unfreeze(model.backbone) to let it learn"
         )
 
+# %% ../../nbs/training/10_run.ipynb #7239ae36
+def _warn_of_portions(model, recipe, devices):
+    "Warn if micro-batches change the result"
+    whole = -(-recipe.batch_size // devices)
+    if recipe.micro_batch is None or recipe.micro_batch >= whole or not (norms := _live_norms(model)):
+        return
+    warn_user(
+        f"micro_batch={recipe.micro_batch} changes the result: {len(norms)} BatchNorms take the statistics of "
+        f"{recipe.micro_batch} images at a time, not of {whole}. To have the same as with whole batches, "
+        "call freeze_norms(model.backbone) before fit"
+    )
+
 # %% ../../nbs/training/10_run.ipynb #10run-c11
 def _copy_state(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
@@ -114,6 +127,8 @@ def _start_run(
     accelerator = _make_accelerator(recipe, device)
     if not features and accelerator.is_main_process:
         _warn_of_backbone(model.backbone, recipe)
+    if accelerator.is_main_process:
+        _warn_of_portions(model, recipe, accelerator.num_processes)
     model.to(accelerator.device, memory_format=torch.channels_last)
     optimizer = _make_optimizer(model, recipe)
     forward = accelerator.prepare(_Logits(model, features))

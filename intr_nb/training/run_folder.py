@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import _home_path, _owned
 from ..core.tools import patch
-from ..models.checkpoints import MODELS, save
+from ..models.checkpoints import MODELS, _build, _check_model, save
+from ..models.freezing import warn_user
 from .features import Features, _names_of
 from .history import History
 from .monitoring import TensorBoard
@@ -74,6 +76,38 @@ def _changes(
     other = [f"{k} {v!r}, was {was[k]!r}" for k, v in asked.items() if k in was and v != was[k]]
     return _differences(run.recipe, facts["recipe"]) + other
 
+# %% ../../nbs/training/12_run_folder.ipynb #9f10fec9
+def _check_built(model):
+    "Raise a `ValueError` unless the model's config builds a model with the same tensors"
+    kind, config = type(model).__name__, json.loads(json.dumps(model.config))
+    again = _build(dict(model=kind, config=config), Path(f"the config of this {kind}"))
+    have, want = ({k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (model, again))
+    if have == want:
+        return
+    other = next(k for k in [*have, *want] if have.get(k) != want.get(k))
+    raise ValueError(
+        f"this {kind} is not what its config builds: {other!r} has shape {have.get(other)}, and {want.get(other)} "
+        f"there. What was built is kept, what was changed afterwards is not: config={config}"
+    )
+
+
+def _check_kept(
+    model,
+    fingerprint: dict,  # as below
+    must: bool,  # has it to be kept? Else a warning will do
+):
+    "Refuse what could not be written, or not be read again"
+    try:
+        json.dumps(fingerprint)
+        if type(model) in MODELS.values() and model.config["backbone"] is not None:
+            _check_model(model)
+            _check_built(model)
+    except (TypeError, ValueError) as e:
+        if must:
+            kind = TypeError if isinstance(e, TypeError) else ValueError
+            raise kind(f"nothing was trained, since it could not be kept: {e}") from e
+        warn_user(f"this model can be trained, but not saved: {e}")
+
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-013
 @dataclass
 class _RunFolder:
@@ -86,7 +120,7 @@ class _RunFolder:
     board: TensorBoard | None = None  # this session's, from its first row
 
     def __post_init__(self):
-        self.path = None if self.path is None else Path(self.path)
+        self.path = None if self.path is None else _home_path(self.path)
 
     @property
     def file(self):
@@ -94,6 +128,15 @@ class _RunFolder:
 
     def writes(self, run):
         return self.path is not None and run.accelerator.is_main_process
+
+# %% ../../nbs/training/12_run_folder.ipynb #beff4f72
+@patch
+@contextlib.contextmanager
+def held(self: _RunFolder, run):
+    "Within the block this process alone writes to the folder, and what it trains can be kept"
+    _check_kept(run.model, self.fingerprint, must=self.path is not None)
+    with _owned(self.path / "run") if self.writes(run) else contextlib.nullcontext():
+        yield
 
 # %% ../../nbs/training/12_run_folder.ipynb #12folder-016
 def _check_weights(run, path):

@@ -18,7 +18,9 @@ import torch
 # %% ../../nbs/training/09_run_state.ipynb #06checkpoint-006
 def _write_part(path, tensors, facts):
     "All of the file's bytes, on the disk and not in some memory"
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    tensors, first = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {}
+    for name, t in tensors.items():  # two names of one tensor are written twice
+        tensors[name] = t.clone() if first.setdefault(t.data_ptr() or name, name) != name else t
     data = safetensors.torch.save(tensors, {"run": json.dumps(facts)})
     with open(path, "wb") as f:
         f.write(data)

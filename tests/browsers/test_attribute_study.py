@@ -178,6 +178,19 @@ def test_who_has_no_name_is_asked_for_one(tmp_path):
         AttributeStudy(MODEL, EXAMPLES).to_figure()
 
 
+def test_a_page_saved_before_the_end_does_not_hold_the_truth(tmp_path, monkeypatch):
+    s = fill(tmp_path / "a.jsonl", "Ada", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            AttributeStudy, "truth", lambda *_: pytest.fail("what `save` writes asked for the truth")
+        )
+        assert len(s.to_figure().layout.updatemenus) == 1
+    s.tell()
+    i = s.order[0][0]
+    words = [trace.text[0] for trace in s.to_figure().data if trace.type == "scatter"]
+    assert words == [(s.truth(i)[h] or "none of these").replace("_", " ") for _, h in s.questions_of(i)]
+
+
 def test_a_name_that_has_answers_is_asked_for_twice(tmp_path):
     path = tmp_path / "a.jsonl"
     AttributeStudy(MODEL, EXAMPLES, "Ada", path).answer(None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intr_nb.core.images import pad_batch, read_picture, to_rgb, to_tensor
+from intr_nb.core.images import as_trained, normalise, pad_batch, read_picture, to_rgb, to_tensor
 
 PICTURE = np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
 
@@ -74,13 +74,52 @@ def test_integers_that_fit_8_bits_are_not_taken_for_16(kind):
         to_rgb((PICTURE // 2).astype(kind))
 
 
-def test_16_bits_may_be_dark():
-    "What says that it has 16 bits, an array's type or a file's mode, is believed"
-    dark = (PICTURE[..., 0] // 2).astype(np.uint16)
-    expected = np.rint(dark / 257).astype(np.uint8)[..., None].repeat(3, -1)
-    for same in (dark, dark.astype(">u2"), Image.fromarray(dark), Image.fromarray(dark.astype(np.int32))):
-        assert np.array_equal(to_rgb(same), expected)
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_a_picture_of_fewer_bits_in_16_is_not_read_as_black(tmp_path, bits):
+    "A microscope's 12 bits in a file of 16; multiplied, they are right"
+    few = (np.arange(400, dtype=np.uint16).reshape(20, 20) * 7919 % 2**bits).astype(np.uint16)
+    Image.fromarray(few).save(tmp_path / "few.png")
+    Image.fromarray(few).save(tmp_path / "few.tif")
+    for same in (few, few.astype(">u2"), Image.fromarray(few), Image.fromarray(few.astype(np.int32))):
+        with pytest.raises(ValueError, match="nearly black, so it is likely one of 12 bits"):
+            to_rgb(same)
+    for file in "few.png", "few.tif":
+        with pytest.raises(ValueError, match=f"{file}' can't be read.*by 16"):
+            read_picture(tmp_path / file)
+    filled = few * 2 ** (16 - bits)
+    assert np.abs(to_rgb(filled)[..., 0].astype(int) - few / (2**bits - 1) * 255).max() <= 1
+
+
+def test_16_bits_may_be_dark_or_black():
+    dark = np.full((9, 9), 4500, np.uint16)
+    assert to_rgb(dark).max() == 18 and to_rgb(dark * 0).max() == 0
     assert np.array_equal(to_rgb(PICTURE.astype(int) * 257), PICTURE)
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
+def test_a_damaged_camera_tag_does_not_matter(tmp_path, ending):
+    Image.new("RGB", (30, 20), (200, 40, 60)).save(tmp_path / f"a.{ending}", exif=b"Exif\x00\x00garbage")
+    assert np.abs(read_picture(tmp_path / f"a.{ending}").astype(int) - (200, 40, 60)).max() < 5
+
+
+def test_mirrored_views_are_pictures():
+    for view in (PICTURE[:, ::-1], PICTURE[::-1], PICTURE[..., ::-1], PICTURE.transpose(1, 0, 2)[::-1, ::2]):
+        assert np.array_equal(to_rgb(view), view.copy())
+        assert torch.equal(as_trained(torch.nn.Identity(), view), normalise(view.copy()))
+
+
+def test_floats_that_rounding_has_left_at_the_edge():
+    for almost, byte in (1.0000001, 255), (1.0005, 255), (-1e-7, 0):
+        assert np.unique(to_rgb(np.full((9, 9, 3), almost))).tolist() == [byte]
+    for wrong, words in (1.01, "1.01"), (-0.01, "-0.01"), (200.0, "200"):
+        with pytest.raises(ValueError, match=f"values {words}"):
+            to_rgb(np.full((9, 9, 3), wrong))
+
+
+def test_only_bytes_are_normalised():
+    for wrong in (PICTURE.astype(int), PICTURE / 255, torch.zeros(3, 8, 8, dtype=torch.int64)):
+        with pytest.raises(TypeError, match="expected torch.uint8"):
+            normalise(wrong)
 
 
 def test_a_file_that_is_no_picture_says_what_it_is(tmp_path):

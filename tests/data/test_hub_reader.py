@@ -88,3 +88,41 @@ def test_they_go_to_other_processes(tree):
     ):
         loader = DataLoader(pickle.loads(pickle.dumps(data.train)), 4, num_workers=1, collate_fn=collate)
         assert next(iter(loader)).images.shape == (4, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "labels, feature, words",
+    [
+        ([0.0, 1.0, float("nan")], "float64", "row 2: label is nan, that is, unknown"),
+        ([[0, 1], [1]], datasets.Sequence(datasets.Value("int64")), r"row 0: label is \[0, 1\], a list"),
+        ([True, False], "bool", "row 0: label is True, a bool"),
+        (["1", "1.0"], "string", "row 1: label: the class '1.0' is the same number as '1'"),
+        (["a", " "], "string", "row 1: label is ' '"),
+    ],
+)
+def test_labels_that_are_no_class(labels, feature, words):
+    feature = datasets.Value(feature) if isinstance(feature, str) else feature
+    with pytest.raises(ValueError, match=words):
+        ImageFolders.from_dataset(rows(len(labels), labels, feature))
+
+
+def test_whole_floats_and_spaces_are_one_class():
+    floats = ImageFolders.from_dataset(rows(4, [10.0, 9.0, 10.0, 9.0], datasets.Value("float64")), valid=0)
+    assert floats.class_names == ["9", "10"]
+    texts = ImageFolders.from_dataset(rows(4, ["a", "b ", "a ", " b"], datasets.Value("string")), valid=0)
+    assert texts.class_names == ["a", "b"]
+
+
+def test_no_split_vanishes():
+    for only in "test", "validation":
+        with pytest.raises(ValueError, match=f"only '{only}', none to train with: pass the data set itself"):
+            ImageFolders.from_dataset({only: rows()})
+    with pytest.raises(ValueError, match="both 'validation' and 'dev' are for valid"):
+        ImageFolders.from_dataset(dict(train=rows(), validation=rows(4), dev=rows(2)))
+    data = ImageFolders.from_dataset(dict(train=rows(), test=rows(2), unsupervised=rows(6), extra=rows(2)))
+    assert data.notes == ["splits left out: 'unsupervised', 'extra'"]
+
+
+def test_the_order_of_a_model_goes_before_that_of_the_hub():
+    data = ImageFolders.from_dataset(rows(4), valid=0, class_names=["robin", "tit", "wren"])
+    assert data.class_names == ["robin", "tit", "wren"] and data.train.labels == [2, 0, 2, 0]

@@ -88,3 +88,60 @@ def test_a_table_that_is_none(tree):
 def test_a_table_in_another_encoding(tree):
     with pytest.raises(ValueError, match="CSV UTF-8"):
         _read_table(write_csv(tree / "list.csv", "path,label\na.png,Zoë", "latin-1"))
+
+
+BIRDS = [("robin", i) for i in range(4)] + [("wren", i) for i in range(4)]
+
+
+def rows_of(*labels, header="path,label", more=""):
+    "A table of eight birds, with these labels for the first lines"
+    given = [*labels, *[c for c, _ in BIRDS[len(labels) :]]]
+    return "\n".join([header, *(f"{c}/{i}.png,{label}{more}" for (c, i), label in zip(BIRDS, given))])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (rows_of("robin", "robin, female"), "line 3: 3 cells for 2 columns.*quotes"),
+        (rows_of("robin", '"robin', "robin"), "line 3: a quote is opened and not closed"),
+        (rows_of('"robin', "robin", 'robin"'), "line 2: a text of several lines"),
+        (rows_of('"ro"bin"'), "line 2: a quote .* or stands inside a text"),
+        (rows_of(header="path,label,label", more=",x"), "has 2 columns 'label'"),
+        (rows_of(header="path,label,split,split", more=",train,test"), "has 2 columns 'split'"),
+        (rows_of("1", "1.0"), "line 3: the class '1.0' is the same number as '1'"),
+        (rows_of("2.0", "02"), "line 3: the class '02' is the same number as '2.0'"),
+        (rows_of(" \u00a0 "), "line 2: no label"),
+    ],
+)
+def test_a_table_that_says_something_else_than_is_meant(tree, text, words):
+    with pytest.raises(ValueError, match=words):
+        ImageFolders.from_csv(write_csv(tree / "list.csv", text))
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        (rows_of('"robin, female"'), ["robin", "robin, female", "wren"]),
+        (rows_of(header="path,label", more=",,"), ["robin", "wren"]),  # a spreadsheet's empty columns
+        (rows_of(" robin\u00a0", "robin  "), ["robin", "wren"]),
+        (rows_of('"the ""small"" robin"'), ["robin", 'the "small" robin', "wren"]),
+        (rows_of("07", "7"), ["07", "7", "robin", "wren"]),
+        (rows_of("1.0", "1.0"), ["1.0", "robin", "wren"]),
+    ],
+)
+def test_a_table_that_means_what_it_says(tree, text, names):
+    assert ImageFolders.from_csv(write_csv(tree / "list.csv", text)).class_names == names
+
+
+def test_a_table_takes_the_order_of_a_model(tree):
+    table = write_csv(tree / "list.csv", rows_of())
+    data = ImageFolders.from_csv(table, valid=0, class_names=["wren", "tit", "robin"])
+    assert data.class_names == ["wren", "tit", "robin"] and data.train.labels == [2] * 4 + [0] * 4
+    with pytest.raises(ValueError, match="class 'robin' that is not in class_names: there are 'tit', 'wren'"):
+        ImageFolders.from_csv(table, class_names=["tit", "wren"])
+
+
+def test_a_table_of_boxes_is_read_as_strictly(tree):
+    table = write_csv(tree / "boxes.csv", "path,x,y,w,h,h\nrobin/0.png,1,1,2,2,9")
+    with pytest.raises(ValueError, match="2 columns 'h'"):
+        ImageFolders(tree, boxes=table)

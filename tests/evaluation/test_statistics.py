@@ -61,3 +61,16 @@ def test_tables_escape_and_files_hold_every_image(tmp_path):
     summary = list(csv.reader(TOY.to_csv(tmp_path / "a.csv", images=False).open()))
     assert len(summary) == 3 and summary[1][:3] == ["m", "good", "hit"] and summary[1][-1] == "4"
     assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_each_method_has_its_own_n_where_they_differ():
+    nan = float("nan")
+    values = dict(
+        all={"rank": np.ones(3), "mass": np.ones(3)},
+        some={"rank": np.array([1, nan, 1]), "mass": np.ones(3)},
+        none={"rank": np.full(3, nan), "mass": np.ones(3)},
+    )
+    e = Evaluation({("m", name): found for name, found in values.items()}, [4, 5, 6])
+    head, *rows = (line.split(" | ") for line in repr(e).split("\n"))
+    assert head == ["method", "rank", "mass (n = 3)"]
+    assert [r[1].partition("(")[2] for r in rows[:3]] == ["n = 3)", "n = 2)", ""]

@@ -428,3 +428,35 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=says):
             decompose(model, picture(), **options)
+
+
+def test_nothing_of_the_size_of_all_pairs_of_classes_is_made(monkeypatch):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    import intr_nb.explanations.linearisation as linearisation
+
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for t in out if isinstance(out, (tuple, list)) else (out,):
+                if isinstance(t, torch.Tensor):
+                    Largest.numbers = max(Largest.numbers, t.numel())
+            return out
+
+    C, R = 300, 4
+    torch.manual_seed(0)
+    backbone = dict(name="patchnet", width=8, dim=16, stride=8)
+    layers = dict(encoder_layers=0, decoder_layers=3, ffn_dim=32)
+    model = INTR(C, backbone=backbone, dim=16, num_heads=R, **layers).eval()
+    image = torch.randn(3, 32, 32)
+    whole = decompose(model, image, classes=[7, 2])
+    monkeypatch.setattr(linearisation, "_PORTION", R * C * 20)  # 20 classes at a time
+    with Largest():
+        parts = decompose(model, image, classes=[7, 2])
+    assert Largest.numbers < R * C * C / 8
+    assert torch.allclose(parts.maps, whole.maps, atol=1e-6)
+    assert torch.allclose(parts.residual, whole.residual, atol=1e-5)
+    sources = decompose(model, image, classes=[7, 2], as_parts=["self_attention"]).sources
+    assert sources.shape == (3, 2, C)

@@ -19,6 +19,7 @@ from intr_nb.data.birds import Aviary
 from intr_nb.explanations.checks import check_sum
 from intr_nb.explanations.explainer import explain
 from intr_nb.explanations.explanation import Explanation
+from intr_nb.explanations.masking import rise
 from intr_nb.explanations.references import REFERENCES, _reference_score
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
@@ -656,3 +657,25 @@ def test_a_model_without_attention_points_to_the_baselines():
         TypeError, match="PooledClassifier has no attention .*intr_nb.explanations.class_activation"
     ):
         explain(PooledClassifier(3, "patchnet"), picture())
+
+
+# -- large logits, and whose tensors they are --
+
+
+@pytest.mark.parametrize("scale", [1, 100, 2000])
+def test_large_logits_add_up_and_a_part_that_is_missing_is_still_noticed(scale):
+    model = copy.deepcopy(full()).eval()
+    with torch.no_grad():
+        model.presence_vector.weight *= scale
+    e = explain(model, torch.randn(3, 48, 48, generator=torch.Generator().manual_seed(0)))
+    largest = e.logits.abs().max()
+    assert largest > scale / 10
+    with pytest.raises(ValueError, match="do not add up"):
+        check_sum(e.evidence, e.residual + 1e-3 * largest, e.logits)
+
+
+def test_an_explanation_keeps_its_image():
+    model, image = one_block(), torch.randn(3, 64, 64)
+    before, mine = image.clone(), [explain(model, image, [0]), rise(model, image, [0], masks=4)]
+    image.zero_()
+    assert all(torch.equal(e.image, before) for e in mine)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="the course's tools need the extra `course`")
 import course as tool
+import grading
+import kernels
+from alone import alone
+from nbclient import NotebookClient
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's queries
 
@@ -52,12 +57,14 @@ def solved(before, solution, indent=""):
 def write_lab(folder):
     cells = [
         text("# A small lab\n\n> to try the tools"),
+        text("## Exercise 1: Twice"),
         code("import math\n\nstart = 3", "given_1"),
         code(
             GUIDE + solved("def double(x):\n", "return x + x", "    "), "exercise_1_answer", solution=True
         ),
         code(hidden("assert double(start) == 6, 'double(3) is 6'",
                     "assert double(5) == 10, 'double(5) is 10, also'"), "exercise_1", 2),
+        text("## Exercise 2: Root & reason\n\n### By hand"),
         code("import math\n\nstart = 4", "given_2"),
         code(GUIDE + solved("", "root = start**0.5"), "exercise_2_answer", solution=True),
         code("import sys\nprint('as libraries do', file=sys.stderr)\nassert root == 2, 'the root of 4 is 2'",
@@ -66,7 +73,7 @@ def write_lab(folder):
         text(f"Model answer: {SECRET}. Rubric: 3 points for it.", "exercise_3", 3, solution=True),
         code("#| hide\nonly_for_the_site = 1"),
     ]  # fmt: skip
-    cells[1].outputs = [nbformat.v4.new_output("stream", text=SECRET)]
+    cells[2].outputs = [nbformat.v4.new_output("stream", text=SECRET)]
     folder.mkdir(parents=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{LAB}.ipynb")
 
@@ -142,6 +149,7 @@ def graded(built):
         "loop": wrong(exercise_1_answer=LOOP, exercise_2_answer="root = 2\n!echo done"),
         "unending": wrong(exercise_2_answer=UNENDING),
         "network": wrong(exercise_1_answer=f"open({str(book)!r}, 'w')", exercise_2_answer=DOWNLOAD),
+        "hungry": wrong(exercise_1_answer=f"x = bytearray(5 * 2**30)\n{DOUBLE}"),
         "ended": wrong(exercise_2_answer="import os\nos._exit(1)"),
         "edited": edit_checks,
         "deleted": delete_cells,
@@ -288,6 +296,7 @@ def test_a_wrong_answer_costs_its_own_points_and_the_page_says_why(graded):
         ("network", "0.0", "exercise_2_answer: This cell asked for the network (example.com)"),
         ("loop", "1.0", "exercise_2_answer: This cell started another program"),
         ("network", "0.0", "exercise_1_answer: This cell opened a file of the course (gradebook.db)"),
+        ("hungry", "1.0", "exercise_1_answer: It wanted more memory than the 4 GB"),
         ("ended", "2.0", "exercise_2_answer: The kernel ended here"),
         ("edited", "0.0", "exercise_1 had been edited: the original was put back"),
         ("deleted", "3.0", "exercise_1 had been deleted: the original was put back"),
@@ -298,6 +307,46 @@ def test_what_was_stopped_or_put_back_is_said(graded, student, points, words):
     assert row["points"] == points
     assert words in row["remarks"]
     assert words in page(graded[0], student).replace("&#39;", "'")
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("MemoryError", ""),
+        (
+            "RuntimeError",
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.",
+        ),
+        ("ArrayMemoryError", "Unable to allocate 7.45 GiB for an array"),
+        ("CheckFailed", "grow(3) raised MemoryError: "),
+    ],
+)
+def test_memory_that_was_refused_is_known_by_its_words(name, said):
+    cell = code("grow(3)", "exercise_1", 1)
+    cell.outputs = [nbformat.v4.new_output("error", ename=name, evalue=said, traceback=[])]
+    words = "exercise_1: It wanted more memory than the 2.5 GB that a hand-in is given."
+    assert grading.stops(nbformat.v4.new_notebook(cells=[cell]), 2.5) == [words]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit a process's memory")
+def test_a_kernel_whose_memory_is_full_of_small_things_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CLOSED", "")
+    monkeypatch.setenv("COURSE_MEMORY", "0.25")
+    eat = code("eaten = []\nwhile True:\n    eaten.append([0] * 1000)")
+    notebook = nbformat.v4.new_notebook(cells=[eat, code("print('here')")])
+    manager = kernels.private_kernel(tmp_path, str(grading.KERNEL))
+    NotebookClient(notebook, km=manager, timeout=60, allow_errors=True).execute()
+    assert [cell.outputs[0].get("ename") for cell in notebook.cells] == ["MemoryError", None]
+
+
+def test_a_page_says_which_exercise(graded):
+    made = page(graded[0], "wrong")
+    assert "Test cell" not in made and "Written response" not in made and "Grade cell" not in made
+    assert '<a href="#exercise_1">Exercise 1: Twice (exercise_1_answer)</a> (Score: 0.0 / 2.0)' in made
+    assert "Exercise 1: Twice (exercise_1_answer): <code>exercise_1</code>" in made
+    assert '<a href="#exercise_3">Exercise 2: Root &amp; reason</a> (still to be given)' in made
+    untouched = page(graded[0], "untouched")
+    assert '<a href="#exercise_3">Exercise 2: Root &amp; reason</a> (Score: 0.0 / 3.0)' in untouched
 
 
 @pytest.mark.parametrize(
@@ -327,11 +376,7 @@ def test_grading_again_grades_what_changed(graded, tmp_path, capsys):
         place.parent.mkdir(parents=True)
         shutil.copy(course / "autograder" / "submitted" / student / LAB / f"{LAB}.ipynb", place)
     shutil.copy(place, folder / "notes.ipynb")
-    with course_book(course) as book:  # a lecturer marks the text
-        mark = book.find_grade("exercise_3", LAB, LAB, "wrong")
-        mark.manual_score, mark.needs_manual_grade = 2.5, False
-        book.find_comment("exercise_3", LAB, LAB, "wrong").manual_comment = "Say which mark."
-        book.db.commit()
+    mark_text(course, "wrong", 2.5)
     tool.grade(folder, course)
     said = capsys.readouterr().out
     assert f"wrong, {LAB}: graded before, not changed" in said
@@ -351,6 +396,76 @@ def test_grading_again_grades_what_changed(graded, tmp_path, capsys):
     tool.grade(folder, course)
     assert f"untouched, {LAB}: graded\n" in capsys.readouterr().out
     assert table(course)["untouched"]["points"] == "1.0"
+
+
+def mark_text(course, student, points):
+    "What the form does when a lecturer marks a text."
+    with course_book(course) as book:
+        mark = book.find_grade("exercise_3", LAB, LAB, student)
+        mark.manual_score, mark.needs_manual_grade = points, False
+        book.find_comment("exercise_3", LAB, LAB, student).manual_comment = "Say which mark."
+        book.db.commit()
+
+
+def test_a_mark_for_a_text_survives_a_corrected_hand_in(graded, tmp_path, monkeypatch):
+    course, folder = shutil.copytree(graded[0], tmp_path / "course"), tmp_path / "handins"
+    for other in (course / "autograder" / "submitted").iterdir():
+        if other.name != "wrong":
+            shutil.rmtree(other)  # a table of one row is quicker
+
+    def grade_again(**answers):
+        place = hand_in(course, folder, "wrong", wrong(**answers))
+        (course / "autograder" / "submitted" / "wrong" / LAB / "digest.txt").unlink()
+        tool.grade(folder, course)
+        place.unlink()
+        row = table(course)["wrong"]
+        return row["points"], row["exercise_3"], row["waiting"], row["remarks"]
+
+    mark_text(course, "wrong", 2.5)
+    assert grade_again() == ("5.5", "2.5", "", ""), "its code was mended, its text is the same"
+    assert "Say which mark." in page(course, "wrong")
+
+    # nbgrader's keeping of marks is in question from here on; cells that are not run raise no error
+    monkeypatch.setattr(grading.Run, "preprocess", lambda self, nb, resources: (nb, resources))
+    broken = folder / "wrong" / f"{LAB}.docx"
+    broken.write_text("PK")
+    tool.grade(folder, course)
+    broken.unlink()
+    assert grade_again() == ("5.5", "2.5", "", ""), "again, after a hand-in that could not be read"
+
+    again = "exercise_3 changed since you gave it 2.5 points: look again"
+    assert grade_again(exercise_3="It looks at the crown.") == ("3.0", "waiting", "3.0", again)
+    assert "Until then the mark of your earlier answer is shown" in page(course, "wrong")
+    assert grade_again(exercise_3="It looks at the crown.") == ("3.0", "waiting", "3.0", again)
+    mark_text(course, "wrong", 3)
+    assert grade_again(exercise_3="It looks at the crown.") == ("6.0", "3.0", "", "")
+
+
+HOLD = "import sys; from alone import alone\nwith alone(sys.argv[1]): print('held', flush=True); input()"
+
+
+def test_two_commands_at_once_are_one_too_many(built, tmp_path):
+    course = built / "course"
+    command = [sys.executable, "-c", HOLD, str(course / "autograder")]
+    tools = Path(tool.__file__).parent
+    other = subprocess.Popen(command, cwd=tools, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
+    for work in (lambda: tool.grade(tmp_path, course), lambda: tool.build(built / "labs", course)):
+        with pytest.raises(SystemExit, match=f"process {other.pid}.*wait until it has ended"):
+            work()
+    other.kill()  # as a power cut would: it cleans nothing up
+    other.communicate()
+    assert (course / "autograder" / "working.txt").read_text() == str(other.pid)
+    with alone(course / "autograder"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "system, expected", [("nt", ("tcp", "127.0.0.1")), ("posix", ("ipc", "here/kernel"))]
+)
+def test_windows_has_no_sockets_in_files(system, expected):
+    found = kernels.sockets("here", system)
+    assert (found["transport"], found["ip"]) == expected
 
 
 STOP = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"

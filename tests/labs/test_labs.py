@@ -31,6 +31,10 @@ def role(cell):
     return "solution" if marks["solution"] else "given"
 
 
+def read(path):
+    return nbformat.read(path, as_version=4).cells
+
+
 def run(code, names, label):
     "Execute a cell as a notebook would, so that messages can quote the student's own line."
     file = f"<{label}>"
@@ -63,7 +67,7 @@ def quiet(monkeypatch, tmp_path):
 def test_right_answers_pass_and_wrong_ones_are_told_why(path):
     wrong = importlib.import_module(f"labs.wrong.lab_{path.stem[:2]}").WRONG
     names, answer, tried = {"__name__": "__main__"}, None, set()
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in read(path):
         if cell.cell_type != "code":
             continue
         name = cell.metadata.get("nbgrader", {}).get("grade_id", cell.id)
@@ -86,18 +90,52 @@ def test_right_answers_pass_and_wrong_ones_are_told_why(path):
     assert not {name for name, found in wrong.items() if len(found) < 2}, "fewer than two wrong answers"
 
 
+FAST = "if you are fast"
+
+
+def exercises(cells):
+    "The rows of a lab's table: (number, title, kind, minutes)."
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    rows = re.findall(r"^\| (\d) (.*?) \| ([a-z, ]+) \| (\d+) \| \*+ \|$", text, re.M)
+    return [(int(n), title, kind, int(minutes)) for n, title, kind, minutes in rows]
+
+
+@pytest.mark.parametrize("path", LABS, ids=lambda p: p.stem)
+def test_what_only_the_fast_do_earns_no_points(path):
+    fast = False
+    for cell in read(path):
+        if role(cell) == "free" and "| exercise |" not in cell.source and FAST in cell.source:
+            fast = True
+        if role(cell) == "check":  # the first one below these words
+            assert (cell.metadata.nbgrader["points"] == 0) == fast, cell.metadata.nbgrader["grade_id"]
+            fast = False
+    assert not fast
+
+
+def test_the_lecturers_minutes_are_those_of_the_labs():
+    text = "\n".join(c.source for c in read(LABS[0].with_name("lecturer.ipynb")) if c.cell_type == "markdown")
+    for path in LABS:
+        minutes = sum(m for _, title, _, m in exercises(read(path)) if FAST not in title)
+        row = re.search(rf"^\| \[[^]]*\]\({path.name}\) \|[^|]*\| (\d+) \|", text, re.M)
+        assert int(row[1]) == minutes, path.stem
+    done = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| \d", text, re.M)
+    assert {int(lab) for lab, *_ in done} == {1, 3, 5, 8} and all(int(took) <= 90 for _, _, took in done)
+
+
 @pytest.mark.parametrize("path", LABS, ids=lambda p: p.stem)
 def test_a_lab_has_what_every_lab_has(path):
-    cells = nbformat.read(path, as_version=4).cells
+    cells = read(path)
     text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
     for part in ("**The question.**", "**You will be able to**", "**You need**", "**Time:**", "<summary>",
                  "## What you can't conclude", "## Takeaways", "## Further reading"):  # fmt: skip
         assert part in text, part
-    rows = re.findall(r"^\| (\d) .*\| ([a-z, ]+) \| (\d+) \| (\*+) \|$", text, re.M)
-    assert 4 <= len(rows) <= 8 and sum(int(minutes) for _, _, minutes, _ in rows) <= 90
-    kinds = {kind for _, found, _, _ in rows for kind in re.split(r", then |, ", found)}
+    rows = exercises(cells)
+    assert 4 <= len(rows) <= 8 and sum(minutes for _, title, _, minutes in rows if FAST not in title) <= 90
+    kinds = {
+        kind for _, title, found, _ in rows if FAST not in title for kind in re.split(r", then |, ", found)
+    }
     assert kinds == {"write", "predict", "judge"}
-    assert [int(n) for n in re.findall(r"^## Exercise (\d)", text, re.M)] == [int(n) for n, *_ in rows]
+    assert [int(n) for n in re.findall(r"^## Exercise (\d)", text, re.M)] == [n for n, *_ in rows]
     roles = [role(c) for c in cells]
     assert {"given", "solution", "check", "text"} <= set(roles)
     ids = [c.metadata["nbgrader"]["grade_id"] for c in cells if "nbgrader" in c.metadata]

@@ -356,3 +356,34 @@ def test_the_full_decoder_that_ships_knows_its_birds_and_adds_up():
     assert sum(c == birds.label(i) for i, c in enumerate(said)) >= 30
     d = decompose(model, birds[24][0].double())
     assert (d.maps.sum((0, 1, 3, 4)) + d.residual - d.logits).abs().max() < 1e-9
+
+
+# -- what can't come back is not kept --
+
+
+def test_a_config_that_load_would_refuse_is_refused_by_save(tmp_path):
+    model = OneBlockINTR(3, dim=16, num_heads=2)
+    model.config["backbone"] = dict(name="timm/resnet18", pretrained=True)
+    with pytest.raises(ValueError, match="can't be kept.*weights=True"):
+        save(model, tmp_path / "a")
+    model = OneBlockINTR(3, dim=16, num_heads=2)
+    model.twin = torch.nn.Linear(2, 2, bias=False)
+    model.twin.weight = model.block.w.weight
+    with pytest.raises(ValueError, match="share one tensor"):
+        save(model, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_pooling_of_timm_comes_back(tmp_path):
+    model = OneBlockINTR(3, backbone=dict(name="timm/resnet10t", global_pool=""), dim=16, num_heads=2).eval()
+    assert "" in model.backbone.config.values()
+    save(model, tmp_path / "a")
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(load(tmp_path / "a")(images).logits, model(images).logits)
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert save(OneBlockINTR(3, dim=16, num_heads=2), "~/birds") == tmp_path / "birds.json"
+    assert load("~/birds").num_classes == 3 and not (tmp_path / "~").exists()

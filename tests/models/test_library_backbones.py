@@ -345,3 +345,33 @@ def test_offline_timm_answers_at_once(monkeypatch, tmp_path):
     with pytest.raises(OSError, match=r"timm's weights for convnext_atto.d2_in1k can't be downloaded"):
         build_backbone(dict(name="convnext_atto", weights=True, cache_dir=str(tmp_path)))
     assert constants.HF_HUB_OFFLINE is False
+
+
+# -- networks that can't be read as a map --
+
+
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        (
+            "levit_128",
+            r"levit_128' can't be read as a map: for an image of 224 x 224 it fails \(RuntimeError",
+        ),
+        ("hiera_tiny_224", "fails .AssertionError normalization of features not supported"),
+        ("crossvit_tiny_240", r"240 x 240 it gives \(1, 192, 14, 14\) where \(1, 192, 15, 15\) is expected"),
+        (dict(name="timm/resnet18", in_chans=1), "to have 1 channels, but got 3.*another network"),
+        ("torchvision/regnet_y_400mf", "torchvision's regnet_y_400mf has no `features`"),
+    ],
+)
+def test_a_network_that_gives_no_map_is_refused_when_built(spec, words):
+    with pytest.raises(ValueError, match=words):
+        build_backbone(spec)
+
+
+def test_a_network_that_takes_one_size_says_so_before_its_assertion():
+    net = built("halonet26t")
+    assert net.size == (256, 256)
+    with pytest.raises(
+        ValueError, match="images of 224 x 224 pixels for timm/halonet26t.*takes 256 x 256 only"
+    ):
+        net(images(1, (224, 224)))

@@ -9,15 +9,23 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import DataParallel
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
 from intr_nb.core.images import as_trained
+from intr_nb.data.birds import Aviary
 from intr_nb.data.image_folders import ImageFolders
 from intr_nb.data.photos import Photos
 from intr_nb.data.transforms import square_transforms
+from intr_nb.models.checkpoints import load, pretrained, save
+from intr_nb.models.hub import save_pretrained
 from intr_nb.models.intr import INTR
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.prediction import Prediction, Predictions, predict
 from intr_nb.training.accuracy import evaluate
+from intr_nb.training.loop import fit
+from intr_nb.training.recipe import Recipe
 
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (40, 40 + 8 * (i % 3), 3), dtype=np.uint8) for i in range(7)]
@@ -296,3 +304,67 @@ def test_the_table_has_everything(model, folder, monkeypatch):
     found.to_csv(folder / "t.csv")
     with pytest.raises(ImportError, match="a data frame needs pandas: pip install"):
         found.to_frame()
+
+
+# -- prediction is validation --
+
+HALF = v1.Normalize([0.5] * 3, [0.5] * 3)
+EVALUATIONS = {
+    "a crop": v1.Compose([v1.Resize(36), v1.CenterCrop(24), v1.ToTensor(), HALF]),
+    "grey": v2.Compose([v2.Grayscale(3), square_transforms(24)[1]]),
+    "a rectangle": v2.Compose([v2.ToImage(), v2.Resize((24, 36)), v2.ToDtype(torch.float32, scale=True)]),
+}
+
+
+def noise(folder, n=4):
+    for k, c in enumerate(("ant", "bee")):
+        (folder / c).mkdir(parents=True)
+        for i in range(n):
+            pixels = np.random.default_rng(10 * k + i).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / c / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", EVALUATIONS)
+def test_a_photograph_is_predicted_as_it_was_validated(kind, tmp_path):
+    data = ImageFolders(noise(tmp_path / "t"), (EVALUATIONS[kind], EVALUATIONS[kind]))
+    torch.manual_seed(0)
+    model = OneBlockINTR(2, dict(name="patchnet", width=8, dim=8, stride=4), dim=8, num_heads=1)
+    fit(model, data, Recipe(epochs=1, schedule="constant", batch_size=3), progress=False)
+    save(model, tmp_path / "kept")
+    save_pretrained(model, tmp_path / "folder")
+    with torch.no_grad():
+        expected = [model(x[None]).logits.softmax(1)[0] for x, _ in data.valid]
+    files = [data.valid.name(i) for i in range(len(data.valid))]
+    for known in model, load(tmp_path / "kept"), load(tmp_path / "folder/config.json"), DataParallel(model):
+        for p, probabilities in zip(predict(known, files), expected):
+            assert p.name == ("ant", "bee")[probabilities.argmax()]
+            assert abs(p.probability - probabilities.max().item()) < 1e-6
+    assert "prepared as in validation" in (tmp_path / "folder/README.md").read_text()
+
+
+def test_a_transform_that_cannot_be_kept_is_told(tmp_path):
+    by_hand = v2.Compose([square_transforms(24)[1], v2.Lambda(lambda x: x * 2)])
+    data = ImageFolders(noise(tmp_path / "t"), (by_hand, by_hand))
+    model = OneBlockINTR(2, dict(name="patchnet", width=8, dim=8, stride=4), dim=8, num_heads=1)
+    with pytest.warns(
+        UserWarning, match="transform of the validation images can't go with the model: Lambda"
+    ):
+        fit(model, data, Recipe(epochs=1, schedule="constant", batch_size=3), progress=False)
+    assert model.metadata["image_size"] == 24 and "transform" not in model.metadata
+
+
+def test_a_size_said_anew_replaces_the_transform(tmp_path):
+    model = OneBlockINTR(2, dict(name="patchnet", width=8, dim=8, stride=4), dim=8, num_heads=1)
+    model.metadata = dict(image_size=24, transform=[dict(step="ToImage"), dict(step="ToFloat")])
+    save_pretrained(model, tmp_path, image_size=32)
+    assert load(tmp_path / "config.json").metadata["image_size"] == 32
+    assert "transform" not in load(tmp_path / "config.json").metadata
+
+
+def test_the_shipped_models_know_their_size():
+    aviary = Aviary(16, size=144, seed=3)
+    birds = [aviary.bird(i).image for i in range(16)]
+    assert [p.classes[0] for p in predict(pretrained(), birds)] == [aviary.label(i) for i in range(16)]
+    for name in "aviary16", "aviary16-full":
+        assert pretrained(name).metadata["image_size"] == 96

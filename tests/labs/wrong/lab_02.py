@@ -13,6 +13,11 @@ WRONG = {
             "def logits_of(z_out, w):\n    return w @ z_out",
             "raised RuntimeError[^$]*in the line: return w @ z_out",
         ),
+        (
+            'takes the mean',
+            ('def logits_of(z_out, w):\n    return (z_out * w).mean(2)'),
+            'number by number with w',
+        ),
     ],
     "search": [
         (
@@ -42,6 +47,42 @@ WRONG = {
             "    alpha = ((queries @ W_q.T) @ (x @ W_k.T).transpose(1, 2) / 2).softmax(2)\n"
             "    return alpha @ (x @ W_v.T)",
             "z_out, alpha",
+        ),
+        (
+            'takes the root of N',
+            (
+                'def search(x, queries, W_q, W_k, W_v):\n'
+                '    alpha = ((queries @ W_q.T) @ (x @ W_k.T).transpose(1, 2) / x.shape[1] ** 0.5).softmax(2)\n'
+                '    return alpha @ (x @ W_v.T), alpha'
+            ),
+            'root of D = 4',
+        ),
+        (
+            'leaves the matrices unturned',
+            (
+                'def search(x, queries, W_q, W_k, W_v):\n'
+                '    alpha = ((queries @ W_q) @ (x @ W_k).transpose(1, 2) / 2).softmax(2)\n'
+                '    return alpha @ (x @ W_v), alpha'
+            ),
+            'is `x @ W.T`',
+        ),
+        (
+            'exchanges two matrices',
+            (
+                'def search(x, queries, W_q, W_k, W_v):\n'
+                '    alpha = ((queries @ W_k.T) @ (x @ W_q.T).transpose(1, 2) / 2).softmax(2)\n'
+                '    return alpha @ (x @ W_v.T), alpha'
+            ),
+            'W_q to the queries',
+        ),
+        (
+            'returns alpha first',
+            (
+                'def search(x, queries, W_q, W_k, W_v):\n'
+                '    alpha = ((queries @ W_q.T) @ (x @ W_k.T).transpose(1, 2) / 2).softmax(2)\n'
+                '    return alpha, alpha @ (x @ W_v.T)'
+            ),
+            'z_out has shape \\(1, 2, 2\\); expected \\(1, 2, 4\\)',
         ),
     ],
     "after_shuffling": [
@@ -93,6 +134,31 @@ WRONG = {
             "    return (q @ W_q.T) @ (k @ W_k.T).transpose(1, 2)",
             "raised RuntimeError",
         ),
+        (
+            'cuts the heads across',
+            (
+                'def search_heads(x, queries, W_q, W_k, W_v, W_o, heads):\n'
+                '    d = x.shape[2] // heads\n'
+                '    q = (queries @ W_q.T).reshape(heads, -1, d)\n'
+                '    k, v = ((x @ W.T).reshape(len(x), heads, -1, d) for W in (W_k, W_v))\n'
+                '    alpha = (q @ k.transpose(2, 3) / d**0.5).softmax(3)\n'
+                '    return (alpha @ v).transpose(1, 2).flatten(2) @ W_o.T, alpha'
+            ),
+            'slice of the last dimension',
+        ),
+        (
+            'leaves W_o unturned',
+            (
+                'def search_heads(x, queries, W_q, W_k, W_v, W_o, heads):\n'
+                '    found, alphas = [], []\n'
+                '    parts = (t.chunk(heads, -1) for t in (queries @ W_q.T, x @ W_k.T, x @ W_v.T))\n'
+                '    for q, k, v in zip(*parts):\n'
+                '        alphas.append((q @ k.transpose(1, 2) / q.shape[1] ** 0.5).softmax(2))\n'
+                '        found.append(alphas[-1] @ v)\n'
+                '    return torch.cat(found, 2) @ W_o, torch.stack(alphas, 1)'
+            ),
+            'join the heads, then W_o',
+        ),
     ],
     "untrained_accuracy": [
         ("is a percentage", "untrained_accuracy = 25", "only lie between 0 and 1"),
@@ -128,6 +194,14 @@ WRONG = {
             "takes all classes' p",
             "def loss(logits, labels):\n    return -logits.log_softmax(1)[:, labels].mean()",
             "two classes share it",
+        ),
+        (
+            'forgets the logarithm',
+            (
+                'def loss(logits, labels):\n'
+                '    return -logits.softmax(1)[torch.arange(len(labels)), labels].mean()'
+            ),
+            '-ln\\(1/4\\)',
         ),
     ],
     "train_step": [
@@ -168,6 +242,18 @@ WRONG = {
             "    optimizer.step()\n"
             "    return value",
             r"value\.item",
+        ),
+        (
+            'moves before there are gradients',
+            (
+                'def train_step(model, images, labels, optimizer):\n'
+                '    value = my_loss(model(images), labels)\n'
+                '    optimizer.zero_grad()\n'
+                '    optimizer.step()\n'
+                '    value.backward()\n'
+                '    return value.item()'
+            ),
+            'the weights moved',
         ),
     ],
     "entropy_after": [

@@ -22,6 +22,20 @@ WRONG = {
             "def share_on(map, cover):\n    return (map.abs() * cover).sum() / map.abs().sum()",
             "whole positive part",
         ),
+        (
+            'counts a position that is partly covered as a whole',
+            (
+                'def share_on(map, cover):\n'
+                '    positive = map.clamp(min=0)\n'
+                '    return (positive * (cover > 0)).sum() / positive.sum()'
+            ),
+            'share of the example is 0.8; expected 0.65',
+        ),
+        (
+            'takes the largest place',
+            ('def share_on(map, cover):\n    return cover.flatten()[map.argmax()]'),
+            'share of the example',
+        ),
     ],
     "blind_head": [
         ("is no attribute", "blind_attribute, blind_share = 'eye', 0.1", "one of the words[^$]*eye_ring"),
@@ -55,6 +69,15 @@ WRONG = {
             "    return d / d.sum(1, keepdim=True)",
             "the positive part alone",
         ),
+        (
+            'counts positions for the area',
+            (
+                'def densities(maps, covers):\n'
+                '    d = maps.clamp(min=0).flatten(1) @ covers.flatten(1).T / (covers > 0).sum((1, 2))\n'
+                '    return d / d.sum(1, keepdim=True)'
+            ),
+            'half a position counts half',
+        ),
     ],
     "head_3_in_barbets": [
         ("is a number", "head_3_in_barbets = 7", "expected one of the words"),
@@ -79,6 +102,14 @@ WRONG = {
             "returns rows and columns",
             "def assign(table):\n    return linear_sum_assignment(table.numpy(), maximize=True)",
             r"shape \(2, 2\); expected \(2,\)",
+        ),
+        (
+            'returns the sum',
+            (
+                'def assign(table):\n'
+                '    return table.numpy()[linear_sum_assignment(table.numpy(), maximize=True)].sum()'
+            ),
+            'expected \\(2,\\)',
         ),
     ],
     "match": [
@@ -105,6 +136,15 @@ WRONG = {
             "    t = shares.mean(0)\n"
             "    return t[torch.arange(len(t)), torch.as_tensor(my_assign(t))].sum()",
             r"is 1\.7; expected 0\.85",
+        ),
+        (
+            'looks at the first image alone',
+            (
+                'def match(shares):\n'
+                '    table = shares[0]\n'
+                '    return table[torch.arange(len(table)), torch.as_tensor(my_assign(table))].mean()'
+            ),
+            'one assignment for all images',
         ),
     ],
     "shuffled_match": [
@@ -141,6 +181,24 @@ WRONG = {
             "def shuffle(shares, generator):\n"
             "    return torch.stack([image[torch.randperm(len(image))] for image in shares])",
             "generator=generator",
+        ),
+        (
+            'begins anew in every image',
+            (
+                'def shuffle(shares, generator):\n'
+                '    same = [torch.randperm(x.shape[0], generator=generator.manual_seed(0)) for x in shares]\n'
+                '    return torch.stack([x[order] for x, order in zip(shares, same)])'
+            ),
+            'a new order for each image',
+        ),
+        (
+            'turns the heads round',
+            (
+                'def shuffle(shares, generator):\n'
+                '    steps = torch.randint(shares.shape[1], (len(shares),), generator=generator).tolist()\n'
+                '    return torch.stack([image.roll(k, 0) for image, k in zip(shares, steps)])'
+            ),
+            'all 720 that there are',
         ),
     ],
 }

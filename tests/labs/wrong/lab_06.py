@@ -25,6 +25,30 @@ WRONG = {
             "def exchanges(first, second):\n    print([(a, second[a]) for a in first if first[a] != second[a]])",
             "return",
         ),
+        (
+            'makes lists of pairs',
+            (
+                'def exchanges(first, second):\n'
+                '    return [[a, second[a]] for a in first if first[a] != second[a]]'
+            ),
+            'round brackets',
+        ),
+        (
+            'compares values of any attribute',
+            (
+                'def exchanges(first, second):\n'
+                '    return [(a, v) for a, v in second.items() if v not in first.values()]'
+            ),
+            'all twins of the aviary',
+        ),
+        (
+            'returns a dict',
+            (
+                'def exchanges(first, second):\n'
+                '    return {a: second[a] for a in first if first[a] != second[a]}'
+            ),
+            'it returns a list',
+        ),
     ],
     "guesses": [
         ("gives a name", "guess_species, guess_share = 'finch', 0.5", "expected int"),
@@ -60,6 +84,26 @@ WRONG = {
             "does not bring both to one size",
             "def share_in(map, mask):\n    return map[mask].abs().sum() / map.abs().sum()",
             "raised IndexError[^$]*in the line: return map",
+        ),
+        (
+            'squares the map',
+            (
+                'def share_in(map, mask):\n'
+                '    (h, w), (H, W) = map.shape, mask.shape\n'
+                '    cover = torch.as_tensor(mask).float().reshape(h, H // h, w, W // w).mean((1, 3))\n'
+                '    return ((map**2 * cover).sum() / (map**2).sum()).item()'
+            ),
+            'worked out by hand',
+        ),
+        (
+            'divides by the area',
+            (
+                'def share_in(map, mask):\n'
+                '    (h, w), (H, W) = map.shape, mask.shape\n'
+                '    cover = torch.as_tensor(mask).float().reshape(h, H // h, w, W // w).mean((1, 3))\n'
+                '    return ((map.abs() * cover).sum() / cover.sum()).item()'
+            ),
+            'worked out by hand',
         ),
     ],
     "guess_control": [
@@ -122,6 +166,24 @@ WRONG = {
             "        return 'follows' if after == expected else 'strays'\n"
             "    return 'flips' if after != before else 'stays'",
             "although 0 was expected; yours says 'strays'",
+        ),
+        (
+            'asks for the species alone',
+            (
+                'def outcome(before, after, expected):\n'
+                "    return 'follows' if after == expected else 'strays'"
+            ),
+            "yours says 'strays'",
+        ),
+        (
+            'knows three answers',
+            (
+                'def outcome(before, after, expected):\n'
+                '    if after == before:\n'
+                "        return 'stays'\n"
+                "    return 'follows' if after == expected else 'strays'"
+            ),
+            "no species has these attributes; yours says 'strays'",
         ),
     ],
     "odd_exchange": [

@@ -22,6 +22,19 @@ WRONG = {
             "def probabilities(logits, candidates):\n    return logits[sorted(candidates)].softmax(0)",
             "in the order of the list",
         ),
+        (
+            'shares out logits',
+            (
+                'def probabilities(logits, candidates):\n'
+                '    return logits[candidates] / logits[candidates].sum()'
+            ),
+            'take the softmax',
+        ),
+        (
+            'forgets to share out',
+            ('def probabilities(logits, candidates):\n    return logits[candidates].exp()'),
+            'they share out 1',
+        ),
     ],
     "margin_within": [
         (
@@ -50,6 +63,24 @@ WRONG = {
             "    others = [k for k in candidates if k != c]\n"
             "    return (logits[c] - logits[others].mean()).item()",
             "the margin of the first among all is 2.333; expected 1",
+        ),
+        (
+            'forgets the sign',
+            (
+                'def margin_within(logits, c, candidates):\n'
+                '    others = [k for k in candidates if k != c]\n'
+                '    return abs(logits[c] - logits[others].max()).item()'
+            ),
+            'is 2; expected -2',
+        ),
+        (
+            'takes the best two',
+            (
+                'def margin_within(logits, c, candidates):\n'
+                '    first, second = logits[candidates].topk(2).values\n'
+                '    return (first - second).item()'
+            ),
+            'may be below 0',
         ),
     ],
     "guesses": [
@@ -82,6 +113,22 @@ WRONG = {
             "    return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=1)",
             r"has shape \(1,\); expected \(\)",
         ),
+        (
+            'takes the mean over heads first',
+            (
+                'def same_maps(first, second):\n'
+                '    return F.cosine_similarity(first.mean(0).flatten(), second.mean(0).flatten(), dim=0).item()'
+            ),
+            'a cosine for each head first',
+        ),
+        (
+            'compares heads with each other',
+            (
+                'def same_maps(first, second):\n'
+                '    return F.cosine_similarity(first.flatten(1), second.flatten(1), dim=0).mean().item()'
+            ),
+            'cosine of',
+        ),
     ],
     "guess_full": [
         ("is a percentage", "guess_full = 97", "only lie between 0 and 1"),
@@ -107,6 +154,11 @@ WRONG = {
         ),
         ("says nothing at all", "def nobody(s):\n    return 0.0", "the logit by hand is 0; expected 3"),
         ("adds up everything", "def nobody(s):\n    return s.sum().item()", "a mean over positions"),
+        (
+            'takes the best place',
+            ('def nobody(s):\n    return s.amax(1).sum().item()'),
+            'a mean over positions',
+        ),
     ],
     "guess_contrast": [
         (
@@ -146,6 +198,24 @@ WRONG = {
             "    others = [k for k in candidates if k != c]\n"
             "    return (evidence[c] - evidence[others].mean(0)).sum()",
             r"shape \(\); expected \(1, 2\)",
+        ),
+        (
+            'is against the strongest',
+            (
+                'def contrast(evidence, c, candidates):\n'
+                '    others = [k for k in candidates if k != c]\n'
+                '    return evidence[c] - evidence[others].amax(0)'
+            ),
+            'the mean of the OTHERS',
+        ),
+        (
+            'divides by all candidates',
+            (
+                'def contrast(evidence, c, candidates):\n'
+                '    others = [k for k in candidates if k != c]\n'
+                '    return evidence[c] - evidence[others].sum(0) / len(candidates)'
+            ),
+            'the mean of the OTHERS',
         ),
     ],
 }

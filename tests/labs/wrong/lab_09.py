@@ -48,6 +48,19 @@ WRONG = {
             "def share_out(parts):\n    x = parts.sum(0)\n    return (x - x.mean()) / x.std(unbiased=False)",
             r"shape \(2,\); expected \(2, 2\)",
         ),
+        (
+            'takes the variance',
+            (
+                'def share_out(parts):\n'
+                '    return (parts - parts.mean(1, keepdim=True)) / parts.sum(0).var(unbiased=False)'
+            ),
+            'sigma of the whole',
+        ),
+        (
+            'takes the mean over parts',
+            ('def share_out(parts):\n    return (parts - parts.mean(0)) / parts.sum(0).std(unbiased=False)'),
+            'minus its own mean',
+        ),
     ],
     "lost": [
         ("is a list", "lost = [0.25, -0.25]", "expected a number from -2 to 2"),
@@ -82,6 +95,23 @@ WRONG = {
             "def rebuilt(maps, groups):\n    return maps.sum((0, 1, 3, 4)) + sum(groups.values())",
             "raised TypeError",
         ),
+        (
+            'forgets the maps',
+            (
+                'def rebuilt(maps, groups):\n'
+                '    return sum(given for group in groups.values() for given in group.values())'
+            ),
+            "the toy's two logits",
+        ),
+        (
+            'takes the mean over heads',
+            (
+                'def rebuilt(maps, groups):\n'
+                '    others = [given for group in groups.values() for given in group.values()]\n'
+                '    return maps.mean(1).sum((0, 2, 3)) + sum(others)'
+            ),
+            "all layers and all heads",
+        ),
     ],
     "share": [
         (
@@ -101,6 +131,24 @@ WRONG = {
             "returns one share",
             "def share(some, others):\n    return some.abs().sum() / (some.abs().sum() + others.abs().sum())",
             r"shape \(\); expected \(2,\)",
+        ),
+        (
+            'returns them the other way round',
+            (
+                'def share(some, others):\n'
+                '    size = some.abs().sum() / (some.abs().sum() + others.abs().sum())\n'
+                '    return size, some.sum() / (some.sum() + others.sum())'
+            ),
+            'first the share of the sum',
+        ),
+        (
+            'takes means',
+            (
+                'def share(some, others):\n'
+                '    a, b, c, d = some.mean(), others.mean(), some.abs().mean(), others.abs().mean()\n'
+                '    return a / (a + b), c / (c + d)'
+            ),
+            'before they are added',
         ),
     ],
     "carried": [
@@ -152,6 +200,22 @@ WRONG = {
             "returns the table",
             "def agreement(accounted, caused):\n    return torch.corrcoef(torch.stack([accounted, caused]))",
             r"shape \(2, 2\); expected \(\)",
+        ),
+        (
+            'divides by the number',
+            (
+                'def agreement(accounted, caused):\n'
+                '    return ((accounted - accounted.mean()) * (caused - caused.mean())).mean()'
+            ),
+            'divide by both lengths',
+        ),
+        (
+            'forgets the sign',
+            (
+                'def agreement(accounted, caused):\n'
+                '    return torch.corrcoef(torch.stack([accounted, caused]))[0, 1].abs()'
+            ),
+            'is 1; expected -1',
         ),
     ],
 }

@@ -37,6 +37,13 @@ WRONG = {
             "def part_of(path):\n    return zlib.crc32(scene_of(path).encode()) % 5 == 0",
             '"train" or "valid"',
         ),
+        ('splits by the frame', PART.format(condition="path[-5] == 'a'"), 'it is 0.50'),
+        (
+            'says val',
+            PART.format(condition="zlib.crc32(scene_of(path).encode()) % 5 == 0").replace("'valid'", "'val'"),
+            'is "train" or "valid"',
+        ),
+        ('counts letters', PART.format(condition="len(scene_of(path)) % 5 == 0"), 'about a fifth'),
     ],
     "seen_before": [
         ("compares names", SEEN.format(condition="v == t"), "c is b under another name"),
@@ -56,6 +63,25 @@ WRONG = {
             "    same = {a.tobytes(): t for t, a in train.items()}\n"
             "    return sorted((v, same[a.tobytes()]) for v, a in valid.items() if a.tobytes() in same)",
             "four pairs",
+        ),
+        ('compares sizes', SEEN.format(condition="a.shape == b.shape"), 'c is b under another name'),
+        (
+            'does not sort',
+            (
+                'def seen_before(train, valid):\n'
+                '    same = np.array_equal\n'
+                '    return [(v, t) for v, a in valid.items() for t, b in train.items() if same(a, b)]'
+            ),
+            'four pairs, sorted',
+        ),
+        (
+            'looks on one side alone',
+            (
+                'def seen_before(train, valid):\n'
+                '    both = [(v, w) for v in valid for w in valid if v < w]\n'
+                '    return sorted(p for p in both if np.array_equal(valid[p[0]], valid[p[1]]))'
+            ),
+            'it found \\[\\]',
         ),
     ],
     "expected": [
@@ -87,6 +113,22 @@ WRONG = {
             INTERVAL.format(means="means = hits / counts"),
             "each draw takes a hundred scenes",
         ),
+        (
+            'draws without replacement',
+            INTERVAL.format(
+                means="means = np.array([right[random.permutation(len(right))].mean() for _ in range(200)])"
+            ),
+            'with replacement',
+        ),
+        (
+            'adds two standard errors',
+            (
+                'def interval_by_scene(right, scenes, draws=2000, seed=0):\n'
+                '    half = 1.96 * right.std() / len(right) ** 0.5\n'
+                '    return right.mean(), right.mean() - half, right.mean() + half'
+            ),
+            'draw scenes',
+        ),
     ],
     "of_margin": [
         ("says nothing of the centre", "of_margin, of_centre = 0.9, ...", "of_centre is still"),
@@ -115,6 +157,16 @@ WRONG = {
             "prints in place of returning",
             "def sentence(name, mean, low, high, n, chance):\n    print(f'{name}: {mean:.2f}')",
             "returned nothing",
+        ),
+        (
+            'forgets n',
+            SENTENCE.format(verdict=VERDICT, form=".2f").replace("n = {n}, ", ""),
+            'it begins with',
+        ),
+        (
+            'writes a verdict of its own',
+            SENTENCE.format(verdict="'significant' if low > chance else 'not significant'", form=".2f"),
+            "then comes 'better than chance'",
         ),
     ],
 }
