@@ -208,8 +208,8 @@ def species_menu(self: BirdEditor):
     "All that a species has, at once"
     names = [(short_name(n, 60), c) for c, n in enumerate(self.names)]
     options = [("all that a species has …", ""), *names]
-    told = "Take over all that a species has"
-    box = W.Dropdown(options=options, tooltip=told, layout=W.Layout(width="19em"))
+    look = dict(layout=W.Layout(width="24em"), style=dict(description_width="initial"))
+    box = W.Dropdown(description="take over", options=options, **look)
     box.add_class("intr-nb-become")
 
     def choose(change):
