@@ -20,12 +20,14 @@ function render({ model, el }) {
   box.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves the keys to us
   let stroke = null, line = null;
 
-  // ipywidgets leaves a slider's handle and the buttons of Play without a name for those who are read to
+  // ipywidgets leaves handles of sliders, pickers of colours and the buttons of Play without a name for those
+  // who are read to
   const nameControls = () => {
     const view = el.closest(".intr-nb-view");
-    view?.querySelectorAll(".widget-slider").forEach(slider => {
-      const name = slider.querySelector(".widget-label")?.textContent || slider.title;
-      slider.querySelectorAll(".noUi-handle").forEach(handle => handle.setAttribute("aria-label", name));
+    view?.querySelectorAll(".widget-slider, .widget-colorpicker").forEach(control => {
+      const name = control.querySelector(".widget-label")?.textContent || control.title || "colour";
+      const nameless = control.querySelectorAll(".noUi-handle, input[type=color]");
+      nameless.forEach(element => element.setAttribute("aria-label", name));
     });
     view?.querySelectorAll(".widget-play button").forEach(button =>
       button.setAttribute("aria-label", button.firstChild.className.replace(/.*fa-/, "")));

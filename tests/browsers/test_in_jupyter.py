@@ -570,6 +570,7 @@ def test_attribute_study_without_a_kernel(lab, tmp_path):
     study = AttributeStudy(
         pretrained("aviary16"), bird_examples(Aviary(32, seed=2), 2, 1), "Ada", tmp_path / "ada.jsonl"
     )
+    study.told = True  # only the page of a student who was told what was right shows it
     page = lab.open_file(study.save(tmp_path / "study.html"))
     page.tab.locator(".updatemenu-header").first.wait_for()
     before, truth = (
