@@ -27,7 +27,7 @@ test: .venv/dev ## check style, arrows and notebooks, run every notebook, then t
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_notebooks.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/labs ## open JupyterLab on the notebooks
 	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab $(ROOT)

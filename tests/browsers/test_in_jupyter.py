@@ -602,8 +602,9 @@ def test_a_twin_in_a_page_of_notebooks(lab, tmp_path):
         "a title",
     )
     script = "<script>window.define = () => 0; window.define.amd = true</script>"
-    body = f"<p>before</p>{embed(both).data}<p>after</p>"
-    (tmp_path / "site.html").write_text(f"<!doctype html>{script}{body}")
+    body = f"<main><h1>a page</h1><p>before</p>{embed(both).data}<p>after</p></main>"
+    head = f'<!doctype html><html lang="en"><head><title>a page</title>{script}</head>'
+    (tmp_path / "site.html").write_text(f"{head}<body>{body}</body></html>")
     page = lab.open_file(tmp_path / "site.html")
     frame = page.tab.frame_locator("iframe[title='a title']")
     frame.get_by_text("plotly did not come from the network").wait_for()
