@@ -54,7 +54,7 @@ class Report:
         title = html.escape(self.title)
         meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         head = f"<head>{meta}<title>{title}</title><style>{_STYLE}</style></head>"
-        body = f"<body><h1>{title}</h1>{''.join(self.sections)}</body>"
+        body = f"<body><main><h1>{title}</h1>{''.join(self.sections)}</main></body>"
         return f'<!doctype html><html lang="en">{head}{body}</html>'
 
 # %% ../../nbs/core/05_report.ipynb #4e27154a
