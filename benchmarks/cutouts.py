@@ -149,9 +149,8 @@ def main():
             print(row, flush=True)
             append_row(args.csv, row)
             if args.save:
-                save(
-                    model, args.save / f"{'-'.join(re.findall(r'[0-9a-z]+', name))}-{seed}", **model.metadata
-                )
+                called = "-".join(re.findall("[0-9a-z]+", f"{name} {seed}"))
+                save(model, args.save / called, **model.metadata)
 
 
 def learn_and_look(backbone, settings, cached, test, chosen, seed):

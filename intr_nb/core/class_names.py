@@ -84,14 +84,15 @@ def _label_map(
     own, names = _class_names(model), _class_names(data)
     if own is None or names is None or own == names:
         return None
+    numbers = {name: i for i, name in reversed(list(enumerate(own)))}  # of two alike, the first
     for name in names:
-        if name not in own:
+        if name not in numbers:
             raise ValueError(
                 f"the data have a class {name!r} that the model does not know: {_unknown(name, own)} "
                 "Leave its images out; or, if the model only calls the same classes by other names, "
                 "in the same order, set model.class_names = data.class_names"
             )
-    return [own.index(name) for name in names]
+    return [numbers[name] for name in names]
 
 # %% ../../nbs/core/10_class_names.ipynb #93a29ec9
 def _names_to_learn(
@@ -107,8 +108,9 @@ def _names_to_learn(
         return None
     if known not in (None, names):
         raise ValueError(f"the data's class_names are {names}, those of its train {known}: expected the same")
+    learned = set(names)
     for name in _class_names(valid) or []:
-        if name not in names:
+        if name not in learned:
             raise ValueError(
                 f"validation has a class {name!r} that training has not: {_unknown(name, names)}"
             )

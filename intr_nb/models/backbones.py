@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 import torchvision
 
+from ..core.tools import evaluating
 from .library_backbones import _TimmBackbone, _TorchvisionBackbone
 from .patchnet import PatchNet
 from .resnet import ResNet
@@ -64,14 +65,11 @@ def _fault_at(
 ) -> str | None:
     "What is wrong with the map of one image; None: it has the stride and the channels that it should have"
     expected = (1, backbone.num_channels, *(-(-s // backbone.stride) for s in size))
-    mode = backbone.training
     try:
-        with torch.no_grad():
-            found = _trial(backbone.eval(), size)
+        with evaluating(backbone):
+            found = _trial(backbone, size)
     except Exception as e:
         return f"fails ({type(e).__name__} {e}".rstrip() + ")"
-    finally:
-        backbone.train(mode)
     return None if found == expected else f"gives {found} where {expected} is expected"
 
 # %% ../../nbs/models/08_backbones.ipynb #cdf8551d
@@ -83,15 +81,14 @@ def _look_through(
     if torch.get_default_device().type == "meta":
         return backbone  # its numbers come later, and somebody built it before
     own = getattr(backbone.body, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[1:]
-    sizes = [backbone.size or (224, 224), tuple(own)]
-    faults = {size: _fault_at(backbone, size) for size in sizes[:1]}
-    if faults[sizes[0]] and sizes[1] != sizes[0]:
-        faults[sizes[1]] = _fault_at(backbone, sizes[1])
-        if not faults[sizes[1]]:
-            backbone.size = sizes[1]
+    faults, usual = {}, backbone.size or (224, 224)
+    for size in dict.fromkeys([usual, tuple(own)]):
+        fault = _fault_at(backbone, size)
+        if not fault:
+            if size != usual:
+                backbone.size = size
             return backbone
-    if not faults[sizes[0]]:
-        return backbone
+        faults[size] = fault
     said = "; ".join(f"for an image of {h} x {w} it {fault}" for (h, w), fault in faults.items())
     raise ValueError(
         f"backbone={name!r} can't be read as a map: {said}. Give it the arguments that it needs (img_size, or "

@@ -79,7 +79,7 @@ def _steps_in(train, recipe) -> int:
 
 
 def _checked(model, data, recipe):
-    "The model and `_parts_of` the data, if model and recipe go with them"
+    "`_parts_of` the data, if model and recipe go with them"
     if not torch.is_grad_enabled():
         raise RuntimeError(
             "training needs gradients: call fit outside of torch.no_grad() and inference_mode()"
@@ -88,7 +88,7 @@ def _checked(model, data, recipe):
     class_names = _names_to_learn(model, train, valid, class_names)
     _check_recipe(recipe, train)
     _check_classes(model, train, class_names)
-    return model, train, valid, class_names
+    return train, valid, class_names
 
 # %% ../../nbs/training/13_loop.ipynb #06train-027
 def _image_size(
@@ -219,7 +219,8 @@ def fit(
     progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
-    model, train, valid, class_names = _checked(_unwrap(model), data, recipe)
+    model = _unwrap(model)
+    train, valid, class_names = _checked(model, data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
     run = _start_run(model, recipe, _steps_in(train, recipe), isinstance(train, Features), device)
