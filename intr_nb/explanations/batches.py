@@ -139,4 +139,5 @@ def batch_explain(
                 rows += _rows(model, batch, top, maps)
                 bar.update(len(batch.numbers))
             shards.write(block, rows)
+    shards.sweep()
     return shards.folder

@@ -145,11 +145,17 @@ def is_done(self: _Shards, block: int) -> bool:
 
 @patch
 def write(self: _Shards, block: int, rows: list):
-    "Write a block's file, whole or not at all; a part of one that was left by a kill is taken away"
-    pa, parquet, file = need("pyarrow", ""), need("pyarrow.parquet", ""), self.file(block)
+    "Write a block's file, whole or not at all"
+    pa, parquet = need("pyarrow", ""), need("pyarrow.parquet", "")
     self.check()  # somebody else may have begun at the same moment
     parquet.write_table(pa.Table.from_pylist(rows, self.schema), buffer := io.BytesIO())
-    write_files({file: buffer.getvalue()})
-    for left in self.folder.glob(f".{file.name}.*"):
-        with suppress(OSError):
-            left.unlink()
+    write_files({self.file(block): buffer.getvalue()})
+
+
+@patch
+def sweep(self: _Shards):
+    "Take away what kills have left of files that are whole by now"
+    for left in self.folder.glob(".pictures-*"):
+        if self.is_done(int(left.name.split("-")[1].split(".")[0]) // self.size):
+            with suppress(OSError):
+                left.unlink()
