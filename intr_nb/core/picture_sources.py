@@ -113,10 +113,9 @@ def _first_of(images, i):
 
 def _named(
     i: int,  # its number
-    item,  # a picture, its file, a tuple that begins with one, or a row
+    item,  # a picture, its file, or a row
 ) -> tuple:  # name, picture or a function that opens it
     "A picture that is at hand"
-    item = item[0] if isinstance(item, tuple) else item
     if isinstance(item, dict):
         paths = (v["path"] for v in item.values() if isinstance(v, dict) and v.get("path"))
         return next(paths, f"picture {i}"), partial(_row_picture, item)
@@ -154,8 +153,12 @@ def _picture_at(
 def _several(
     images,  # a folder, or anything with several pictures
 ):
-    "The same, a folder as a list of its files, rows of the hub as bytes"
-    return _below(images) if isinstance(images, (str, os.PathLike)) else _undecoded(images)
+    "The same, a folder as a list of its files, rows of the hub as bytes, a stream's pairs without labels"
+    if isinstance(images, (str, os.PathLike)):
+        return _below(images)
+    if isinstance(images, IterableDataset) and not hasattr(images, "cast_column"):
+        return (item[0] if isinstance(item, tuple) else item for item in images)
+    return _undecoded(images)
 
 
 def _named_pictures(

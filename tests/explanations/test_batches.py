@@ -158,6 +158,14 @@ class Pairs(torch.utils.data.Dataset):
         return Image.open(self.files[i]), 0
 
 
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, files):
+        self.files = files
+
+    def __iter__(self):
+        return ((Image.open(file), 0) for file in self.files)
+
+
 def hub(files):
     rows = datasets.Dataset.from_dict(dict(label=[0] * len(files), image=list(map(str, files))))
     return rows.cast_column("image", datasets.Image())
@@ -167,6 +175,7 @@ SOURCES = dict(
     files=lambda f: list(map(str, f)),
     generator=lambda f: (np.asarray(Image.open(p)) for p in f),
     pairs=Pairs,
+    stream_of_pairs=Stream,
     photos=lambda f: Photos(
         [p.name for p in f], [0] * len(f), ["one", "two"], opener=lambda i: Image.open(f[i])
     ),
