@@ -115,11 +115,9 @@ class Run:
     def kill(self, everything):
         "kill -9: all of them, or one"
         assert self.launcher.poll() is None, f"the run ended by itself: see {self.found.parent / 'log.txt'}"
-        victims = children(self.launcher.pid)
-        if everything or not victims:
-            os.killpg(self.launcher.pid, signal.SIGKILL)
-        else:
-            os.kill(random.choice(victims), signal.SIGKILL)
+        victims = children(self.launcher.pid)  # each in a session of its own
+        for pid in [self.launcher.pid, *victims] if everything or not victims else [random.choice(victims)]:
+            os.kill(pid, signal.SIGKILL)
         self.launcher.wait()
         time.sleep(0.2)
 
