@@ -13,7 +13,7 @@ UV      := $(BIN)/uv pip install --python $(BIN)/python
 INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab check course grade weights export site slides clean
+.PHONY: help demo test bench lab check course grade weights export site slides clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ test: .venv/dev ## check style, arrows and notebooks, run every notebook, then t
 	$(BIN)/python tools/check_notebooks.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
+
+bench: .venv/labs ## time it beside plain ways, and beside the authors' code (REFERENCE=a checkout of it)
+	$(BIN)/python benchmarks/speed.py $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 lab: .venv/labs ## open JupyterLab on the notebooks
 	cd nbs && JUPYTER_PREFER_ENV_PATH=1 ../$(BIN)/python -m jupyterlab $(ROOT)
