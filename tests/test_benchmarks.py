@@ -216,7 +216,9 @@ def test_a_picture_that_is_there_twice_or_not_at_all_is_counted():
 
 def test_pictures_of_the_benchmark_are_made_and_read(tmp_path):
     scale.make_pictures(tmp_path / "pictures", 30)
-    found = scale.batch_explain(scale.small_model(), tmp_path / "pictures", tmp_path / "found", progress=False)
+    found = scale.batch_explain(
+        scale.small_model(), tmp_path / "pictures", tmp_path / "found", progress=False
+    )
     table = pd.read_parquet(found)
     assert scale.faults(table, 30) == (0, 0) and scale.same_as_predicted(table, scale.small_model())
     table["class_1"] = table["class_1"].to_numpy()[::-1]

@@ -151,6 +151,16 @@ def _prepared_batch(
             skipped.append((name, str(e)))
     return called, tensors, skipped
 
+# %% ../../nbs/models/23_prediction.ipynb #37fbbe3e
+def _autocast(
+    model: nn.Module,
+    precision: str | None,  # None: the model's own; "bf16"
+) -> torch.autocast:
+    "In which precision large products are done"
+    one_of("precision", precision, (None, "bf16"))
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
 # %% ../../nbs/models/23_prediction.ipynb #08predict-024
 def predict(
     model: nn.Module,  # with `class_names` and `metadata`, as `load` and `from_pretrained` return it
@@ -158,6 +168,7 @@ def predict(
     top: int = 5,  # how many classes to list
     batch_size: int = 16,  # pictures that go through the model together
     on_error: str = "raise",  # at one of several that can't be read; "skip" lists it in `skipped`
+    precision: str | None = None,  # the model's own; "bf16": three digits, faster on a GPU
 ) -> Prediction | Predictions:
     "What `model` sees in a picture, or in several"
     one_of("on_error", on_error, ("raise", "skip"))
@@ -168,7 +179,7 @@ def predict(
     named = _named_pictures([images] if single else images)
     skip = on_error == "skip" and not single
     names, done = getattr(_unwrap(model), "class_names", None), Predictions()
-    with evaluating(model):
+    with evaluating(model), _autocast(model, precision):
         while batch := list(itertools.islice(named, batch_size)):
             called, tensors, skipped = _prepared_batch(model, batch, skip)
             done.skipped += skipped

@@ -20,10 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.class_names import _class_names
 from ..core.files import _owned, _reserve, write_files
-from ..core.images import normalise
+from ..core.images import collate, normalise
 from ..core.tools import _process_number, patch, progress_bar
 from ..data.samples import _check_dataset, _guarded, _Samples
-from ..data.transforms import collate
 from .recipe import _Seeded
 
 # %% ../../nbs/training/15_feature_files.ipynb #f40672c1
