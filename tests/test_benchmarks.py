@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import edit_birds
 import finetune
 import is_it_true
+import pandas as pd
+import scale
 
 from intr_nb.data.photos import Photos
 from intr_nb.experiments.edits import edit_region
@@ -205,3 +207,19 @@ def test_everything_learns_after_the_head_has(name, tmp_path, monkeypatch):
         second["frozen"] == first["accuracy"]
         and (tmp_path / f"runs/{name}-0/checkpoint.safetensors").exists()
     )
+
+
+def test_a_picture_that_is_there_twice_or_not_at_all_is_counted():
+    assert scale.faults(pd.DataFrame(dict(index=[0, 1, 2, 3])), 4) == (0, 0)
+    assert scale.faults(pd.DataFrame(dict(index=[0, 1, 1, 3, 9])), 4) == (1, 1)
+
+
+def test_pictures_of_the_benchmark_are_made_and_read(tmp_path):
+    scale.make_pictures(tmp_path / "pictures", 30)
+    found = scale.batch_explain(
+        scale.small_model(), tmp_path / "pictures", tmp_path / "found", progress=False
+    )
+    table = pd.read_parquet(found)
+    assert scale.faults(table, 30) == (0, 0) and scale.same_as_predicted(table, scale.small_model())
+    table["class_1"] = table["class_1"].to_numpy()[::-1]
+    assert not scale.same_as_predicted(table, scale.small_model())

@@ -8,6 +8,7 @@ __all__ = ['progress_bar', 'patch', 'alone', 'evaluating']
 # %% ../../nbs/core/01_tools.ipynb #3a50b59e
 import importlib
 import itertools
+import os
 import threading
 from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
@@ -95,3 +96,10 @@ def evaluating(
         finally:
             for m, mode in modes:
                 m.training = mode
+
+# %% ../../nbs/core/01_tools.ipynb #4be40eb1
+def _process_number() -> tuple:  # number from 0, how many
+    "Which process this is, of how many that share the work"
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

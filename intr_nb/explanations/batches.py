@@ -17,10 +17,10 @@ from ..core.errors import whole_number
 from ..core.files import _home_path
 from ..core.images import _preparation
 from ..core.picture_sources import _check_pictures, _has_numbers, _is_single, _several
-from ..core.tools import evaluating, progress_bar
+from ..core.tools import _process_number, evaluating, progress_bar
 from .batch_margins import _batch_margins
 from .explainer import _check_model
-from .picture_blocks import _prepared_blocks, _process_number
+from .picture_blocks import _prepared_blocks
 from .shards import _image_digits, _model_digits, _schema, _Shards
 from ..models.prediction import _answer
 

@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/explanations/20_picture_blocks.ipynb #ed8a9d4c
 import itertools
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,13 +17,6 @@ from ..core.picture_sources import _has_numbers, _named, _picture_at
 from ..data.samples import _guarded
 from ..models.inputs import _check_finite, _check_images
 from ..models.prediction import _prepared
-
-# %% ../../nbs/explanations/20_picture_blocks.ipynb #dfd05e9a
-def _process_number() -> tuple:  # number from 0, how many
-    "Which process this is, of how many that share the work"
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 # %% ../../nbs/explanations/20_picture_blocks.ipynb #1b3bdf64
 def _pairs(

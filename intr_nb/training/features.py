@@ -11,18 +11,18 @@ import hashlib
 import json
 import mmap
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from ..core.files import _home_path, _owned, _reserve, write_files
-from ..core.images import collate, normalise
-from ..core.tools import evaluating, patch, progress_bar
+from ..core.files import _home_path, _owned
+from ..core.tools import _process_number, evaluating, patch
 from ..models.freezing import freeze, warn_untrained
-from .recipe import _Seeded
+from .feature_files import _Cache, _fill, _samples
 
 # %% ../../nbs/training/02_features.ipynb #06features-006
 class Features(Dataset):
@@ -108,7 +108,7 @@ def _fingerprint(
     seed: int,  # of the views' augmentation
 ) -> str:  # 16 hexadecimal digits
     "Changes when the features would"
-    labels, names, seeded = getattr(dataset, "labels", None), _names_of(dataset), _Seeded(dataset, seed)
+    labels, names, seeded = getattr(dataset, "labels", None), _names_of(dataset), _samples(dataset, seed)
     stamps = _stamps_of(names)
     digits = hashlib.sha256(f"{views} {seed} {len(dataset)} {labels} {names} {stamps}".encode())
     looked_at = sorted({i * (len(dataset) - 1) // 7 for i in range(1 if stamps else 8)})
@@ -117,113 +117,6 @@ def _fingerprint(
         digits.update(k.encode())
         digits.update(v.detach().cpu().contiguous().numpy().tobytes())
     return digits.hexdigest()[:16]
-
-# %% ../../nbs/training/02_features.ipynb #06features-013
-@torch.no_grad()
-def _backbone_features(
-    backbone: torch.nn.Module,  # in evaluation mode
-    images: torch.Tensor,  # (B, 3, H, W), uint8 or normalised
-    dtype=np.float16,  # of the result
-) -> np.ndarray:  # (B, D, h, w)
-    "A batch's features"
-    device = next((p.device for p in backbone.parameters()), images.device)
-    images = images.to(device, memory_format=torch.channels_last)  # a fifth faster on CPUs
-    features = backbone(normalise(images) if images.dtype == torch.uint8 else images).float().cpu().numpy()
-    with np.errstate(over="ignore"):
-        features = features.astype(dtype)
-    if not np.isfinite(features).all():
-        raise ValueError(
-            f"features beyond what {np.dtype(dtype)} holds: "
-            "pass dtype=np.float32, and look for NaN in the images"
-        )
-    return features
-
-# %% ../../nbs/training/02_features.ipynb #02feat-004
-@dataclass
-class _Cache:
-    "A file of features that is being filled, or is full"
-
-    path: Path  # without ending
-    facts: dict  # what must be the same for it to go on: fingerprint, views, n, image_size
-
-    def __post_init__(self):
-        folder, name = self.path.parent, self.path.name
-        self.array, self.card = folder / f"{name}.npy", folder / f"{name}.json"
-        self.part, self.note = folder / f".{name}.npy.part", folder / f".{name}.json.part"  # until it is full
-
-    @property
-    def total(self):
-        return self.facts["views"] * self.facts["n"]
-
-# %% ../../nbs/training/02_features.ipynb #02feat-006
-@patch
-def open_part(self: _Cache) -> tuple:  # array or None, maps that are done, labels
-    "The unfinished file, if there is one of the same features"
-    if self.part.exists() and self.note.exists():
-        noted = json.loads(self.note.read_text())
-        if all(noted[k] == v for k, v in self.facts.items()):
-            return np.lib.format.open_memmap(self.part, "r+"), noted["done"], noted["labels"]
-    return None, 0, [None] * self.facts["n"]
-
-
-@patch
-def write_note(self: _Cache, maps, done, labels):
-    "Keep what is there, with a note of how far it is"
-    maps.flush()
-    write_files({self.note: json.dumps(self.facts | dict(done=done, labels=labels)).encode()})
-
-
-@patch
-def finish(self: _Cache):
-    "Give the full file its name"
-    os.replace(self.part, self.array)
-    os.replace(self.note, self.card)
-
-# %% ../../nbs/training/02_features.ipynb #02feat-008
-def _batches(dataset, views, done, seed, batch_size, workers):
-    "View, first image and batch, of all that is not done"
-    n = len(dataset)
-    left = {view: range(max(done - view * n, 0), n) for view in range(done // n, views)}
-    parts = [
-        (view, range(i, min(i + batch_size, n))) for view, todo in left.items() for i in todo[::batch_size]
-    ]
-    asked = [[(view, i) for i in part] for view, part in parts]
-    loader = DataLoader(_Seeded(dataset, seed), batch_sampler=asked, collate_fn=collate, num_workers=workers)
-    for (view, part), batch in zip(parts, loader):
-        if batch.mask is not None:
-            raise ValueError(
-                "images of different sizes can't be cached as features: "
-                "expected one size, as transforms.square_transforms gives"
-            )
-        yield view, part[0], batch
-
-# %% ../../nbs/training/02_features.ipynb #02feat-011
-def _fill(
-    cache: _Cache,
-    backbone: torch.nn.Module,  # in evaluation mode
-    dataset: Dataset,  # of (image, label), images of one size
-    seed: int,
-    batch_size: int,
-    workers: int,
-    dtype,
-    progress: bool,
-):
-    "Fill the unfinished file from where it stands"
-    (maps, done, labels), views = cache.open_part(), cache.facts["views"]
-    bar = dict(total=cache.total, initial=done, desc="features", unit="image", disable=not progress)
-    with progress_bar(**bar) as bar:
-        for view, i, batch in _batches(dataset, views, done, seed, batch_size, workers):
-            features = _backbone_features(backbone, batch.images, dtype)
-            if maps is None:
-                shape = (views, len(dataset), *features.shape[1:])
-                maps = np.lib.format.open_memmap(cache.part, "w+", dtype, shape)
-                _reserve(cache.part, maps.offset)
-            maps[view, i : i + len(features)] = features
-            labels[i : i + len(features)] = [int(l) for l in batch.labels]
-            done += len(features)
-            bar.update(len(features))
-            if done == cache.total or i // batch_size % 20 == 0:
-                cache.write_note(maps, done, labels)
 
 # %% ../../nbs/training/02_features.ipynb #06features-015
 def _write_features(
@@ -242,10 +135,10 @@ def _write_features(
     size = h if h == w else None
     cache = _Cache(_home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
     if not cache.card.exists():
-        with evaluating(backbone), _owned(cache.path, wait=True):
+        alone = _process_number()[1] == 1
+        with evaluating(backbone), _owned(cache.path, wait=True) if alone else nullcontext():
             if not cache.card.exists():  # unless it was waited for
                 _fill(cache, backbone, dataset, seed, batch_size, workers, dtype, progress)
-                cache.finish()
     facts = json.loads(cache.card.read_text())
     if facts["fingerprint"] != digits:
         raise ValueError(

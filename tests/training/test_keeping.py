@@ -1,10 +1,13 @@
 "What can't be kept is refused before the first step; a folder has one owner; caches notice what changed."
 
 import copy
+import json
 import os
 import pickle
+import signal
 import warnings
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -20,7 +23,8 @@ from intr_nb.models.freezing import freeze_norms
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
 from intr_nb.training.epoch import _too_large
-from intr_nb.training.features import Features, _batches, _write_features
+from intr_nb.training.feature_files import _batches
+from intr_nb.training.features import Features, _write_features
 from intr_nb.training.history import History
 from intr_nb.training.loop import fit
 from intr_nb.training.recipe import Recipe, _make_schedule
@@ -226,6 +230,67 @@ def test_a_full_disk_ends_a_cache_in_words(tmp_path, monkeypatch):
     assert os.stat(tmp_path / "f.npy").st_blocks * 512 >= cached.maps.nbytes
 
 
+def features_child(backbone, folder, rank, count, die):
+    "A process's share; die after so many images"
+    torch.set_num_threads(1)
+    os.environ |= dict(RANK=str(rank), WORLD_SIZE=str(count))
+
+    class Dies(torch.utils.data.Dataset):
+        asked = 0
+
+        def __len__(self):
+            return len(BIRDS)
+
+        def __getitem__(self, i):
+            Dies.asked += 1
+            if Dies.asked == die:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return BIRDS[i]
+
+    _write_features(backbone, Dies(), folder / "f", 2, batch_size=1, progress=False)
+    os._exit(0)
+
+
+def test_several_processes_fill_one_file_whoever_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr("intr_nb.training.feature_files._BLOCK", 3)
+    backbone, context = PatchNet(width=4, dim=16, stride=8).eval(), get_context("fork")
+
+    def run(count, deaths):
+        made = [
+            context.Process(target=features_child, args=(backbone, tmp_path, r, count, deaths[r]))
+            for r in range(count)
+        ]
+        for process in made:
+            process.start()
+        for process in made:
+            process.join(60)
+        return [process.exitcode for process in made]
+
+    def noted():
+        found = [json.loads(p.read_text())["labels"] for p in tmp_path.glob(".f.*.note")]
+        return {(b, i) for labels in found for b in labels for i in range(len(labels[b]))}
+
+    assert run(2, [17, 20]) == [-signal.SIGKILL] * 2 and not (tmp_path / "f.json").exists()
+    before = noted()
+    assert before and run(3, [14, 15, 16]) == [-signal.SIGKILL] * 3
+    assert before < noted()  # another number of processes goes on with what is there
+    assert run(2, [16, None])[1] == 0  # one dies, the other does its share as well
+    alone = _write_features(backbone, BIRDS, tmp_path / "alone", 2, progress=False)
+    together = _write_features(backbone, BIRDS, tmp_path / "f", 2, progress=False)
+    assert np.allclose(together.maps, alone.maps, atol=1e-2) and together.labels == alone.labels
+    assert not list(tmp_path.glob(".f.*.note")) and not list(tmp_path.glob(".f*.part"))
+
+
+def test_samples_are_looked_at_before_they_are_cached(tmp_path):
+    images, labels = (t.clone() for t in BIRDS.tensors)
+    labels[5] = -1
+    with pytest.raises(ValueError, match="image number 5 has the label -1"):
+        backbone = PatchNet(width=4, dim=16, stride=8)
+        _write_features(
+            backbone, torch.utils.data.TensorDataset(images, labels), tmp_path / "f", progress=False
+        )
+
+
 def test_a_finished_cache_needs_no_place_to_write(tmp_path, monkeypatch):
     backbone = PatchNet(width=4, dim=16, stride=8)
     _write_features(backbone, BIRDS, tmp_path / "f", progress=False)
@@ -246,7 +311,10 @@ def test_processes_are_started_once_for_all_epochs(tmp_path):
 
 def test_and_once_for_all_views(tmp_path):
     data = Asked(tmp_path / "asked")
-    parts = [(view, i, len(b.images)) for view, i, b in _batches(data, 3, 20, 0, batch_size=12, workers=1)]
+    parts = [
+        (view, i, len(b.images))
+        for view, i, b in _batches(data, [(1, 4, 16), (2, 0, 16)], 0, batch_size=12, workers=1)
+    ]
     assert parts == [(1, 4, 12), (2, 0, 12), (2, 12, 4)]
     assert len(os.listdir(data.folder)) == 1
 

@@ -744,7 +744,7 @@ def test_features_need_one_size_and_finite_numbers(birds, tmp_path):
 
     class Bright(Named):
         def __getitem__(self, i):
-            return self.birds[i][0].float() * 1e6, 0
+            return self.birds[i][0].float() * -1e6, 0
 
     with pytest.raises(ValueError, match="dtype=np.float32"):
         _write_features(Mean(), Bright(birds[0]), tmp_path / "b", progress=False)
