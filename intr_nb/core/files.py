@@ -21,6 +21,8 @@ def _home_path(
     path: str | os.PathLike,  # "~" at its beginning is the home folder
 ) -> Path:
     "The path that is meant"
+    if not isinstance(path, (str, os.PathLike)) or path == "":
+        raise TypeError(f"{path!r} is no path: expected a text, such as '~/photos', or a Path")
     return Path(os.path.expanduser(path))
 
 # %% ../../nbs/core/02_files.ipynb #95d3f7d9

@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/data/23_samples.ipynb #7a087010
+import os
+
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -145,3 +147,15 @@ def _guarded(loader: DataLoader):  # generator of its batches
             f"a process that loads images has died ({e}): most often there was too little memory, or too "
             "little shared memory. Take fewer workers; workers=0 shows what happens"
         ) from e
+
+# %% ../../nbs/data/23_samples.ipynb #5b7c5477
+def _names_of(dataset):
+    return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
+
+
+def _stamps_of(names):
+    "Size and date of each file, if the names are files"
+    try:
+        return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, names or [])]
+    except OSError:
+        return []

@@ -164,6 +164,19 @@ def _seen(
     return torch.cat([xy, (visible * inside)[:, None]], 1)
 
 # %% ../../nbs/data/05_transforms.ipynb #01transforms-048
+def _pair_of(
+    transforms,  # (for training, for evaluation), or one for both; None: `square_transforms(224)`
+) -> tuple:
+    "A transform to train with and one to evaluate with"
+    pair = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
+    if isinstance(pair, (tuple, list)) and len(pair) == 2 and all(t is None or callable(t) for t in pair):
+        return pair
+    raise TypeError(
+        f"transforms={transforms!r}: expected a function from a PIL picture to a tensor, or a pair of them, "
+        "to train and to evaluate with, such as square_transforms(224)"
+    )
+
+
 def collate(
     samples,  # list of (image (3, h, w), label); a label is a number, or a share for each class
 ) -> Batch:

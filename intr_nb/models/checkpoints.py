@@ -22,7 +22,7 @@ from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
 from .prompt_cam import PromptCAM
-from .state_dicts import _fit_state
+from .state_dicts import _fit_state, _read_state
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
 def _checkpoint_files(
@@ -44,10 +44,11 @@ def _check_names(
     "The names, if they are as many as the classes"
     if class_names is None:
         return None
-    if len(class_names) != num_classes:
+    if not isinstance(class_names, (list, tuple)) or len(class_names) != num_classes:
+        got = len(class_names) if hasattr(class_names, "__len__") else repr(class_names)
         raise ValueError(
-            f"{len(class_names)} class_names for a model of {num_classes} classes: "
-            "expected one for each, in order"
+            f"{got} class_names for a model of {num_classes} classes: "
+            "expected a list of one for each, in order"
         )
     return list(class_names)
 
@@ -158,7 +159,7 @@ def _check_description(
 ):
     "Raise a `ValueError` unless this is what `save` writes, and asks for nothing but sizes"
     ours = isinstance(description, dict) and _KEYS <= description.keys()
-    if not ours or description["format"] != "intr_nb":
+    if not ours or description["format"] != "intr_nb" or not isinstance(description["metadata"], dict):
         raise ValueError(
             f"{file} was not written by intr_nb's `save`: expected a JSON object with {sorted(_KEYS)}"
         )
@@ -178,7 +179,7 @@ def _read_description(
     "What a checkpoint's JSON says, checked to be one of ours"
     try:
         description = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(
             f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no JSON: "
             "expected what `save` writes. Copy it again"
@@ -232,7 +233,7 @@ def load(
             "with: truncated, or of another model. Copy both again"
         )
     model = _build(description, json_file)
-    _fit_state(model, safetensors.torch.load(numbers), repr(str(tensors_file)))
+    _fit_state(model, _read_state(tensors_file), repr(str(tensors_file)))
     model.class_names = _check_names(description["class_names"], model.num_classes)
     model.metadata = description["metadata"]
     return model.eval()

@@ -24,9 +24,10 @@ from PIL import Image
 from ..core.class_names import _unwrap
 from ..core.display import html_table
 from ..core.errors import need, one_of, whole_number
-from ..core.files import write_files
+from ..core.files import _home_path, write_files
 from ..core.images import _preparation, as_trained, pad_batch
 from ..core.tools import evaluating, patch
+from .inputs import _logits_of
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-008
 @dataclass(repr=False)
@@ -117,7 +118,7 @@ def _is_single(
     if isinstance(images, (np.ndarray, torch.Tensor)):
         return images.ndim <= 3
     if isinstance(images, (str, os.PathLike)):
-        return not os.path.isdir(images)
+        return not _home_path(images).is_dir()
     return isinstance(images, Image.Image)
 
 # %% ../../nbs/models/23_prediction.ipynb #300ee8c5
@@ -126,6 +127,9 @@ def _check_pictures(
 ):
     "Raise a `TypeError` unless these are pictures"
     several = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
+    several = (
+        several and not isinstance(images, bytes) and not hasattr(images, "readinto")
+    )  # a file's contents
     if several or _is_single(images) or isinstance(images, (str, os.PathLike)):
         return
     hint = (
@@ -133,7 +137,7 @@ def _check_pictures(
     )
     raise TypeError(
         f"images is a {type(images).__name__}: expected a file, a folder, a picture, an array or tensor, "
-        f"a data set, or a list or generator of pictures{hint}"
+        f"a data set, or a list or generator of pictures; of bytes, Image.open(io.BytesIO(...)){hint}"
     )
 
 # %% ../../nbs/models/23_prediction.ipynb #0fde8db4
@@ -141,7 +145,7 @@ def _below(
     folder: str | os.PathLike,  # with pictures in it, or in folders below
 ) -> list:  # of paths
     "The pictures in a folder"
-    endings, folder = Image.registered_extensions(), Path(folder)  # this call makes `OPEN` complete
+    endings, folder = Image.registered_extensions(), _home_path(folder)  # this call makes `OPEN` complete
     known = {e for e, f in endings.items() if f in Image.OPEN and Image.MIME.get(f, "").startswith("image/")}
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
     left = (".", "@eaDir", "__MACOSX")
@@ -182,11 +186,13 @@ def _batch_logits(
     tensors: list,  # of (3, h, w) normalised
 ) -> torch.Tensor:  # (B, C) on the CPU
     "The logits of pictures that may have several sizes"
-    p = next(model.parameters())
+    p = next(model.parameters(), torch.zeros(()))
     if len({t.shape for t in tensors}) == 1:
-        return model(torch.stack(tensors).to(p.device, p.dtype)).logits.cpu()
-    batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
-    return model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device)).logits.cpu()
+        output = model(torch.stack(tensors).to(p.device, p.dtype))
+    else:
+        batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
+        output = model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device))
+    return _logits_of(model, output).cpu()
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-021
 def _prepared(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import mmap
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..core.errors import whole_number
 from ..core.files import _home_path, _owned, _reserve, write_files
 from ..core.images import normalise
 from ..core.tools import evaluating, patch, progress_bar
+from ..data.samples import _names_of, _stamps_of
 from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import _Seeded
@@ -90,18 +93,6 @@ def __repr__(self: Features):
     )
 
 # %% ../../nbs/training/02_features.ipynb #06features-009
-def _names_of(dataset):
-    return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
-
-
-def _stamps_of(names):
-    "Size and date of each file, if the names are files"
-    try:
-        return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, names or [])]
-    except OSError:
-        return []
-
-
 def _fingerprint(
     backbone: torch.nn.Module,
     dataset: Dataset,  # of (image, label); its `labels` and `name(i)` are used if it has them
@@ -157,12 +148,21 @@ class _Cache:
         return self.facts["views"] * self.facts["n"]
 
 # %% ../../nbs/training/02_features.ipynb #02feat-006
+def _read_note(path: Path) -> dict:  # empty if it is none, or half a one
+    "What is noted about features"
+    try:
+        noted = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
 @patch
 def open_part(self: _Cache) -> tuple:  # array or None, maps that are done, labels
     "The unfinished file, if there is one of the same features"
-    if self.part.exists() and self.note.exists():
-        noted = json.loads(self.note.read_text())
-        if all(noted[k] == v for k, v in self.facts.items()):
+    noted = _read_note(self.note)
+    if noted and all(noted.get(k) == v for k, v in self.facts.items()):
+        with suppress(OSError, ValueError):  # a part that is gone or cut is made anew
             return np.lib.format.open_memmap(self.part, "r+"), noted["done"], noted["labels"]
     return None, 0, [None] * self.facts["n"]
 
@@ -227,6 +227,14 @@ def _fill(
                 cache.write_note(maps, done, labels)
 
 # %% ../../nbs/training/02_features.ipynb #06features-015
+def _load_array(cache):
+    try:
+        return np.load(cache.array, mmap_mode="r")
+    except (OSError, ValueError) as e:
+        what = f"{str(cache.array)!r} is broken or gone ({e})"
+        raise ValueError(f"{what}: take {cache.card.name} away, too, and call this again") from e
+
+
 def _write_features(
     backbone: torch.nn.Module,  # left as it was
     dataset: Dataset,  # of (image, label), images of one size
@@ -239,6 +247,7 @@ def _write_features(
     progress: bool = True,  # show a progress bar
 ) -> Features:
     "Features of a data set: from `path` if they are there and fit, else computed and cached there"
+    whole_number("batch_size", batch_size, 1)
     digits, (h, w) = _fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
     size = h if h == w else None
     cache = _Cache(_home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
@@ -247,14 +256,14 @@ def _write_features(
             if not cache.card.exists():  # unless it was waited for
                 _fill(cache, backbone, dataset, seed, batch_size, workers, dtype, progress)
                 cache.finish()
-    facts = json.loads(cache.card.read_text())
-    if facts["fingerprint"] != digits:
+    facts = _read_note(cache.card)
+    if facts.get("fingerprint") != digits:
         raise ValueError(
             f"{str(cache.array)!r} holds the features of another backbone, other images or another "
             "transform, and is left as it is. Choose another folder, or take it away"
         )
-    maps, classes = np.load(cache.array, mmap_mode="r"), getattr(dataset, "class_names", None)
-    return Features(maps, facts["labels"], _names_of(dataset), classes, facts["image_size"])
+    classes = getattr(dataset, "class_names", None)
+    return Features(_load_array(cache), facts["labels"], _names_of(dataset), classes, facts["image_size"])
 
 # %% ../../nbs/training/02_features.ipynb #06features-023
 @dataclass
@@ -275,6 +284,7 @@ def cache_features(
     **how,  # as in `_write_features`
 ) -> _FeatureData:
     "Features of every part of the data"
+    whole_number("views", views, 1)
     if isinstance(data, (tuple, list)):
         data = _FeatureData(*data)
     warn_untrained(backbone)
