@@ -85,7 +85,7 @@ def _logits_of(
         )
     return logits
 
-
+# %% ../../nbs/models/01_inputs.ipynb #8cf563b1
 def _check_finite(
     images: torch.Tensor,  # (B, 3, H, W)
     training: bool = False,  # leave out the check on a GPU?

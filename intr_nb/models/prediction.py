@@ -132,9 +132,7 @@ def _check_pictures(
     )  # a file's contents
     if several or _is_single(images) or isinstance(images, (str, os.PathLike)):
         return
-    hint = (
-        ". Of these photographs, give a part: predict(model, data.valid)" if hasattr(images, "parts") else ""
-    )
+    hint = ". Of these photographs, give a part: predict(model, data.valid)" * hasattr(images, "parts")
     raise TypeError(
         f"images is a {type(images).__name__}: expected a file, a folder, a picture, an array or tensor, "
         f"a data set, or a list or generator of pictures; of bytes, Image.open(io.BytesIO(...)){hint}"
@@ -188,11 +186,10 @@ def _batch_logits(
     "The logits of pictures that may have several sizes"
     p = next(model.parameters(), torch.zeros(()))
     if len({t.shape for t in tensors}) == 1:
-        output = model(torch.stack(tensors).to(p.device, p.dtype))
-    else:
-        batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
-        output = model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device))
-    return _logits_of(model, output).cpu()
+        return _logits_of(model, model(torch.stack(tensors).to(p.device, p.dtype))).cpu()
+    batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
+    images, mask = batch.images.to(p.device, p.dtype), batch.mask.to(p.device)
+    return _logits_of(model, model(images, mask)).cpu()
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-021
 def _prepared(

@@ -102,6 +102,18 @@ def _misfits(
         f"{len(v)} {k} ({', '.join(v[:4])}{', ...' if len(v) > 4 else ''})" for k, v in troubles.items() if v
     )
 
+# %% ../../nbs/models/03_state_dicts.ipynb #262d37c8
+def _check_tied(model):
+    "Raise a `ValueError` if two of the model's tensors are one"
+    seen = {}
+    for name, t in model.state_dict().items():
+        first = seen.setdefault(t.data_ptr() or name, name)
+        if first != name:
+            raise ValueError(
+                f"{first!r} and {name!r} share one tensor, and would come back as two: "
+                "give each module a parameter of its own, or register the shared one once"
+            )
+
 # %% ../../nbs/models/03_state_dicts.ipynb #03-030
 def _shape_of(v, floats):
     "A tensor's shape; what else it is, in words"

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import whole_number
-from ..core.files import _home_path, _owned, _reserve, write_files
+from ..core.files import _home_path, _new_array, _owned, write_files
 from ..core.images import normalise
 from ..core.tools import evaluating, patch, progress_bar
 from ..data.samples import _names_of, _stamps_of
@@ -217,8 +217,7 @@ def _fill(
             features = _backbone_features(backbone, batch.images, dtype)
             if maps is None:
                 shape = (views, len(dataset), *features.shape[1:])
-                maps = np.lib.format.open_memmap(cache.part, "w+", dtype, shape)
-                _reserve(cache.part, maps.offset)
+                maps = _new_array(cache.part, dtype, shape)
             maps[view, i : i + len(features)] = features
             labels[i : i + len(features)] = [int(l) for l in batch.labels]
             done += len(features)
@@ -234,7 +233,7 @@ def _load_array(cache):
         what = f"{str(cache.array)!r} is broken or gone ({e})"
         raise ValueError(f"{what}: take {cache.card.name} away, too, and call this again") from e
 
-
+# %% ../../nbs/training/02_features.ipynb #8d124c90
 def _write_features(
     backbone: torch.nn.Module,  # left as it was
     dataset: Dataset,  # of (image, label), images of one size

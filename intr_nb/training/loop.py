@@ -88,12 +88,10 @@ def _checked(model, data, recipe):
         )
     if not hasattr(model, "num_classes") or not hasattr(model, "backbone"):
         raise TypeError(
-            f"model is a {type(model).__name__}: expected one with `num_classes` and `backbone`, such as OneBlockINTR"
+            f"model is a {type(model).__name__}: expected one with `num_classes` and `backbone`, as INTR"
         )
     if any(p.is_meta for p in model.parameters()):
-        raise ValueError(
-            "the model's weights are on the device 'meta' and hold no numbers: load or draw them first"
-        )
+        raise ValueError("the model's weights, on the device 'meta', hold no numbers: load or draw them")
     train, valid, class_names = _parts_of(data)
     class_names = _names_to_learn(model, train, valid, class_names)
     _check_recipe(recipe, train)
