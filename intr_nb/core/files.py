@@ -58,7 +58,7 @@ def _left_behind(
     "What a killed writer left beside a file: of the same set, but without its name yet"
     return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.part"))
 
-
+# %% ../../nbs/core/02_files.ipynb #f3e551e4
 def write_files(
     contents: dict,  # path: bytes
 ):

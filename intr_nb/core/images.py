@@ -140,7 +140,7 @@ def read_picture(
             return to_rgb(opener())
         if not path.stat().st_size:
             raise ValueError("the file is empty, copy it again")
-        with Image.open(path) as image:
+        with Image.open(str(path)) as image:
             return to_rgb(image)
     except Exception as e:
         why = why_unreadable(e)

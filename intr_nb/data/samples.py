@@ -135,6 +135,14 @@ def _opened(
         f"{called} comes as a {type(sample).__name__}: expected a pair (image, label). Wrap the data set"
     )
 
+# %% ../../nbs/data/23_samples.ipynb #0b0e1c18
+def _image_of(dataset, i):
+    "The image of a sample, checked"
+    called = _name_of(dataset, i)
+    image, _ = _opened(dataset, i, called)
+    _check_image(image, called)
+    return image
+
 # %% ../../nbs/data/23_samples.ipynb #a4244669
 def _guarded(loader: DataLoader):  # generator of its batches
     "A loader's batches; a worker that has died is explained"

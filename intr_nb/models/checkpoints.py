@@ -23,7 +23,7 @@ from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
 from .prompt_cam import PromptCAM
-from .state_dicts import _check_tied, _fit_state, _read_state
+from .state_dicts import _check_tied, _fit_state, _unreadable
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
 def _checkpoint_files(
@@ -225,8 +225,12 @@ def load(
             f"{str(tensors_file)!r} ({len(numbers)} bytes) is not the file that {json_file.name} was saved "
             "with: truncated, or of another model. Copy both again"
         )
+    try:
+        tensors = safetensors.torch.load(numbers)
+    except safetensors.SafetensorError as e:
+        raise ValueError(_unreadable(tensors_file, e)) from e
     model = _build(description, json_file)
-    _fit_state(model, _read_state(tensors_file), repr(str(tensors_file)))
+    _fit_state(model, tensors, repr(str(tensors_file)))
     model.class_names = _check_names(description["class_names"], model.num_classes)
     model.metadata = description["metadata"]
     return model.eval()

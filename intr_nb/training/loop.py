@@ -18,7 +18,7 @@ from ..core.class_names import _names_to_learn, _unwrap
 from ..core.errors import whole_number
 from ..core.tools import alone, progress_bar
 from ..core.transform_steps import _steps_of
-from ..data.samples import _check_dataset, _Samples
+from ..data.samples import _check_dataset, _image_of
 from ..models.freezing import warn_user
 from .epoch import _finish_epoch, _run_epoch
 from .features import Features
@@ -105,8 +105,7 @@ def _image_size(
     "The size that all images have, judged by three of them"
     if isinstance(dataset, Features):
         return dataset.image_size
-    looked_at, images = {0, len(dataset) // 2, len(dataset) - 1}, _Samples(dataset, shares=True)
-    sizes = {tuple(images[i][0].shape[1:]) for i in looked_at}
+    sizes = {tuple(_image_of(dataset, i).shape[1:]) for i in {0, len(dataset) // 2, len(dataset) - 1}}
     h, w = sizes.pop()
     return h if h == w and not sizes else None
 
