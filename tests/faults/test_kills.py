@@ -103,11 +103,11 @@ def demo(seed=0):
 @pytest.mark.parametrize("kind", ["steps", "epochs", "demo"])
 def test_training(kind, birds, tmp_path):
     "With a checkpoint after every step, with one after every epoch, and the demo's own training"
-    build, recipe, every = (
-        (demo, DEMO, 300) if kind == "demo" else (small, RECIPE, 0 if kind == "steps" else 300)
-    )
-    data = [draw_birds(Aviary(48, size=64), progress=False), birds[1]] if kind == "demo" else birds
-    data = (data[0], draw_birds(Aviary(16, size=64, seed=1), progress=False)) if kind == "demo" else data
+    build, recipe, every = small, RECIPE, 0 if kind == "steps" else 300
+    data = birds
+    if kind == "demo":
+        build, recipe = demo, DEMO
+        data = [draw_birds(Aviary(n, size=64, seed=n), progress=False) for n in (48, 16)]
     undisturbed, done = build(), {}
     learn(tmp_path / "undisturbed", data, None, recipe, every, undisturbed)
 
