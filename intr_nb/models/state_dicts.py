@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 import torch.nn as nn
-import torchvision
 
 from ..core.files import _home_path
+from ..core.tools import timm, torchvision
 
 # %% ../../nbs/models/03_state_dicts.ipynb #03-025
 def _refused(

@@ -21,10 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import whole_number
 from ..core.files import _home_path, _new_array, _owned, write_files
-from ..core.images import normalise
+from ..core.images import collate, normalise
 from ..core.tools import evaluating, patch, progress_bar
 from ..data.samples import _names_of, _stamps_of
-from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import _Seeded
 
