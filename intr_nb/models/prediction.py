@@ -161,6 +161,7 @@ def _autocast(
     "In which precision large products are done"
     one_of("precision", precision, (None, "bf16"))
     device = next(model.parameters(), torch.zeros(())).device.type
+    device = "cpu" if device == "meta" else device  # which is refused later, in words
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-024
