@@ -32,10 +32,6 @@ def _check_images(
             f"images: got {_got(images)}, expected normalised floats of shape (B, 3, H, W). Make it a batch "
             "with images[None], convert grey or RGBA to RGB, divide bytes by 255 and normalise"
         )
-    if images.is_meta:
-        raise ValueError(
-            "images on the device 'meta' hold no numbers: a model or a picture was made there. Load its numbers first"
-        )
     if min(images.shape[2:]) < stride:
         raise ValueError(
             f"images of {images.shape[2]} x {images.shape[3]} pixels: expected at least {stride} x {stride}, "
@@ -93,6 +89,10 @@ def _check_finite(
     "Raise a `ValueError` that names the images with NaN or infinite values"
     if torch.compiler.is_compiling() or (training and images.device.type != "cpu"):
         return
+    if images.is_meta:
+        raise ValueError(
+            "images on the device 'meta' hold no numbers: a model or a picture was made there. Load its numbers first"
+        )
     bad = ~images.flatten(1).isfinite().all(1)
     if bad.any():
         raise ValueError(
