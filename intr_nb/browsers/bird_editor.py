@@ -16,6 +16,7 @@ from .edit_browser import EditBrowser, _row
 from .edit_standalone import _edit_figure, _frame, _posed
 from ..core.images import normalise
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 from ..data.bird_drawing import SHOWS_IN
 from ..data.birds import Bird
 from ..data.species import ATTRIBUTES, Species
@@ -96,7 +97,7 @@ def bird(self: BirdEditor, i: int, key) -> Bird:
 @patch
 def seen(self: BirdEditor, i, key):
     "That bird as the model takes it"
-    return normalise(self.bird(i, key).image), None
+    return normalise(self.bird(i, key).image, _scale_of(self.models[0])), None
 
 
 @patch

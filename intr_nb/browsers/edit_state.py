@@ -19,6 +19,7 @@ from .scene import _data_uri
 from ..core.display import to_pixels
 from ..core.errors import one_of
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 from ..experiments.changes import Change, share_on
 from ..explanations.references import REFERENCES
 
@@ -185,7 +186,7 @@ def words(self: _EditState) -> list:  # of (text, is it a heading?)
 @_cached(size=64)
 def shown(self: _EditState, i: int, key, pale: bool = False) -> str:
     "The picture as an address"
-    a = to_pixels(self.sized(0, (i, key))[0])
+    a = to_pixels(self.sized(0, (i, key))[0], _scale_of(self.models[0]))
     if max(a.shape[:2]) < 200:
         a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
     return _data_uri(_pale(a) if pale else a)

@@ -18,6 +18,7 @@ from .pictures import _check_call, _class_names, _numbered, _Pictures, _thumbnai
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
 from ..core.tools import evaluating, patch
+from ..core.transform_steps import _scale_of
 from ..experiments.candidates import cache_features_once
 from ..explanations.checks import class_list
 from ..explanations.explainer import explain
@@ -149,7 +150,7 @@ def logits(self: ImageBrowser, m: int, i) -> torch.Tensor:  # (C,)
 @_cached(size=256)
 def copy_of(self: ImageBrowser, i: int, size: int, pale: bool = False) -> str:
     "Image `i` as an address, at most `size` pixels"
-    a = to_pixels(self.sized(0, i)[0])
+    a = to_pixels(self.sized(0, i)[0], _scale_of(self.models[0]))
     h, w = a.shape[:2]
     if (scale := size / max(h, w)) < 1:
         a = np.asarray(Image.fromarray(a).resize((max(1, round(w * scale)), max(1, round(h * scale)))))

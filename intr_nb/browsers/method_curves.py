@@ -16,6 +16,7 @@ from .method_figures import _colour, _draw_grid, _method_name, _number
 from .scene import Scene, _data_uri
 from ..core.display import to_pixels
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 from ..evaluation.perturbation import Curves
 
 # %% ../../nbs/browsers/24_method_curves.ipynb #0e7312bb
@@ -160,7 +161,8 @@ def _draw_curves(state: _MethodAnswers, scene, x, y, width) -> float:  # how far
 def seen_by_evaluator(self: _MethodAnswers, i, name, c, map_id, blank, which, step) -> str:
     "The picture of one step, as an address"
     k = step + (which == "deletion") * (self.steps + 1)
-    return _data_uri(to_pixels(self.covered(self.first(name, c)[k : k + 1], blank)[0]))
+    seen = self.covered(self.first(name, c)[k : k + 1], blank)[0]
+    return _data_uri(to_pixels(seen, _scale_of(self.models[0])))
 
 
 def _draw_seen(state: _MethodAnswers, scene, x, y, width, shape) -> float:  # how far down it reaches

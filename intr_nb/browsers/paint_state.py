@@ -21,6 +21,7 @@ from ..core.display import to_pixels
 from ..core.files import _home_path, write_files
 from ..core.images import normalise
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 from ..experiments.edits import EDITS, Edit, load_edits
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-015
@@ -90,7 +91,7 @@ def picture(self: _PaintState, i: int, key) -> np.ndarray:  # (H, W, 3) uint8
     "Image `i` as the model sees it, with the edits that `key` lists"
     edits = json.loads(key or "[]")
     if not edits:
-        return to_pixels(self.pictures.sized(i, self.models[0])[0])
+        return to_pixels(self.pictures.sized(i, self.models[0])[0], _scale_of(self.models[0]))
     before = json.dumps(edits[:-1], indent=1) if edits[:-1] else ""
     return Edit(**edits[-1])(self.picture(i, before))
 
@@ -98,7 +99,9 @@ def picture(self: _PaintState, i: int, key) -> np.ndarray:  # (H, W, 3) uint8
 @patch
 def seen(self: _PaintState, i, key):
     "That picture as the model takes it"
-    return normalise(self.picture(i, key)), self.pictures.sized(i, self.models[0])[1]
+    return normalise(self.picture(i, key), _scale_of(self.models[0])), self.pictures.sized(i, self.models[0])[
+        1
+    ]
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-023
 @patch

@@ -17,6 +17,7 @@ from .scene import Scene
 from ..core.class_names import _label_map
 from ..core.images import Batch, _as_trained_of, normalise, to_tensor
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 
 # %% ../../nbs/browsers/07_pictures.ipynb #5421f256
 def _class_names(class_names, model, images):
@@ -119,7 +120,7 @@ def sized(self: _Pictures, i, model) -> tuple:  # (3, H, W) normalised, (H, W) T
     "Image `i` as `model` takes it"
     x = self[i][0]
     if torch.is_tensor(x) and x.dtype == torch.uint8:
-        x = normalise(x)
+        x = normalise(x, _scale_of(model))
     x, aspect = _as_trained_of(model, x)
     if not _are_photos(self.images):  # which give tensors, and know their files
         self.aspects[i] = aspect

@@ -17,6 +17,7 @@ from .study_state import _StudyState
 from ..core.display import to_pixels
 from ..core.images import as_trained
 from ..core.tools import patch
+from ..core.transform_steps import _scale_of
 
 # %% ../../nbs/browsers/28_study_figures.ipynb #12attributes-033
 @patch
@@ -32,7 +33,7 @@ def shape_of(self: _StudyState, i: int) -> tuple:
 @_cached(size=64)
 def copies(self: _StudyState, i: int) -> tuple:  # addresses: in colour, pale
     "Image `i`, ready to be shown"
-    a = to_pixels(as_trained(self.model, self.examples[i].image))
+    a = to_pixels(as_trained(self.model, self.examples[i].image), _scale_of(self.model))
     if max(a.shape[:2]) < 200:
         a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))
     return _data_uri(a), _data_uri(_pale(a))

@@ -19,11 +19,12 @@ from .images import denormalise, to_rgb
 # %% ../../nbs/core/04_display.ipynb #07-009
 def to_pixels(
     image,  # (3, H, W) normalised tensor; or a picture, which stays as it is
+    scale: tuple | None = None,  # (mean, std) of the tensor, where its model has its own; None: ImageNet's
 ) -> np.ndarray:  # (H, W, 3) uint8
     "The picture that `image` was made from"
     if not isinstance(image, torch.Tensor):
         return to_rgb(image)
-    return (denormalise(image.detach().cpu().float()) * 255).round().byte().permute(1, 2, 0).numpy()
+    return (denormalise(image.detach().cpu().float(), scale) * 255).round().byte().permute(1, 2, 0).numpy()
 
 # %% ../../nbs/core/04_display.ipynb #07-013
 FOR, AGAINST = (224, 84, 0), (30, 80, 200)

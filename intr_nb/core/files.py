@@ -6,13 +6,17 @@
 __all__ = ['write_files']
 
 # %% ../../nbs/core/02_files.ipynb #be1275d4
+import glob
 import json
+import math
 import os
 import platform
 import shutil
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
 
 from .errors import need
 
@@ -21,6 +25,8 @@ def _home_path(
     path: str | os.PathLike,  # "~" at its beginning is the home folder
 ) -> Path:
     "The path that is meant"
+    if not isinstance(path, (str, os.PathLike)) or path == "":
+        raise TypeError(f"{path!r} is no path: expected a text, such as '~/photos', or a Path")
     return Path(os.path.expanduser(path))
 
 # %% ../../nbs/core/02_files.ipynb #95d3f7d9
@@ -46,6 +52,13 @@ def _put_back(moved, olds):
             path.unlink()
 
 # %% ../../nbs/core/02_files.ipynb #5049f9fe
+def _left_behind(
+    path: Path,  # of one of several files that were written together
+) -> list:  # of paths
+    "What a killed writer left beside a file: of the same set, but without its name yet"
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.part"))
+
+# %% ../../nbs/core/02_files.ipynb #f3e551e4
 def write_files(
     contents: dict,  # path: bytes
 ):
@@ -86,6 +99,17 @@ def _write_zeros(path, start, size):
         os.fsync(f.fileno())
 
 
+def _no_room(path, size, error):
+    "The file is taken away again, and an `OSError` says how much is missing"
+    path.unlink(missing_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    return OSError(
+        error.errno,
+        f"no room for {str(path)!r} ({error.strerror}): it needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB "
+        "are free. Choose a folder on a larger disk, or make room",
+    )
+
+# %% ../../nbs/core/02_files.ipynb #246b905a
 def _reserve(
     path: Path,  # of a new file, as long as it will be
     start: int = 0,  # bytes at its beginning that are written already
@@ -99,13 +123,21 @@ def _reserve(
         else:
             _write_zeros(path, start, size)
     except OSError as e:
-        path.unlink()
-        free = shutil.disk_usage(path.parent).free
-        raise OSError(
-            e.errno,
-            f"no room for {str(path)!r} ({e.strerror}): it needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB "
-            "are free. Choose a folder on a larger disk, or make room",
-        ) from e
+        raise _no_room(path, size, e) from e
+
+# %% ../../nbs/core/02_files.ipynb #abbb98c8
+def _new_array(
+    path: Path,  # of a new .npy file
+    dtype,  # of its numbers
+    shape: tuple,
+) -> np.memmap:
+    "An array of zeros on the disk, or an `OSError` that says how much room is missing"
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    except OSError as e:
+        raise _no_room(path, np.dtype(dtype).itemsize * math.prod(shape), e) from e
+    _reserve(path, array.offset)
+    return array
 
 # %% ../../nbs/core/02_files.ipynb #fb38624e
 def _owner(note):
@@ -173,7 +205,7 @@ def _owned(
     _take(lock, note, path, wait)
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        note.write_text(json.dumps(dict(pid=os.getpid(), host=platform.node(), since=since)))
+        write_files({note: json.dumps(dict(pid=os.getpid(), host=platform.node(), since=since)).encode()})
         yield
     finally:
         with suppress(OSError):

@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .class_names import _unwrap
+from .errors import whole_number
+from .files import _home_path
 from .pixels import _to_array, _to_bytes
 from .tools import TF
-from .transform_steps import _apply_steps, _check_steps
+from .transform_steps import _apply_steps, _check_steps, _within
 
 # %% ../../nbs/core/03_images.ipynb #8f6fba7a
 def to_rgb(
@@ -52,6 +54,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as pretr
 
 def normalise(
     image,  # array (H, W, 3) or tensor (..., 3, H, W), uint8
+    scale=None,  # (mean, std) of a model that has its own; None: ImageNet's
 ):
     "uint8 (H, W, 3) array or (..., 3, H, W) tensor -> (..., 3, H, W) float32, ImageNet's mean removed."
     if not torch.is_tensor(image):
@@ -60,18 +63,33 @@ def normalise(
         raise TypeError(
             f"pixels of {image.dtype}: expected torch.uint8, from 0 to 255; to_rgb makes them of any picture"
         )
-    mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in scale or (MEAN, STD))
     return (image.float() / 255 - mean) / std
 
 
 def denormalise(
     images,  # tensor (..., 3, H, W), as `normalise` left it
+    scale=None,  # (mean, std) of a model that has its own; None: ImageNet's
 ):
     "(..., 3, H, W) normalised -> (..., 3, H, W) float in 0 to 1, to be looked at."
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in scale or (MEAN, STD))
     return (images * std + mean).clamp(0, 1)
 
 # %% ../../nbs/core/03_images.ipynb #355b8df4
+def _check_values(
+    image: torch.Tensor,  # (3, H, W) floats
+):
+    "A ValueError unless the tensor holds numbers, and such as normalisation leaves"
+    if image.is_meta or image.layout != torch.strided:
+        kind = "without numbers (device 'meta')" if image.is_meta else f"in the layout {image.layout}"
+        raise ValueError(f"tensor {kind}: expected a dense one that holds a picture. Read the picture again")
+    if image.numel() and 16 < image.max() < torch.inf and image.min() >= 0:
+        raise ValueError(
+            f"tensor with values up to {image.max():.3g}: are they pixels from 0 to 255? Expected a normalised "
+            "picture; normalise(pixels.to(torch.uint8)) makes one"
+        )
+
+
 def to_tensor(
     image,  # what `to_rgb` takes, or a (3, H, W) float tensor, which is returned as it is
     size=None,  # pixels of the square it is resized to; None keeps the size
@@ -83,6 +101,7 @@ def to_tensor(
                 f"tensor of shape {tuple(image.shape)} and {image.dtype}: expected one normalised picture "
                 "(3, H, W) of floats; for a batch, take one: images[0]"
             )
+        _check_values(image)
         return image
     pixels = to_rgb(image)
     if size is not None:
@@ -96,9 +115,11 @@ def why_unreadable(
     "What is wrong with a picture's file"
     if isinstance(e, Image.UnidentifiedImageError):
         return "not an image, or of a kind that Pillow doesn't know"
+    if isinstance(e, Image.DecompressionBombError):
+        return f"{e}. Scale it down; if you know where it is from, set PIL.Image.MAX_IMAGE_PIXELS = None."
     if isinstance(e, FileNotFoundError):
         return "no such file"
-    if "truncated" in str(e):
+    if "truncated" in str(e) or "decoder object" in str(e):  # the latter of WebP
         return f"the file ends too early, copy it again ({e})"
     return str(e) or type(e).__name__
 
@@ -109,14 +130,17 @@ def read_picture(
     advice: str | None = None,  # what to do about one that can't be read; None: what suits any file
 ):  # (H, W, 3) uint8
     "The picture in a file, or in a row of a data set"
-    if opener is None and not Path(path).is_file():
-        folder = Path(path).is_dir()
+    path = _home_path(path) if opener is None else path
+    if opener is None and not path.is_file():
+        folder = path.is_dir()
         hint = ", and this is a folder: give a list of its files" if folder else ". Check the path"
         raise FileNotFoundError(f"no picture {str(path)!r}: expected a file{hint}")
     try:
         if opener is not None:
             return to_rgb(opener())
-        with Image.open(path) as image:
+        if not path.stat().st_size:
+            raise ValueError("the file is empty, copy it again")
+        with Image.open(str(path)) as image:
             return to_rgb(image)
     except Exception as e:
         why = why_unreadable(e)
@@ -167,7 +191,7 @@ def _as_trained_of(
     pixels = torch.tensor(pixels).permute(2, 0, 1)
     aspect = pixels.shape[2] / pixels.shape[1]
     if isinstance(size, list):
-        pixels = TF.resize(pixels, size[:1], max_size=size[1])
+        pixels = TF.resize(pixels, _within(pixels.shape[1:], *size))
     elif size is not None and tuple(pixels.shape[1:]) != (size, size):
         pixels = TF.resize(pixels, [size, size])
     return normalise(pixels), aspect
@@ -201,6 +225,10 @@ def pad_batch(
     multiple=1,  # height and width are rounded up to a multiple of this
 ):  # `Batch`
     "Pad pictures at the right and bottom to the largest height and width."
+    whole_number("multiple", multiple, 1)
+    if not len(images) or any(i.ndim != 3 or i.shape[0] != images[0].shape[0] for i in images):
+        shapes = [tuple(i.shape) for i in images[:4]]
+        raise ValueError(f"images of shapes {shapes}: expected tensors (3, h, w), at least one")
     h, w = (-(-max(i.shape[d] for i in images) // multiple) * multiple for d in (1, 2))
     padded = torch.stack([F.pad(i, (0, w - i.shape[2], 0, h - i.shape[1])) for i in images])
     mask = torch.ones(len(images), h, w, dtype=torch.bool)

@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from .errors import need
+from .files import _home_path
 
 # %% ../../nbs/core/12_picture_sources.ipynb #6c2e6e15
 def _is_single(
@@ -28,7 +29,7 @@ def _is_single(
     if isinstance(images, (np.ndarray, torch.Tensor)):
         return images.ndim <= 3
     if isinstance(images, (str, os.PathLike)):
-        return not os.path.isdir(images)
+        return not _home_path(images).is_dir()
     return isinstance(images, Image.Image)
 
 # %% ../../nbs/core/12_picture_sources.ipynb #c4e9c426
@@ -37,7 +38,8 @@ def _check_pictures(
     call: str = "predict",  # its name
 ):
     "Raise a `TypeError` unless these are pictures"
-    several = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
+    contents = isinstance(images, bytes) or hasattr(images, "readinto")  # of a file
+    several = not contents and (hasattr(images, "__iter__") or hasattr(images, "__getitem__"))
     parts = hasattr(images, "parts")
     split = isinstance(images, dict) and any(hasattr(part, "cast_column") for part in images.values())
     if not split and (several or _is_single(images) or isinstance(images, (str, os.PathLike))):
@@ -46,7 +48,7 @@ def _check_pictures(
     hint = f". Of these photographs, give a part: {call}(model, {part})" if parts or split else ""
     raise TypeError(
         f"images is a {type(images).__name__}: expected a file, a folder, a picture, an array or tensor, "
-        f"a data set, or a list or generator of pictures{hint}"
+        f"a data set, or a list or generator of pictures; of bytes, Image.open(io.BytesIO(...)){hint}"
     )
 
 # %% ../../nbs/core/12_picture_sources.ipynb #92efe22a
@@ -54,7 +56,7 @@ def _below(
     folder: str | os.PathLike,  # with pictures in it, or in folders below
 ) -> list:  # of paths
     "The pictures in a folder"
-    endings, folder = Image.registered_extensions(), Path(folder)  # this call makes `OPEN` complete
+    endings, folder = Image.registered_extensions(), _home_path(folder)  # this call makes `OPEN` complete
     known = {e for e, f in endings.items() if f in Image.OPEN and Image.MIME.get(f, "").startswith("image/")}
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
     left = (".", "@eaDir", "__MACOSX")

@@ -33,7 +33,15 @@ def _to_array(
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
             image = image.convert("RGB")
         image = image.convert("L") if image.mode == "1" else image
-    a = np.asarray(image)
+    try:
+        a = np.asarray(image)
+    except ValueError:  # of rows with different lengths
+        a = np.asarray(None)
+    if a.dtype.kind not in "biuf" or a.ndim == 0:
+        raise ValueError(
+            f"a {type(image).__name__} is no picture: expected a file's path, a PIL image, or an array of "
+            "numbers (H, W, 3). Of the bytes of a file, PIL.Image.open(io.BytesIO(...)) makes one"
+        )
     return a[..., None] if a.ndim == 2 else a
 
 # %% ../../nbs/core/11_pixels.ipynb #97075a31

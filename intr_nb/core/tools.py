@@ -75,6 +75,9 @@ def alone(
     *models: torch.nn.Module,  # taken together, so that no two threads wait for each other
 ):
     "Within the block, no other thread is in such a block with any part of these models"
+    for model in models:
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}: expected a torch module, such as load(path)")
     parts = {m for model in models for m in model.modules()}
     with ExitStack() as stack:
         for _, lock in sorted(map(_lock_of, parts), key=lambda numbered: numbered[0]):

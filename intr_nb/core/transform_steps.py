@@ -9,6 +9,7 @@ __all__ = []
 import torch
 from PIL import Image
 
+from .class_names import _unwrap
 from .tools import tv_tensors, v2
 
 # %% ../../nbs/core/09_transform_steps.ipynb #4177693c
@@ -129,6 +130,28 @@ def _apply_steps(
         got = "a PIL picture" if image is None else f"{tuple(image.shape)}, {image.dtype}"
         raise ValueError(f"the model's transform ends in {got}: expected floats (3, h, w). Train it anew")
     return image, w / h * squashed
+
+# %% ../../nbs/core/09_transform_steps.ipynb #733ae6c9
+def _scale_of(
+    model,  # as in `as_trained`, or a function
+) -> tuple | None:  # (mean, std), three numbers each; None: ImageNet's
+    "The normalisation that a model's own transform ends in: to show its pictures in their colours"
+    steps = (getattr(_unwrap(model), "metadata", None) or {}).get("transform")
+    _check_steps(steps)
+    said = [s for s in steps or [] if s.get("step") == "Normalize"]
+    return (said[-1]["mean"], said[-1]["std"]) if said else None
+
+# %% ../../nbs/core/09_transform_steps.ipynb #0d5cdae0
+def _within(
+    size,  # (height, width) of a picture
+    short,  # pixels of the short side
+    longest,  # pixels that the long side may have
+) -> list:  # height, width
+    "The size that torchvision's `Resize(short, max_size=longest)` gives, at least one pixel"
+    long = int(short * max(size) / min(size))
+    if long > longest:
+        short, long = max(int(longest * short / long), 1), longest
+    return [short, long] if size[0] <= size[1] else [long, short]
 
 # %% ../../nbs/core/09_transform_steps.ipynb #41290a40
 def _steps_of(

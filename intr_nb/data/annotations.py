@@ -106,6 +106,7 @@ def _annotate(
     for what, source in dict(masks=masks, boxes=boxes, points=points).items():
         if source is None:
             continue
+        source = os.path.expanduser(source)
         known = _known_masks(source, sets) if what == "masks" else _by_table(what, source, sets)
         found[what], strange = known
         keys = [k for p in sets for k in _keys(p, stems=what == "masks")]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ..core.display import html_picture
-from ..core.errors import need
+from ..core.errors import need, whole_number
 from ..core.images import normalise
 from ..core.tools import patch, progress_bar
 from .bird_drawing import _attribute_masks, _draw_background, _draw_bird, _render, _shading, _svg
@@ -107,7 +107,7 @@ class Aviary(torch.utils.data.Dataset):
         seed=0,  # of the scenes: another seed gives other birds
         level="default",  # how much scenes vary: a key of `LEVELS`
     ):
-        self.n, self.size, self.seed, self.level = n, size, seed, level
+        self.n, self.size, self.seed, self.level = whole_number("n", n, 1), size, seed, level
         self.species = make_species(species) if isinstance(species, int) else list(species)
         self.class_names = [s.name for s in self.species]
         self.bird(0)

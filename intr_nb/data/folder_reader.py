@@ -98,6 +98,22 @@ def _visible(
         seen = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _LEFT_BEHIND]
     return sorted(seen, key=lambda e: _plain(e.name))
 
+# %% ../../nbs/data/06_folder_reader.ipynb #0a86899e
+def _check_inside_root(
+    files,  # paths, perhaps from a stranger's table
+    root,  # the folder that they start from, absolute
+):
+    "A ValueError at a path that leaves the folder"
+    for f in files:
+        if not os.path.isabs(f) and ".." not in f and "\0" not in f:
+            continue
+        path = os.path.abspath(os.path.join(root, f.replace("\0", "")))
+        if "\0" in f or os.path.commonpath([root, path]) != root:
+            raise ValueError(
+                f"{f!r} lies outside of {root!r}: expected paths below it. "
+                "If that is meant, name a folder that holds all of them, with root=..."
+            )
+
 # %% ../../nbs/data/06_folder_reader.ipynb #773b82e8
 def _walk(
     folder,  # path

@@ -9,6 +9,7 @@ __all__ = []
 import os
 
 from ..core.errors import need
+from ..core.files import _home_path
 from .folder_reader import _SPLITS, _check_numbers, _clean_name, _few
 
 # %% ../../nbs/data/08_hub_reader.ipynb #77388525
@@ -57,7 +58,7 @@ def _named_splits(
 ):  # dict: "train", "valid", "test" or "all" -> `datasets.Dataset`; list of names that were left out
     "The parts of a data set, by our names"
     if isinstance(dataset, (str, os.PathLike)):
-        dataset = _datasets().load_from_disk(dataset)
+        dataset = _datasets().load_from_disk(str(_home_path(dataset)))
     splits = dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
     parts = {k: _SPLITS.get(str(k).lower()) or ("all" if k == "all" else None) for k in splits}
     if len(splits) == 1:

@@ -7,10 +7,10 @@ __all__ = ['ImageFolders']
 
 # %% ../../nbs/data/15_image_folders.ipynb #01photos-003
 import os
-from pathlib import Path
 
 from ..core.class_names import _class_order, _given_order, _unknown
 from ..core.errors import one_of
+from ..core.files import _home_path
 from ..core.images import why_unreadable
 from ..core.tools import patch
 from .annotations import _annotate, _annotation_faults
@@ -20,7 +20,7 @@ from .hub_reader import _read_dataset
 from .mask_files import _is_mask
 from .photos import Photos
 from .table_reader import _read_table
-from .transforms import square_transforms
+from .transforms import _pair_of
 
 # %% ../../nbs/data/15_image_folders.ipynb #7a9a1a73
 def _check_classes(
@@ -67,7 +67,8 @@ def _fault(
 ):  # str or None
     "What is wrong with a file, as far as can be told without opening it"
     try:
-        return None if os.path.getsize(path) else "0 bytes"
+        size = os.path.getsize(path)
+        return "a folder, no file" if os.path.isdir(path) else None if size else "0 bytes"
     except OSError as e:
         return why_unreadable(e)
 
@@ -127,7 +128,7 @@ def _three(
     train, validation = photos.get("train", photos.get("all")), photos.get("valid")
     if valid and validation is None:
         train, validation = train.split(valid, seed)
-    both = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
+    both = _pair_of(transforms)
     parts = (train, both[0]), (validation, both[1]), (photos.get("test"), both[1])
     return [p.with_transform(t) if p else None for p, t in parts]
 
@@ -147,6 +148,7 @@ class ImageFolders:
         points=None,  # a CSV (path, part, x, y, and visible if some are hidden)
         class_names=None,  # the classes in this order, as a model has them; None: by name
     ):
+        root = _home_path(root)
         listed, notes = _read_folders(root, _is_mask(masks, root))
         photos = _number_classes(listed, root=root, class_names=class_names)
         self._use(photos, transforms, valid, seed, on_error, notes, masks, boxes, points)
@@ -176,7 +178,7 @@ ImageFolders.from_photos = classmethod(_from_photos)
 def _from_csv(cls, table, root=None, path="path", label="label", split="split", class_names=None, **more):
     "From a table (see `_read_table`); its paths start from `root`, or where the table lies"
     listed = _read_table(table, path, label, split)
-    root = Path(table).parent if root is None else root
+    root = _home_path(table).parent if root is None else root
     photos = _number_classes(listed, root=root, class_names=class_names)
     return cls.from_photos(photos, **dict(notes=_odd_classes(listed)) | more)
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..core.files import _home_path
 from ..core.images import read_picture, to_tensor
 from ..core.tools import patch
-from .folder_reader import _plain
+from .folder_reader import _check_inside_root, _plain
 from .masks import _check_inside, _open_mask
 from .transforms import _carry, _pipeline
 
@@ -43,13 +44,16 @@ class Photos(torch.utils.data.Dataset):
     ):
         self.files, self.labels = [str(f) for f in files], [int(l) for l in labels]
         self.class_names = [str(c) for c in class_names]
-        self.transform, self.root, self.opener = transform, root, opener
+        self.transform, self.opener = transform, opener
+        self.root = None if root is None else _home_path(root)
         self.rows = list(range(len(self.files)))  # what `opener` is called with
         known = (None if a is None else np.asarray(a, np.float32) for a in (points, boxes, attributes))
         self.points, self.boxes, self.attributes = known
         self.masks = None if masks is None else list(masks)
         self.point_names, self.attribute_names = point_names, attribute_names
         _check_lengths(self)
+        if self.root is not None and opener is None:
+            _check_inside_root(self.files, os.path.abspath(self.root))
 
 # %% ../../nbs/data/10_photos.ipynb #4245399e
 @patch
@@ -142,6 +146,10 @@ def subset(
     "The photographs with these numbers, in this order"
     chosen = np.asarray(indices)
     chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
+    if chosen.size and not -len(self) <= chosen.min() <= chosen.max() < len(self):
+        raise IndexError(
+            f"photographs {chosen.min()} to {chosen.max()}: there are {len(self)}, numbered from 0"
+        )
     lists = {k: [getattr(self, k)[i] for i in chosen] for k in ("files", "labels", "rows")}
     if self.masks is not None:
         lists["masks"] = [self.masks[i] for i in chosen]
@@ -196,9 +204,9 @@ def _pick(
     seed: int = 0,  # another seed picks others
 ) -> set:  # of places in `names`
     "A share of every class, at least one of two photographs and never all of them"
-    if not 0 <= share < 1:
+    if not isinstance(share, (int, float)) or not 0 <= share < 1:
         expected = "expected 0 or more and less than 1, such as 0.2 for a fifth of every class"
-        raise ValueError(f"share is {share}: {expected}")
+        raise ValueError(f"share is {share!r}: {expected}")
     picked, classes = set(), {}
     for i, label in enumerate(labels):
         classes.setdefault(label, []).append(i)

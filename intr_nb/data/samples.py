@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/data/23_samples.ipynb #7a087010
+import os
+
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -133,6 +135,14 @@ def _opened(
         f"{called} comes as a {type(sample).__name__}: expected a pair (image, label). Wrap the data set"
     )
 
+# %% ../../nbs/data/23_samples.ipynb #0b0e1c18
+def _image_of(dataset, i):
+    "The image of a sample, checked"
+    called = _name_of(dataset, i)
+    image, _ = _opened(dataset, i, called)
+    _check_image(image, called)
+    return image
+
 # %% ../../nbs/data/23_samples.ipynb #a4244669
 def _guarded(loader: DataLoader):  # generator of its batches
     "A loader's batches; a worker that has died is explained"
@@ -145,3 +155,15 @@ def _guarded(loader: DataLoader):  # generator of its batches
             f"a process that loads images has died ({e}): most often there was too little memory, or too "
             "little shared memory. Take fewer workers; workers=0 shows what happens"
         ) from e
+
+# %% ../../nbs/data/23_samples.ipynb #5b7c5477
+def _names_of(dataset):
+    return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
+
+
+def _stamps_of(names):
+    "Size and date of each file, if the names are files"
+    try:
+        return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, names or [])]
+    except OSError:
+        return []

@@ -8,8 +8,8 @@ __all__ = []
 # %% ../../nbs/data/07_table_reader.ipynb #01listings-003
 import csv
 import io
-from pathlib import Path
 
+from ..core.files import _home_path
 from .folder_reader import _SPLITS, _check_numbers, _clean_name
 
 # %% ../../nbs/data/07_table_reader.ipynb #3938dd02
@@ -17,15 +17,16 @@ def _read_text(
     table,  # path of the CSV
 ):  # str
     "The text of a table"
+    table = _home_path(table)
     try:
-        return Path(table).read_text(encoding="utf-8-sig")
+        return table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
         raise ValueError(
             f"{str(table)!r} is not UTF-8 (byte {e.start}): save it again as \"CSV UTF-8\""
         ) from None
     except OSError as e:
         folder = ", and this is a folder: read it with ImageFolders(folder)"
-        hint = folder if Path(table).is_dir() else ". Check the path"
+        hint = folder if table.is_dir() else ". Check the path"
         raise type(e)(f"no table {str(table)!r} ({e.strerror}): expected a CSV{hint}") from None
 
 # %% ../../nbs/data/07_table_reader.ipynb #2e9835f9

@@ -162,3 +162,16 @@ def _seen(
     h, w = size
     inside = (xy[:, 0] >= 0) & (xy[:, 0] < w) & (xy[:, 1] >= 0) & (xy[:, 1] < h)
     return torch.cat([xy, (visible * inside)[:, None]], 1)
+
+# %% ../../nbs/data/05_transforms.ipynb #6764b07e
+def _pair_of(
+    transforms,  # (for training, for evaluation), or one for both; None: `square_transforms(224)`
+) -> tuple:
+    "A transform to train with and one to evaluate with"
+    pair = (transforms, transforms) if callable(transforms) else transforms or square_transforms(224)
+    if isinstance(pair, (tuple, list)) and len(pair) == 2 and all(t is None or callable(t) for t in pair):
+        return pair
+    raise TypeError(
+        f"transforms={transforms!r}: expected a function from a PIL picture to a tensor, or a pair of them, "
+        "to train and to evaluate with, such as square_transforms(224)"
+    )

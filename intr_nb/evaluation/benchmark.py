@@ -9,6 +9,7 @@ __all__ = ['evaluate_explanations']
 import numpy as np
 import torch
 
+from ..core.class_names import _class_names, _label_map
 from ..core.images import normalise, to_tensor
 from ..core.tools import progress_bar
 from ..data.birds import Aviary
@@ -43,14 +44,16 @@ def _truth(
 def _item(
     data,  # `Aviary`, `Photos`, or anything with len and [i] -> (image, label)
     i: int,
+    numbers: list | None = None,  # the models' number of each class; None: the same
 ) -> tuple:  # image (3, H, W), label, parts, points
     "Image number `i`, its class, and where its parts are, if that is known"
     if isinstance(data, Aviary):
         bird = data.bird(i)
         return normalise(bird.image), data.label(i), {k: m for k, m in bird.masks.items() if m.any()}, None
     s = data.sample(i) if hasattr(data, "sample") else dict(zip(("image", "label"), data[i]))
-    image = to_tensor(s["image"])
-    return image, int(s["label"]), *_truth(s, tuple(image.shape[1:]), getattr(data, "point_names", None))
+    image, label = to_tensor(s["image"]), int(s["label"])
+    label = label if numbers is None else numbers[label]
+    return image, label, *_truth(s, tuple(image.shape[1:]), getattr(data, "point_names", None))
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #09evaluateex-024
 def _named(given, what):
@@ -79,22 +82,27 @@ def _first_difference(own, expected):
     return k, *(repr(names[k]) if k < len(names) else "unknown" for names in (own, expected))
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #8c1c9b8e
-def _check_class_names(
+def _model_numbers(
     models: dict,  # name: model, with `class_names` or without
     data,
-):
-    "Raise a ValueError if a model's class names are not the data's"
-    expected = getattr(data, "class_names", None)
-    for name, m in models.items():
-        own = getattr(m, "class_names", None)
-        if expected is None or own is None or list(own) == list(expected):
-            continue
-        k, a, b = _first_difference(list(own), list(expected))
+) -> list | None:  # the models' number of each class of the data; None: the same
+    "How labels become the models' classes, by name; a ValueError unless all models have one order"
+    named = {name: m for name, m in models.items() if _class_names(m) is not None}
+    first = next(iter(named), None)
+    for name, m in named.items():
+        if _class_names(m) != _class_names(named[first]):
+            k, a, b = _first_difference(_class_names(named[first]), _class_names(m))
+            raise ValueError(
+                f"class {k} is {a} to {first} and {b} to {name}: expected the same class names in the same "
+                "order, or the same class would not be asked of both. Evaluate them one by one"
+            )
+    numbers = _label_map(named[first], data) if named else None
+    same = numbers is None or numbers == list(range(len(numbers)))
+    if not same and isinstance(data, Aviary):
         raise ValueError(
-            f"class {k} is {a} to {name} and {b} in the data: expected the same class names "
-            "in the same order. Evaluate on images of the model's own classes, "
-            "or bring the data's into its order"
+            f"{first} has the species in another order than the aviary: take Aviary(n, species=[...]) in its order"
         )
+    return None if same else numbers
 
 # %% ../../nbs/evaluation/07_benchmark.ipynb #d75348fc
 def _all_right(models, image, label):
@@ -150,11 +158,10 @@ def evaluate_explanations(
     models, methods, images = _named(models, "models"), _named(methods, "methods"), _picked(images, data)
     metrics = METRICS if metrics is None else _named(metrics, "metrics")
     judging = models if evaluator is None else {**models, "the evaluator": evaluator}
-    _check_class_names(judging, data)
-    found, known = {}, 0
+    numbers, found, known = _model_numbers(judging, data), {}, 0
     with _in_evaluation(*judging.values()):
         for i in progress_bar(images, "evaluating", unit="image", disable=not progress):
-            item = _item(data, i)
+            item = _item(data, i, numbers)
             if not only_right or _all_right(judging.values(), *item[:2]):
                 found[i] = _measure(models, methods, metrics, evaluator, data, i, item)
                 known += bool(item[2])

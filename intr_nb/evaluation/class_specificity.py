@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ..core.errors import whole_number
 from ..core.images import to_tensor
 from ..core.tools import progress_bar
-from .benchmark import _all_right, _check_class_names, _named
+from .benchmark import _all_right, _model_numbers, _named
 from .perturbation import _in_evaluation, _method_map
 from .statistics import Evaluation
 
@@ -106,8 +106,8 @@ def two_halves(
     "Does each class's map lie on its own half of a picture of two classes? 0.5 is chance"
     models, methods = _named(models, "models"), _named(methods, "methods")
     whole_number("pairs", pairs, 1)
-    _check_class_names(models, data)
-    labels, paste, found = _labels(data), paste or _middles, {}
+    numbers, labels = _model_numbers(models, data), _labels(data)
+    labels, paste, found = [numbers[c] for c in labels] if numbers else labels, paste or _middles, {}
 
     def usable(i):
         return not only_right or _all_right(models.values(), to_tensor(data[i][0]), labels[i])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..core.display import html_picture, html_table, overlay, to_pixels
+from ..core.display import html_picture, html_table, overlay
 from ..core.images import to_rgb, to_tensor
 from ..core.tools import patch
 from ..evaluation.localisation import mask_cover
@@ -105,8 +105,8 @@ def _head_rows(self: Change, most: int = 6):
 
 @patch
 def _repr_html_(self: Change):
-    shown = overlay(self.after.image, self.total, self.total.abs().max().item())
-    was, now = (Image.fromarray(to_pixels(x.image)).resize(shown.size) for x in (self.before, self.after))
+    shown = overlay(self.after.picture, self.total, self.total.abs().max().item())
+    was, now = (Image.fromarray(x.picture).resize(shown.size) for x in (self.before, self.after))
     pictures = {"before": was, "after": now, "change of the evidence": shown}
     drawn = "".join(html_picture(picture, alt) + " " for alt, picture in pictures.items())
     table = html_table(["head", "change", "on edited pixels"], self._head_rows())

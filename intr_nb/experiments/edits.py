@@ -167,9 +167,12 @@ def save_edits(
 
 def load_edits(path: str | Path) -> list:  # of `Edit`
     "The edits that `save_edits` wrote"
+    file = _home_path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no edits {str(file)!r}: expected a file of `save_edits`. Check the path")
     try:
-        return [Edit(**e) for e in json.loads(_home_path(path).read_text())]
-    except (TypeError, json.JSONDecodeError) as e:
+        return [Edit(**e) for e in json.loads(file.read_text())]
+    except (TypeError, ValueError, RecursionError) as e:
         raise ValueError(f"{str(path)!r} is no list of edits: {e}. Expected what `save_edits` writes") from e
 
 # %% ../../nbs/experiments/05_edits.ipynb #10edits-035

@@ -96,6 +96,7 @@ def _weighted_channels(
     return torch.cat(maps)[:, 0]
 
 # %% ../../nbs/explanations/10_class_activation.ipynb #08baselines-028
+@torch.inference_mode(False)  # also called within inference_mode, it needs gradients
 def grad_cam(
     model: nn.Module,  # any network with gradients
     image,  # this and the next four: as in `explain`
@@ -108,6 +109,7 @@ def grad_cam(
     batch_size: int = 16,  # classes at once
 ) -> Explanation:
     "Grad-CAM: the layer's map, weighted by the mean gradient of each channel"
+    whole_number("batch_size", batch_size, 1)
     q = pose(model, image, classes, class_names, candidates, mask)
     logits, layer, inputs = _grad_cam_parts(q, layer)
     maps = _weighted_channels(q, (logits, layer, inputs), q.positions, relu, batch_size)
@@ -141,6 +143,7 @@ def _finer_rows(
     return rows
 
 # %% ../../nbs/explanations/10_class_activation.ipynb #7728f05b
+@torch.inference_mode(False)
 def finer_cam(
     model: nn.Module,  # this and the next six: as in `grad_cam`
     image,

@@ -14,6 +14,7 @@ from ..core.class_names import _unwrap
 from ..core.errors import one_of
 from ..core.images import _as_trained_of
 from ..core.tools import evaluating
+from ..core.transform_steps import _scale_of
 from .checks import _asked_classes, _names_of
 from .decomposer import _take_apart
 from .explanation import Explanation
@@ -50,7 +51,9 @@ def _known(model, x, out, names, kept, among, aspect=None):
     "The fields of an `Explanation` that every model with attention fills"
     logits, at = out.logits[0].cpu(), [among.index(c) for c in kept]
     maps = dict(attention=out.attention[0].cpu()[:, at], mask=out.mask[0].cpu() if out.mask.any() else None)
-    who = dict(classes=kept, class_names=names, candidates=among, candidate_logits=logits)
+    who = dict(
+        classes=kept, class_names=names, candidates=among, candidate_logits=logits, scale=_scale_of(model)
+    )
     return dict(
         logits=logits[at], image=x.cpu().clone(), source=type(model).__name__, aspect=aspect, **maps, **who
     )
@@ -104,7 +107,9 @@ def explain(
     one_of("reference", reference, REFERENCES)
     names = _names_of(model, class_names, model.num_classes)
     kept, among = _asked_classes(classes, candidates, names, model.num_classes)
-    some, padding = None if candidates is None else among, None if mask is None else mask[None].to(x.device)
+    some, padding = None if candidates is None else among, None
+    if mask is not None:
+        padding = torch.as_tensor(mask)[None].to(x.device)
     with evaluating(model):
         out = model(x[None], padding, attention="last", candidates=some)
         _check_attention(model, out)

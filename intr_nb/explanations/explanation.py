@@ -164,6 +164,6 @@ def _repr_html_(self: Explanation) -> str:
     if title is not None:
         legend = "Orange: attention" if heads is None else "Orange: for; blue: against"
         caption = f"{title}. {legend}; full colour: {total.abs().max():.3g}"
-        picture = overlay(self.image, total, aspect=self.aspect)
+        picture = overlay(self.picture, total, aspect=self.aspect)
     head = ["head", "sum of its map", "peak attention"]
     return html_card(picture, caption, [*_verdict(self), self.sum_line()], head, rows)

@@ -38,6 +38,7 @@ def _walk(
     return torch.cat(given).sum(1)
 
 # %% ../../nbs/explanations/17_library_methods.ipynb #95211b29
+@torch.inference_mode(False)  # also called within inference_mode, it needs gradients
 def integrated_gradients(
     model,  # a module, or a function that maps images to logits
     image,  # this and the next four: as in `explain`

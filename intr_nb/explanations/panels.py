@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core.display import AGAINST, FOR, to_pixels
+from ..core.display import AGAINST, FOR
 from ..core.errors import need
 
 # %% ../../nbs/explanations/14_panels.ipynb #11plots-016
@@ -63,7 +63,7 @@ def _panel(
     smooth: bool = False,  # interpolate between positions
 ):
     "Draw the image of `e` on `ax`, with the map `values` over it"
-    picture = to_pixels(e.image)
+    picture = e.picture
     extent = (0, picture.shape[1], picture.shape[0], 0)
     if values is None:
         ax.imshow(picture, extent=extent)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.display import to_pixels
 from ..core.errors import one_of
 from ..core.tools import patch
 from .checks import _SHAPES, _check_classes, _check_parts, _Part, check_sum, class_list
@@ -41,6 +42,7 @@ class _Parts:
     source: str = "INTR"  # who made it
     note: str = ""  # why a part is missing
     aspect: float | None = None  # width / height of the photograph, to be drawn with; None: as `image` has it
+    scale: tuple | None = None  # (mean, std) that `image` was normalised with; None: ImageNet's
 
     def __post_init__(self):
         _fill_lists(self)
@@ -69,6 +71,7 @@ def has(self: _Parts, part) -> bool:
     return vars(self).get(part) is not None
 
 # %% ../../nbs/explanations/06_parts.ipynb #07explanatio-050
+_Parts.picture = property(lambda self: to_pixels(self.image, self.scale))  # (H, W, 3) uint8
 _Parts.adds_up = property(lambda self: self.has("evidence") and self.has("residual"))
 _Parts.prediction = property(lambda self: self.candidates[int(self.candidate_logits.argmax())])
 

@@ -16,6 +16,7 @@ import torch.nn as nn
 from ..core.class_names import _unwrap
 from ..core.images import _as_trained_of
 from ..core.tools import evaluating, patch
+from ..core.transform_steps import _scale_of
 from .checks import _asked_classes, _names_of
 from .explanation import Explanation
 from ..models.positions import feature_mask
@@ -99,6 +100,7 @@ def answer(
     more |= dict(
         candidate_logits=logits, mask=padding if padding.any() else None, source=source, aspect=self.aspect
     )
+    more |= dict(scale=_scale_of(self.model))
     return kind(logits[self.positions], self.image.cpu().clone(), **maps, **who, **more)
 
 # %% ../../nbs/explanations/09_targets.ipynb #74074115
@@ -113,7 +115,7 @@ def _check_mask(mask, size, device):
     "The mask on `device`, or a `ValueError` unless it is of that size and of truth values"
     if mask is None:
         return None
-    mask = torch.as_tensor(mask).to(device)
+    mask = torch.as_tensor(mask).to(device, copy=True)
     if mask.shape == size and mask.dtype == torch.bool:
         return mask
     raise ValueError(
@@ -135,6 +137,7 @@ def pose(
     model = _unwrap(model)
     x, aspect = _as_trained_of(model, image)
     x = x.to(p.device, p.dtype)
+    x = x.clone() if x.is_inference() else x  # gradients can't go through one
     mask = _check_mask(mask, x.shape[1:], p.device)
     with running(model):
         logits, out = _forward_logits(model, x[None], mask)

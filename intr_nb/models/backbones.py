@@ -123,7 +123,7 @@ def build_backbone(
     "The backbone that `spec` asks for"
     if isinstance(spec, nn.Module):
         return _check_backbone(spec)
-    args = dict(name=spec) if isinstance(spec, str) else dict(spec or {})
+    args = dict(spec) if isinstance(spec, dict) else dict(name=spec)
     name = args.pop("name", None)
     build = None
     if isinstance(name, str):
@@ -133,7 +133,10 @@ def build_backbone(
             f"backbone={spec!r}: expected one of {tuple(BACKBONES)}, a name that timm or torchvision "
             f"knows{_close_names(name)}, or a module with num_channels and stride"
         )
-    built = build(**args)
+    try:
+        built = build(**args)
+    except TypeError as e:
+        raise TypeError(f"backbone={spec!r} can't be built: {e}. Expected arguments of that network") from e
     return _look_through(built, name) if isinstance(built, (_TimmBackbone, _TorchvisionBackbone)) else built
 
 # %% ../../nbs/models/08_backbones.ipynb #2d5c0f92

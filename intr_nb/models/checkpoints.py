@@ -9,6 +9,7 @@ __all__ = ['MODELS', 'save', 'load', 'pretrained']
 import hashlib
 import json
 import re
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -17,12 +18,12 @@ import torch
 import torch.nn as nn
 
 from ..core.class_names import _unwrap
-from ..core.files import _home_path, write_files
+from ..core.files import _home_path, _left_behind, write_files
 from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
 from .prompt_cam import PromptCAM
-from .state_dicts import _fit_state
+from .state_dicts import _check_tied, _fit_state, _unreadable
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
 def _checkpoint_files(
@@ -44,10 +45,11 @@ def _check_names(
     "The names, if they are as many as the classes"
     if class_names is None:
         return None
-    if len(class_names) != num_classes:
+    if not isinstance(class_names, (list, tuple)) or len(class_names) != num_classes:
+        got = len(class_names) if hasattr(class_names, "__len__") else class_names
         raise ValueError(
-            f"{len(class_names)} class_names for a model of {num_classes} classes: "
-            "expected one for each, in order"
+            f"{got} class_names for a model of {num_classes} classes: "
+            "expected a list of one for each, in order"
         )
     return list(class_names)
 
@@ -67,18 +69,6 @@ def _is_plain(
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
 MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
-
-# %% ../../nbs/models/18_checkpoints.ipynb #3269dae8
-def _check_tied(model):
-    "Raise a `ValueError` if two of the model's tensors are one"
-    seen = {}
-    for name, t in model.state_dict().items():
-        first = seen.setdefault(t.data_ptr() or name, name)
-        if first != name:
-            raise ValueError(
-                f"{first!r} and {name!r} share one tensor, and would come back as two: "
-                "give each module a parameter of its own, or register the shared one once"
-            )
 
 # %% ../../nbs/models/18_checkpoints.ipynb #aebc8467
 def _check_model(
@@ -158,7 +148,7 @@ def _check_description(
 ):
     "Raise a `ValueError` unless this is what `save` writes, and asks for nothing but sizes"
     ours = isinstance(description, dict) and _KEYS <= description.keys()
-    if not ours or description["format"] != "intr_nb":
+    if not ours or description["format"] != "intr_nb" or not isinstance(description["metadata"], dict):
         raise ValueError(
             f"{file} was not written by intr_nb's `save`: expected a JSON object with {sorted(_KEYS)}"
         )
@@ -178,7 +168,7 @@ def _read_description(
     "What a checkpoint's JSON says, checked to be one of ours"
     try:
         description = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(
             f"{str(path)!r} ({path.stat().st_size} bytes) is truncated or no JSON: "
             "expected what `save` writes. Copy it again"
@@ -226,13 +216,21 @@ def load(
     tensors_file, json_file = files = _checkpoint_files(path)
     _check_files(path, files)
     description, numbers = _read_description(json_file), tensors_file.read_bytes()
-    if hashlib.sha256(numbers).hexdigest() != description["sha256"]:
+    digits = hashlib.sha256(numbers).hexdigest()
+    for left in _left_behind(json_file) if digits != description["sha256"] else ():
+        with suppress(ValueError):  # a save was killed when only the tensors had their name
+            description = min(description, _read_description(left), key=lambda d: d["sha256"] != digits)
+    if digits != description["sha256"]:
         raise ValueError(
             f"{str(tensors_file)!r} ({len(numbers)} bytes) is not the file that {json_file.name} was saved "
             "with: truncated, or of another model. Copy both again"
         )
+    try:
+        tensors = safetensors.torch.load(numbers)
+    except safetensors.SafetensorError as e:
+        raise ValueError(_unreadable(tensors_file, e)) from e
     model = _build(description, json_file)
-    _fit_state(model, safetensors.torch.load(numbers), repr(str(tensors_file)))
+    _fit_state(model, tensors, repr(str(tensors_file)))
     model.class_names = _check_names(description["class_names"], model.num_classes)
     model.metadata = description["metadata"]
     return model.eval()

@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..core.errors import whole_number
 from ..core.tools import patch
 from .attention import MultiheadAttention
 from .search import Search
@@ -72,6 +73,7 @@ class Encoder(nn.Module):
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
+        num_layers = whole_number("encoder_layers", num_layers, 0, 100)
         self.layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
 
@@ -156,6 +158,7 @@ class Decoder(nn.Module):
     def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
+        num_layers = whole_number("decoder_layers", num_layers, 1, 100)
         self.layers = nn.ModuleList(DecoderLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
 

@@ -93,8 +93,9 @@ def _hub_folder(
     revision: str | None = None,  # branch, tag or commit
 ) -> Path:  # a folder that holds them
     "Files of a repository on the hub: from the disk, else from the network"
-    if folder is not None and all(Path(folder, f).is_file() for f in files):
-        return Path(folder)
+    folder = None if folder is None else _home_path(folder)
+    if folder is not None and all((folder / f).is_file() for f in files):
+        return folder
     fetch, advice = _client().snapshot_download, _advice(repo_id, files, revision)
     try:
         found = Path(fetch(repo_id, revision=revision, local_dir=folder, allow_patterns=files))
@@ -192,7 +193,8 @@ def from_pretrained(
     revision: str | None = None,  # branch, tag or commit on the hub
 ) -> nn.Module:  # in evaluation mode, on the CPU, with `class_names` and `metadata`
     "A trained model"
-    path, repo_id = Path(source).expanduser(), str(source)
+    path = _home_path(source) if source != "" else Path("no such file")
+    repo_id = str(source)
     if path.is_file():
         return _open_file(path)
     if path.is_dir():

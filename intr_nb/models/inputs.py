@@ -62,6 +62,26 @@ def _check_attention(
         )
 
 # %% ../../nbs/models/01_inputs.ipynb #0860a312
+def _logits_of(
+    model,  # for the message
+    output,  # that the model gave
+    called: str = "the pictures",  # for the message
+) -> torch.Tensor:  # (B, C)
+    "The logits in a model's output, if it has some and they are numbers"
+    logits = getattr(output, "logits", None)
+    if not isinstance(logits, torch.Tensor):
+        raise TypeError(
+            f"a {type(model).__name__} answers with a {type(output).__name__}: expected an object with `logits`. "
+            "Wrap the model, as models.base shows"
+        )
+    if not logits.isfinite().all():
+        raise ValueError(
+            f"the model's logits for {called} hold NaN or infinite values: its weights are broken, or its "
+            f"precision is too low. Load it again, or take model.float()"
+        )
+    return logits
+
+# %% ../../nbs/models/01_inputs.ipynb #8cf563b1
 def _check_finite(
     images: torch.Tensor,  # (B, 3, H, W)
     training: bool = False,  # leave out the check on a GPU?
@@ -69,6 +89,10 @@ def _check_finite(
     "Raise a `ValueError` that names the images with NaN or infinite values"
     if torch.compiler.is_compiling() or (training and images.device.type != "cpu"):
         return
+    if images.is_meta:
+        raise ValueError(
+            "images on the device 'meta' hold no numbers: a model or a picture was made there. Load its numbers first"
+        )
     bad = ~images.flatten(1).isfinite().all(1)
     if bad.any():
         raise ValueError(

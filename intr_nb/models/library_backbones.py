@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
+from ..core.files import _home_path
 from ..core.images import MEAN, STD
 from ..core.tools import patch, timm, torchvision
 from .stages import _join, _pick_stages, _Pretrained
@@ -46,7 +47,7 @@ def _timm_choice(
     "Which of timm's weights are meant"
     name, _, tag = name.partition(".")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
-    file = None if weights in (None, False, True, *tags) else Path(weights)
+    file = None if weights in (None, False, True, *tags) else _home_path(weights)
     if isinstance(weights, str) and weights in tags:
         tag = weights
     if (tag and tag not in tags) or (weights is True and not tags) or (file and not file.is_file()):

@@ -25,6 +25,7 @@ from ..core.files import write_files
 from ..core.images import _preparation, as_trained, pad_batch
 from ..core.picture_sources import _check_pictures, _is_single, _named_pictures
 from ..core.tools import evaluating, patch
+from .inputs import _logits_of
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-008
 @dataclass(repr=False)
@@ -113,11 +114,12 @@ def _batch_logits(
     tensors: list,  # of (3, h, w) normalised
 ) -> torch.Tensor:  # (B, C) on the CPU
     "The logits of pictures that may have several sizes"
-    p = next(model.parameters())
+    p = next(model.parameters(), torch.zeros(()))
     if len({t.shape for t in tensors}) == 1:
-        return model(torch.stack(tensors).to(p.device, p.dtype)).logits.cpu()
+        return _logits_of(model, model(torch.stack(tensors).to(p.device, p.dtype))).cpu()
     batch = pad_batch(tensors, multiple=_unwrap(model).backbone.stride)
-    return model(batch.images.to(p.device, p.dtype), batch.mask.to(p.device)).logits.cpu()
+    images, mask = batch.images.to(p.device, p.dtype), batch.mask.to(p.device)
+    return _logits_of(model, model(images, mask)).cpu()
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-021
 def _prepared(
@@ -158,7 +160,8 @@ def _autocast(
 ) -> torch.autocast:
     "In which precision large products are done"
     one_of("precision", precision, (None, "bf16"))
-    device = next(model.parameters()).device.type
+    device = next(model.parameters(), torch.zeros(())).device.type
+    device = "cpu" if device == "meta" else device  # which is refused later, in words
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-024

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 import torch.nn as nn
 
+from ..core.files import _home_path
 from ..core.tools import timm, torchvision
 
 # %% ../../nbs/models/03_state_dicts.ipynb #03-025
@@ -56,7 +57,7 @@ def _read_state(
     allow: tuple = (),  # classes that a pickle may hold besides tensors and plain containers
 ) -> dict:
     "What a checkpoint holds, read without running code in it"
-    path = Path(path)
+    path = _home_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no checkpoint at {str(path)!r}: expected a .safetensors or .pth file. Check the path"
@@ -100,7 +101,26 @@ def _misfits(
         f"{len(v)} {k} ({', '.join(v[:4])}{', ...' if len(v) > 4 else ''})" for k, v in troubles.items() if v
     )
 
+# %% ../../nbs/models/03_state_dicts.ipynb #262d37c8
+def _check_tied(model):
+    "Raise a `ValueError` if two of the model's tensors are one"
+    seen = {}
+    for name, t in model.state_dict().items():
+        first = seen.setdefault(t.data_ptr() or name, name)
+        if first != name:
+            raise ValueError(
+                f"{first!r} and {name!r} share one tensor, and would come back as two: "
+                "give each module a parameter of its own, or register the shared one once"
+            )
+
 # %% ../../nbs/models/03_state_dicts.ipynb #03-030
+def _shape_of(v, floats):
+    "A tensor's shape; what else it is, in words"
+    if not isinstance(v, torch.Tensor):
+        return ("no tensor",)
+    return tuple(v.shape) if v.is_floating_point() or not floats else ("whole numbers",)
+
+
 def _fit_state(
     module: nn.Module,  # takes the tensors as they are: their dtype, their memory
     state: dict,  # names and tensors
@@ -109,8 +129,9 @@ def _fit_state(
 ) -> nn.Module:
     "Put `state` into `module`, or raise a `ValueError` that names what does not fit"
     own = {name(k): (k, tuple(v.shape)) for k, v in module.state_dict().items()}
+    floats = {name(k) for k, v in module.named_parameters() if v.is_floating_point()}
     got = {
-        k: tuple(getattr(v, "shape", ("no tensor",)))
+        k: _shape_of(v, k in floats)
         for k, v in state.items()
         if k in own or not k.endswith("num_batches_tracked")
     }
@@ -209,7 +230,7 @@ def _stored_normalisation(
     "The normalisation that a safetensors file asks for in its metadata"
     if Path(path).suffix != ".safetensors":
         return {}
-    with safetensors.safe_open(path, "pt") as f:
+    with safetensors.safe_open(_home_path(path), "pt") as f:
         said = {k: v for k, v in (f.metadata() or {}).items() if k in ("mean", "std")}
     try:
         found = {k: [float(x) for x in json.loads(v)] for k, v in said.items()}
@@ -264,7 +285,7 @@ def _torchvision_weights(
     chosen = known.get("DEFAULT" if weights is True else str(weights))
     if chosen is not None:
         return _downloaded(chosen, name)
-    if not Path(weights).is_file():
+    if not _home_path(weights).is_file():
         raise ValueError(
             f"weights={str(weights)!r} for {name}: expected one of {list(known)}, "
             "or a .safetensors or .pth file that exists"

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.class_names import _label_map, _unwrap
+from ..core.errors import whole_number
 from ..core.images import collate, normalise
 from ..core.tools import evaluating
 from ..data.samples import _check_dataset, _guarded, _Samples
@@ -42,7 +43,8 @@ class _Logits(nn.Module):
     def forward(self, images, mask=None):
         images = images.to(next(self.model.parameters()).dtype)  # of a model in double or half precision
         run = self.model.from_features if self.features else self.model
-        return (run(images) if mask is None else run(images, mask)).logits
+        output = run(images) if mask is None else run(images, mask)
+        return output.logits
 
 # %% ../../nbs/training/03_accuracy.ipynb #2aeac052
 def _in_batches(
@@ -85,6 +87,7 @@ def evaluate(
 ) -> dict:  # "loss": mean cross-entropy in nats, "accuracy": 0 to 1
     "Mean loss and accuracy over a dataset"
     _check_dataset(dataset)
+    batch_size, workers = whole_number("batch_size", batch_size, 1), whole_number("workers", workers)
     if not len(dataset):
         raise ValueError("the dataset is empty: there is nothing to evaluate")
     with evaluating(model):

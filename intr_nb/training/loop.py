@@ -15,9 +15,10 @@ import torch.nn as nn
 from torch.utils.data import Dataset
 
 from ..core.class_names import _names_to_learn, _unwrap
+from ..core.errors import whole_number
 from ..core.tools import alone, progress_bar
 from ..core.transform_steps import _steps_of
-from ..data.samples import _check_dataset
+from ..data.samples import _check_dataset, _image_of
 from ..models.freezing import warn_user
 from .epoch import _finish_epoch, _run_epoch
 from .features import Features
@@ -32,12 +33,13 @@ def _parts_of(
     data,  # with `train` and `valid`, or a pair
 ) -> tuple:  # train, valid or None, class names or None
     "What `fit` needs of the data, checked"
-    pair = isinstance(data, (tuple, list))
-    train, valid = data if pair else (getattr(data, "train", None), getattr(data, "valid", None))
+    pair = data if isinstance(data, (tuple, list)) else [getattr(data, p, None) for p in ("train", "valid")]
+    train, valid = pair if len(pair) == 2 else (None, None)
     if train is None or not len(train):
         raise ValueError(
             f"there are no training images in this {type(data).__name__}: expected an object with "
-            "`train` and `valid`, such as ImageFolders, or a pair of datasets of (image, label)"
+            "`train` and `valid`, such as ImageFolders, or a pair of datasets of (image, label), "
+            "the second of them perhaps None"
         )
     for part in (train, valid) if valid is not None else (train,):
         _check_dataset(part)
@@ -84,6 +86,12 @@ def _checked(model, data, recipe):
         raise RuntimeError(
             "training needs gradients: call fit outside of torch.no_grad() and inference_mode()"
         )
+    if not hasattr(model, "num_classes") or not hasattr(model, "backbone"):
+        raise TypeError(
+            f"model is a {type(model).__name__}: expected one with `num_classes` and `backbone`, as INTR"
+        )
+    if any(p.is_meta for p in model.parameters()):
+        raise ValueError("the model's weights, on the device 'meta', hold no numbers: load or draw them")
     train, valid, class_names = _parts_of(data)
     class_names = _names_to_learn(model, train, valid, class_names)
     _check_recipe(recipe, train)
@@ -97,7 +105,7 @@ def _image_size(
     "The size that all images have, judged by three of them"
     if isinstance(dataset, Features):
         return dataset.image_size
-    sizes = {tuple(dataset[i][0].shape[1:]) for i in {0, len(dataset) // 2, len(dataset) - 1}}
+    sizes = {tuple(_image_of(dataset, i).shape[1:]) for i in {0, len(dataset) // 2, len(dataset) - 1}}
     h, w = sizes.pop()
     return h if h == w and not sizes else None
 
@@ -219,7 +227,7 @@ def fit(
     progress: bool = True,  # a progress bar, and in a notebook a plot that grows
 ) -> History:
     "Train with cross-entropy (Eq. 7) and keep the weights of the epoch that is best on validation images"
-    model = _unwrap(model)
+    model, workers = _unwrap(model), whole_number("workers", workers)
     train, valid, class_names = _checked(model, data, recipe)
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..core.files import _home_path, _owned
 from ..core.tools import patch
+from ..data.samples import _names_of
 from ..models.checkpoints import MODELS, _build, _check_model, save
 from ..models.freezing import warn_user
-from .features import Features, _names_of
+from .features import Features
 from .history import History
 from .monitoring import TensorBoard
 from .recipe import _differences
@@ -121,6 +122,8 @@ class _RunFolder:
 
     def __post_init__(self):
         self.path = None if self.path is None else _home_path(self.path)
+        if not isinstance(self.save_every, (int, float)) or not self.save_every >= 0:
+            raise ValueError(f"save_every={self.save_every!r}: expected seconds, 0 or more")
 
     @property
     def file(self):

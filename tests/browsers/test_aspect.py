@@ -174,11 +174,21 @@ def test_tensors_are_drawn_as_they_are(model):
 @pytest.mark.parametrize(
     "transform, whole",
     [
-        (v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.ToImage(), v2.ToDtype(torch.float32)]), False),
+        (
+            v2.Compose(
+                [v2.Resize(32), v2.CenterCrop(32), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+            ),
+            False,
+        ),
         (square_transforms(32)[0], False),
         (lambda picture: to_tensor(picture, 32), False),
         (partial(to_tensor, size=32), True),
-        (v2.Compose([v2.ToImage(), v2.Compose([v2.Resize((32, 32))]), v2.ToDtype(torch.float32)]), True),
+        (
+            v2.Compose(
+                [v2.ToImage(), v2.Compose([v2.Resize((32, 32))]), v2.ToDtype(torch.float32, scale=True)]
+            ),
+            True,
+        ),
     ],
 )
 def test_what_was_cropped_is_drawn_as_it_is(model, files, transform, whole):

@@ -8,8 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torchvision
+from PIL import Image
 
 from intr_nb.core.files import _home_path, _owned, _reserve, write_files
+from intr_nb.data.image_folders import ImageFolders
+from intr_nb.models.backbones import build_backbone
+from intr_nb.models.hub import _hub_folder, save_pretrained
+from intr_nb.models.one_block import OneBlockINTR
+from intr_nb.models.prediction import predict
 
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom intr_nb.core.files import _owned\n"
@@ -94,3 +102,28 @@ def test_the_home_folder(tmp_path, monkeypatch):
     write_files({Path("~/notes/a.txt"): b"here"})
     assert (tmp_path / "notes" / "a.txt").read_bytes() == b"here" and not Path("~").exists()
     assert _home_path("~nobody-such/a") == Path("~nobody-such/a") and _home_path("a~") == Path("a~")
+
+
+def test_the_home_folder_wherever_a_path_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for c in ("ant", "bee"):
+        (tmp_path / "photos" / c).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "photos" / c / "0.png")
+    (tmp_path / "photos" / "list.csv").write_text("path,label\nant/0.png,ant\nbee/0.png,bee\n")
+    for data in (
+        ImageFolders("~/photos", valid=0),
+        ImageFolders.from_csv("~/photos/list.csv", valid=0),
+        ImageFolders.from_csv("photos/list.csv", root="~/photos", valid=0),
+    ):
+        assert data.class_names == ["ant", "bee"] and data.train.image(0).shape == (20, 20, 3)
+    model = OneBlockINTR(2, dim=16, num_heads=2)
+    assert len(predict(model, "~/photos")) == 2 and predict(model, "~/photos/ant/0.png").classes
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "weights.safetensors")
+    for name in ("resnet18", "torchvision/resnet18"):
+        built = build_backbone(dict(name=name, weights="~/weights.safetensors"))
+        assert built.state_dict()
+    save_pretrained(model, "~/kept")
+    assert _hub_folder("a/b", ["config.json"], "~/kept") == tmp_path / "kept"
+    assert not Path("~").exists()

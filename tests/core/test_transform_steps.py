@@ -10,6 +10,7 @@ from torchvision import transforms as v1
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
+from intr_nb.core.display import to_pixels
 from intr_nb.core.images import _as_trained_of, as_trained
 from intr_nb.core.transform_steps import _described, _steps_of
 from intr_nb.data.transforms import detr_transforms, square_transforms
@@ -95,3 +96,25 @@ def test_a_transform_by_lot_is_found_out_although_its_steps_are_known():
             return torch.rand(3, 16, 16), 0
 
     assert _steps_of(Photos()) == (None, "it gives other numbers when it is run again")
+
+
+def test_a_models_own_mean_and_std_are_undone_where_its_pictures_are_shown():
+    "Shown with ImageNet's, a picture normalised with 0.5 is too pale"
+    from intr_nb.browsers.head_browser import HeadBrowser
+    from intr_nb.browsers.paint_editor import PaintEditor
+    from intr_nb.browsers.scene import _data_uri
+    from intr_nb.explanations.class_activation import grad_cam
+    from intr_nb.explanations.explainer import explain
+    from intr_nb.models.one_block import OneBlockINTR
+
+    pixels = np.random.RandomState(0).randint(0, 256, (32, 32, 3)).astype(np.uint8)
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
+    model = OneBlockINTR(2, dict(name="patchnet", width=4, dim=8, stride=4), dim=8, num_heads=2).eval()
+    model.metadata = dict(transform=_described(v2.Compose(steps)))
+    for method in (explain, grad_cam):
+        e = method(model, pixels)
+        assert np.array_equal(e.picture, pixels) and not np.array_equal(to_pixels(e.image), pixels)
+    assert HeadBrowser(model, [pixels]).copy_of(0, 32) == _data_uri(pixels)
+    editor = PaintEditor(model, [pixels])
+    assert np.array_equal(editor.picture(0, ""), pixels)
+    assert torch.allclose(editor.seen(0, "")[0], e.image, atol=1e-6)

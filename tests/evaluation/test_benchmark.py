@@ -7,6 +7,7 @@ import torch
 from intr_nb.data.birds import Aviary
 from intr_nb.data.photos import Photos
 from intr_nb.evaluation.benchmark import _item, evaluate_explanations
+from intr_nb.evaluation.class_specificity import two_halves
 from intr_nb.evaluation.metrics import METRICS, PART_METRICS, curve_area, pointing
 from intr_nb.explanations.methods import attention_map, centre_map, evidence_map
 from intr_nb.models.checkpoints import pretrained
@@ -177,6 +178,32 @@ def test_models_in_training_are_measured_in_evaluation_and_left_as_they_were():
     assert r.rows()[1:] == s.rows()[1:]
 
 
+class Named(torch.utils.data.Dataset):
+    "Birds that are called as somebody else does"
+
+    def __init__(self, class_names, labels=(0,)):
+        self.class_names, self.labels = list(class_names), list(labels)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        return BIRDS[i][0], self.labels[i]
+
+
+def test_classes_in_another_order_are_the_same_classes():
+    names = BIRDS.class_names[::-1]
+    turned = Named(names, [names.index(BIRDS.class_names[BIRDS.label(i)]) for i in range(4)])
+    how = dict(methods=dict(e=evidence_map), metrics={"insertion": METRICS["insertion"]}, progress=False)
+    straight = evaluate_explanations(MODEL, data=BIRDS, images=range(4), **how)
+    assert evaluate_explanations(MODEL, data=turned, **how).rows()[1:] == straight.rows()[1:]
+    pairs = [
+        two_halves(MODEL, dict(e=evidence_map), d, 1, progress=False)
+        for d in (turned, Named(BIRDS.class_names, range(4)))
+    ]
+    assert pairs[0].rows() == pairs[1].rows()
+
+
 def test_a_model_of_other_classes_is_refused():
     def run(model, data, evaluator=None):
         return evaluate_explanations(
@@ -193,13 +220,14 @@ def test_a_model_of_other_classes_is_refused():
     other, data = pretrained("aviary16"), Aviary(20, seed=2)
     other.class_names = [other.class_names[1], other.class_names[0], *other.class_names[2:]]
     with pytest.raises(
-        ValueError, match=f"class 0 is {data.class_names[1]!r} to OneBlockINTR and .*same order"
+        ValueError, match=r"OneBlockINTR has the species in another order.*take Aviary\(n, spec"
     ):
         run(other, data)
     with pytest.raises(ValueError, match="to the evaluator"):
         run(MODEL, data, other)
-    with pytest.raises(ValueError, match="class 4 is .* in the data"):
-        run(MODEL, Aviary(8, species=4))
+    with pytest.raises(ValueError, match="class 'Plain sparrow' that the model does not know"):
+        run(MODEL, Named(["Plain sparrow"]))
+    assert run(MODEL, Aviary(8, species=4)).rows()[0][3] == 1  # some of its species
     other.class_names = None  # it knows numbers only
     assert run(other, data).rows()[0][3] == 1
 

@@ -2,13 +2,10 @@
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -287,69 +284,6 @@ def test_wrong_numbers_of_processes(birds, tmp_path):
 
 
 # -- the run that can't be lost --
-
-
-def child(folder, birds, moment):
-    """Train, and die: when so many images were read, at the n-th write after half the file,
-    or before or after it gets its name, or while the best weights are written."""
-    torch.set_num_threads(1)
-    count, sync, move = dict(image=0, write=0), os.fsync, os.replace
-
-    def die_at(kind, number):
-        if moment == (number, kind):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    class Read(Named):
-        def __getitem__(self, i):
-            count["image"] += 1
-            die_at("image", count["image"])
-            return self.birds[i]
-
-    def half(number):
-        count["write"] += 1
-        if moment == (count["write"], "half"):
-            os.ftruncate(number, os.fstat(number).st_size // 2)
-        die_at("half", count["write"])
-        sync(number)
-
-    def named(old, new):
-        last = str(new).endswith("checkpoint.safetensors")
-        if last:
-            die_at("before", count["write"])
-        move(old, new)
-        if last:
-            die_at("after", count["write"])
-        if str(new).endswith("best.safetensors"):
-            die_at("best", 1)
-
-    os.fsync, os.replace = half, named
-    learn(small(), (Read(birds[0]), birds[1]), folder=folder, save_every=0)
-
-
-def test_killed_at_twenty_moments_and_resumed(birds, tmp_path, capfd):
-    undisturbed = small()
-    learn(undisturbed, birds)
-    context, chance, kills = get_context("fork"), random.Random(0), 0
-    runs = [tmp_path / f"run{i}" for i in range(4)]
-    for folder in runs:  # five kills each, every one going on where the last one died
-        writes = [(chance.randint(1, 2), kind) for kind in ("half", "before", "after")]
-        moments = [(chance.randint(1, 40), "image"), *chance.sample(writes, 3), (1, "best")]
-        for moment in moments:
-            worker = context.Process(target=child, args=(folder, birds, moment))
-            worker.start()
-            worker.join(120)
-            kills += worker.exitcode == -signal.SIGKILL
-            file = folder / "checkpoint.safetensors"
-            if file.exists():
-                _read_run(file)  # whole at any moment
-    assert kills == 20
-    for folder in runs:
-        model = small(seed=9)
-        history = learn(model, birds, folder=folder)
-        assert torch.equal(weights(model), weights(undisturbed)) and len(history) == RECIPE.epochs
-        assert torch.equal(weights(load(folder / "best")), weights(undisturbed))
-        assert [p.name for p in folder.glob(".*")] == [".run.lock"]
-    assert "resumed" in capfd.readouterr().out
 
 
 class Breaks(Named):
