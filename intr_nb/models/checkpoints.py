@@ -22,6 +22,9 @@ from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
 from .prompt_cam import PromptCAM
+from .protopformer import ProtoPFormer
+from .protopnet import ProtoPNet
+from .prototree import ProtoTree
 from .state_dicts import _fit_state
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
@@ -42,14 +45,12 @@ def _check_names(
     num_classes: int,  # C
 ) -> list | None:
     "The names, if they are as many as the classes"
-    if class_names is None:
-        return None
-    if len(class_names) != num_classes:
+    if class_names is not None and len(class_names) != num_classes:
         raise ValueError(
             f"{len(class_names)} class_names for a model of {num_classes} classes: "
             "expected one for each, in order"
         )
-    return list(class_names)
+    return None if class_names is None else list(class_names)
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-042
 def _is_plain(
@@ -66,7 +67,8 @@ def _is_plain(
     return isinstance(value, str) and re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
+_BUILT = (INTR, OneBlockINTR, PooledClassifier, PromptCAM, ProtoPNet, ProtoTree, ProtoPFormer)
+MODELS = {m.__name__: m for m in _BUILT}  # that `load` can build
 
 # %% ../../nbs/models/18_checkpoints.ipynb #3269dae8
 def _check_tied(model):
@@ -86,9 +88,7 @@ def _check_model(
 ):
     "Raise a `TypeError` or `ValueError` unless `load` could build `model` again"
     if type(model) not in MODELS.values():
-        *others, last = MODELS
-        wanted = f"{', '.join(others)} or {last}"
-        raise TypeError(f"a {type(model).__name__} can't be kept: expected an {wanted}")
+        raise TypeError(f"a {type(model).__name__} can't be kept: expected one of {', '.join(MODELS)}")
     if model.config["backbone"] is None:
         raise ValueError(
             f"the backbone, a {type(model.backbone).__name__}, has no `config`, "
