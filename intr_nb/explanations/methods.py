@@ -11,6 +11,7 @@ __all__ = ['METHODS', 'READINGS', 'BASELINES', 'as_map', 'attention_map', 'evide
 import inspect
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -227,10 +228,8 @@ def _gives_evidence(model):
 
 
 def _transformer_of(model):
-    try:
+    with suppress(TypeError):
         return _transformer_in(model)
-    except TypeError:
-        return None
 
 # %% ../../nbs/explanations/13_methods.ipynb #98c64385
 _GIVES = dict(

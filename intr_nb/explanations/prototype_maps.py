@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['similarity', 'plot_prototypes']
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #9de435e7
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #9dcbdd84
 import torch
 import torch.nn as nn
 
 from ..core.class_names import _unwrap
 from ..core.errors import need, whole_number
-from ..core.images import to_tensor
+from ..core.images import normalise, to_tensor
 from ..core.tools import evaluating
 from .explainer import explain
 from .explanation import Explanation
 from .panels import _drawing, _panel, _panels, _scale
 from .targets import pose, running
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #14696566
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #57f00891
 def similarity(
     model: nn.Module,  # `ProtoPNet`, `ProtoTree` or `ProtoPFormer`
     image,  # this and all that follows: as in `explain`
@@ -39,7 +39,7 @@ def similarity(
     note = "similarities at all positions do not add up to a logit: only the best position of each prototype counts"
     return q.answer(maps, "similarity to prototypes", unit="similarity", note=note)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #3ca98d36
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #056ed154
 def _strongest(
     model,  # with prototypes
     out,  # its output for one image
@@ -56,19 +56,27 @@ def _strongest(
         (m, f"{similar[m]:.2f} x {votes.weight[c, m]:+.2f}") for m in given.topk(min(top, len(given))).indices.tolist()
     ]
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #6ba0b968
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #a759afe7
 def _found_at(prototypes, x, padding, m, columns):
     "Row and column of the position nearest to prototype `m`"
     far = torch.cdist(prototypes.vectors[m][None, None], x)[0, 0].masked_fill(padding[0], torch.inf)
     return divmod(int(far.argmin()), columns)
 
 
+def _picture(train, i):
+    "Picture `i` of a data set, normalised; None if there are not so many"
+    if i >= len(train):
+        return None
+    image = train[i][0]
+    return normalise(image) if image.dtype == torch.uint8 else to_tensor(image)
+
+
 def _source_picture(model, train, m):
-    "The training picture of prototype `m`, its row and column, and its map of similarity"
+    "The training picture of prototype `m`, and the row and column of its patch"
     p = next(model.parameters())
-    prototypes = model.compared(model(to_tensor(train[0][0]).to(p)[None]))[0][0]
+    prototypes = model.searches[0]
     i, row, column = prototypes.patches()[m]
-    picture = to_tensor(train[i][0]) if i < len(train) else None
+    picture = _picture(train, i)
     if picture is not None:
         _, x, _ = model.compared(out := model(picture.to(p)[None]))[0]
         w = out.mask.shape[2]
@@ -79,7 +87,7 @@ def _source_picture(model, train, m):
         "there: give the same ones in the same order, or call project_prototypes(model, train) again"
     )
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #7e9f102f
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #8ee3a3bd
 def _framed(ax, e, row, column, stride, title):
     "A picture with a frame round one position"
     patches = need("matplotlib.patches", "figures need matplotlib")
@@ -88,7 +96,7 @@ def _framed(ax, e, row, column, stride, title):
     )
     ax.set_title(title)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #e6554b71
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #22adc56e
 @_drawing
 @torch.no_grad()
 def plot_prototypes(
@@ -112,7 +120,6 @@ def plot_prototypes(
             _framed(own, e, row, column, model.backbone.stride, f"this: {words}")
             _panel(map, e, maps.evidence[0, 0], _scale([maps.evidence], True)).set_title("similarity, all")
             picture, row, column = _source_picture(model, train, m)
-            seen = Explanation(e.logits, picture, evidence=e.evidence)
-            _framed(other, seen, row, column, model.backbone.stride, f"that: prototype {m}")
+            _framed(other, Explanation(**vars(e) | dict(image=picture)), row, column, model.backbone.stride, f"that: prototype {m}")
     figure.suptitle(f"Why {e.name(c)}? {type(model).__name__}")
     return figure

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ProtoTree']
 
-# %% ../../nbs/models/28_prototree.ipynb #85f1506b
+# %% ../../nbs/models/28_prototree.ipynb #a807e049
 import torch
 import torch.nn as nn
 
@@ -24,7 +24,7 @@ from intr_nb.models.prototypes import (
     _squared_distances,
 )
 
-# %% ../../nbs/models/28_prototree.ipynb #90acfa2c
+# %% ../../nbs/models/28_prototree.ipynb #96ec17c6
 def _leaf_log_probabilities(
     distances: torch.Tensor,  # (B, 2^depth - 1) of the nodes, level by level
 ) -> torch.Tensor:  # (B, 2^depth)
@@ -38,7 +38,7 @@ def _leaf_log_probabilities(
         first = level.stop
     return total
 
-# %% ../../nbs/models/28_prototree.ipynb #b0017dbd
+# %% ../../nbs/models/28_prototree.ipynb #388d8afa
 def _paths(
     depth: int,  # branchings on each path
 ) -> torch.Tensor:  # (2^depth leaves, 2^depth - 1 nodes)
@@ -52,7 +52,7 @@ def _paths(
             node = 2 * node + 1 + right
     return paths
 
-# %% ../../nbs/models/28_prototree.ipynb #8e5e8ca3
+# %% ../../nbs/models/28_prototree.ipynb #4ddc3067
 class _Tree(_Prototypes):
     "Prototypes at the nodes of a tree, distributions over the classes at its leaves"
 
@@ -63,7 +63,6 @@ class _Tree(_Prototypes):
         dim: int,  # D
     ):
         super().__init__(2 ** whole_number("depth", depth, 1, 12) - 1, dim)
-        nn.init.normal_(self.vectors, 0.5, 0.1)
         self.depth, self.leaves = depth, nn.Parameter(torch.zeros(2**depth, num_classes))
 
 
@@ -74,7 +73,7 @@ def distances(
 ) -> torch.Tensor:  # (B, M, N), not squared
     return (_squared_distances(x, self.vectors) + 1e-8).sqrt()
 
-# %% ../../nbs/models/28_prototree.ipynb #d76f8c7f
+# %% ../../nbs/models/28_prototree.ipynb #87cf7bfd
 @patch
 def forward(
     self: _Tree,
@@ -91,7 +90,7 @@ def forward(
         return logits, None
     return logits, _hard_attention(at, x.shape[1], x, logits.shape[1])
 
-# %% ../../nbs/models/28_prototree.ipynb #24cfcf78
+# %% ../../nbs/models/28_prototree.ipynb #f9b3f0bc
 @patch
 def leaf_of(
     self: _Tree,
@@ -102,7 +101,7 @@ def leaf_of(
     leaf = _leaf_log_probabilities(_nearest(self.distances(x), padding)[0])
     return (leaf[:, :, None] + self.leaves.log_softmax(1)).argmax(1)
 
-# %% ../../nbs/models/28_prototree.ipynb #4b628f7d
+# %% ../../nbs/models/28_prototree.ipynb #d81a2bb7
 class ProtoTree(ImageSearch):
     "A soft decision tree of prototypes on a backbone; its logits are log probabilities"
 
@@ -127,7 +126,7 @@ class ProtoTree(ImageSearch):
         if 2**depth < num_classes:
             raise ValueError(f"depth={depth}: {2**depth} leaves can't tell {num_classes} classes apart")
 
-# %% ../../nbs/models/28_prototree.ipynb #078ef252
+# %% ../../nbs/models/28_prototree.ipynb #2a16c262
 @patch
 def search(self: ProtoTree, features, padding, classes, attention):
     padding = None if padding is None else padding.flatten(1)
@@ -143,7 +142,7 @@ def compared(
     "What is compared with what; no prototype belongs to a class"
     return [(self.tree, _flat(out.features), out.mask.flatten(1))]
 
-# %% ../../nbs/models/28_prototree.ipynb #fccd85bf
+# %% ../../nbs/models/28_prototree.ipynb #3abbc61e
 @patch
 @torch.no_grad()
 def path(
@@ -158,7 +157,7 @@ def path(
     near = _nearest(self.tree.distances(x), padding)[0][0]
     return [(m, bool(signs[m] > 0), near[m].neg().exp().item()) for m in signs.nonzero()[:, 0].tolist()]
 
-# %% ../../nbs/models/28_prototree.ipynb #27c02161
+# %% ../../nbs/models/28_prototree.ipynb #61af51e0
 @patch
 def similarity_maps(
     self: ProtoTree,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/models/26_prototypes.ipynb #1a3a3cc5
+# %% ../../nbs/models/26_prototypes.ipynb #b2d4274a
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from ..core.errors import whole_number
 from ..core.tools import patch
 from .search import Search
 
-# %% ../../nbs/models/26_prototypes.ipynb #dc0f0cdd
+# %% ../../nbs/models/26_prototypes.ipynb #5daf8706
 def _squared_distances(
     x: torch.Tensor,  # (B, N, D) positions
     prototypes: torch.Tensor,  # (M, D)
@@ -23,7 +23,7 @@ def _squared_distances(
     far = x.square().sum(-1)[:, None] - 2 * prototypes @ x.transpose(1, 2)
     return (far + prototypes.square().sum(-1)[:, None]).clamp(min=0)
 
-# %% ../../nbs/models/26_prototypes.ipynb #573e7b77
+# %% ../../nbs/models/26_prototypes.ipynb #a78759ee
 def _nearest(
     distances: torch.Tensor,  # (B, M, N)
     padding: torch.Tensor | None = None,  # (B, N), True on padding
@@ -33,7 +33,7 @@ def _nearest(
         distances = distances.masked_fill(padding[:, None], torch.inf)
     return distances.min(-1)
 
-# %% ../../nbs/models/26_prototypes.ipynb #512612e4
+# %% ../../nbs/models/26_prototypes.ipynb #caa5fa11
 def _hard_attention(
     at: torch.Tensor,  # (B, M) numbers of positions
     positions: int,  # N
@@ -43,7 +43,7 @@ def _hard_attention(
     "1 at the position that a prototype chose, 0 elsewhere"
     return F.one_hot(at, positions).to(like.dtype)[:, :, None].expand(-1, -1, classes, -1)
 
-# %% ../../nbs/models/26_prototypes.ipynb #ffcaaa95
+# %% ../../nbs/models/26_prototypes.ipynb #3f837be1
 class _Prototypes(Search):
     "M vectors that positions are compared with, and the training patches they were projected onto"
 
@@ -56,11 +56,11 @@ class _Prototypes(Search):
     ):
         super().__init__()
         self.num_heads = whole_number("count", count, 1)
-        self.vectors = nn.Parameter(torch.rand(count, whole_number("dim", dim, 1)))
+        self.vectors = nn.Parameter(0.5 + 0.1 * torch.randn(count, whole_number("dim", dim, 1)))
         self.register_buffer("projected", torch.zeros(count, dim))
         self.register_buffer("sources", torch.full((count, 3), -1))  # training image, row, column
 
-# %% ../../nbs/models/26_prototypes.ipynb #862a0d01
+# %% ../../nbs/models/26_prototypes.ipynb #4dcf0a79
 @patch
 def is_projected(self: _Prototypes) -> bool:
     "Is each prototype a training patch?"
@@ -91,7 +91,7 @@ def patches(self: _Prototypes) -> list:  # of (training image, row, column), one
         "Call project_prototypes(model, train) after the last epoch in which they learn"
     )
 
-# %% ../../nbs/models/26_prototypes.ipynb #3ed1cb7d
+# %% ../../nbs/models/26_prototypes.ipynb #9f384fe9
 def _bounded_projection(
     channels: int,  # of the backbone
     dim: int,  # D
