@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['similarity', 'plot_prototypes']
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #9dcbdd84
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #8463a96d
 import torch
 import torch.nn as nn
 
@@ -18,7 +18,7 @@ from .explanation import Explanation
 from .panels import _drawing, _panel, _panels, _scale
 from .targets import pose, running
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #57f00891
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #14696566
 def similarity(
     model: nn.Module,  # `ProtoPNet`, `ProtoTree` or `ProtoPFormer`
     image,  # this and all that follows: as in `explain`
@@ -39,7 +39,7 @@ def similarity(
     note = "similarities at all positions do not add up to a logit: only the best position of each prototype counts"
     return q.answer(maps, "similarity to prototypes", unit="similarity", note=note)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #056ed154
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #3ca98d36
 def _strongest(
     model,  # with prototypes
     out,  # its output for one image
@@ -56,7 +56,7 @@ def _strongest(
         (m, f"{similar[m]:.2f} x {votes.weight[c, m]:+.2f}") for m in given.topk(min(top, len(given))).indices.tolist()
     ]
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #a759afe7
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #f7cd206d
 def _found_at(prototypes, x, padding, m, columns):
     "Row and column of the position nearest to prototype `m`"
     far = torch.cdist(prototypes.vectors[m][None, None], x)[0, 0].masked_fill(padding[0], torch.inf)
@@ -87,7 +87,7 @@ def _source_picture(model, train, m):
         "there: give the same ones in the same order, or call project_prototypes(model, train) again"
     )
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #8ee3a3bd
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #7e9f102f
 def _framed(ax, e, row, column, stride, title):
     "A picture with a frame round one position"
     patches = need("matplotlib.patches", "figures need matplotlib")
@@ -96,7 +96,7 @@ def _framed(ax, e, row, column, stride, title):
     )
     ax.set_title(title)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #22adc56e
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #cca2fc56
 @_drawing
 @torch.no_grad()
 def plot_prototypes(
@@ -113,12 +113,13 @@ def plot_prototypes(
         out = model(e.image.to(next(model.parameters()))[None])
         prototypes, x, padding = model.compared(out)[0]
         prototypes.patches()  # refuses those that are none
-        said, maps = _strongest(model, out, c, top), similarity(model, image, [c])
+        said = _strongest(model, out, c, top)
+        maps = prototypes.similarities(x)[0].masked_fill(padding, 0).unflatten(1, out.mask.shape[1:]).cpu()
         figure, axes = _panels(len(said), 3, 1.7)
         for (m, words), (own, map, other) in zip(said, axes):
             row, column = _found_at(prototypes, x, padding, m, out.mask.shape[2])
             _framed(own, e, row, column, model.backbone.stride, f"this: {words}")
-            _panel(map, e, maps.evidence[0, 0], _scale([maps.evidence], True)).set_title("similarity, all")
+            _panel(map, e, maps[m], _scale([maps[m]], False)).set_title("how similar")
             picture, row, column = _source_picture(model, train, m)
             _framed(other, Explanation(**vars(e) | dict(image=picture)), row, column, model.backbone.stride, f"that: prototype {m}")
     figure.suptitle(f"Why {e.name(c)}? {type(model).__name__}")

@@ -52,7 +52,7 @@ def _paths(
             node = 2 * node + 1 + right
     return paths
 
-# %% ../../nbs/models/28_prototree.ipynb #4ddc3067
+# %% ../../nbs/models/28_prototree.ipynb #bce89c29
 class _Tree(_Prototypes):
     "Prototypes at the nodes of a tree, distributions over the classes at its leaves"
 
@@ -67,13 +67,28 @@ class _Tree(_Prototypes):
 
 
 @patch
+def says(self: _Tree) -> torch.Tensor:  # (2^depth, C)
+    "The log probability of each class at each leaf; ten times, so that leaves learn faster than prototypes"
+    return (10 * self.leaves).log_softmax(1)
+
+
+@patch
 def distances(
     self: _Tree,
     x: torch.Tensor,  # (B, N, D) positions
 ) -> torch.Tensor:  # (B, M, N), not squared
     return (_squared_distances(x, self.vectors) + 1e-8).sqrt()
 
-# %% ../../nbs/models/28_prototree.ipynb #87cf7bfd
+
+@patch
+def similarities(
+    self: _Tree,
+    x: torch.Tensor,  # (B, N, D) positions
+) -> torch.Tensor:  # (B, M, N)
+    "exp(-d)"
+    return self.distances(x).neg().exp()
+
+# %% ../../nbs/models/28_prototree.ipynb #8a0403dd
 @patch
 def forward(
     self: _Tree,
@@ -84,13 +99,13 @@ def forward(
 ) -> tuple:  # log probabilities (B, C), attention (B, M, C, N) or None
     "Every image comes to every leaf, with some probability"
     nearest, at = _nearest(self.distances(x), padding)
-    leaf, says = _leaf_log_probabilities(nearest), self.leaves.log_softmax(1)
-    logits = torch.logsumexp(leaf[:, :, None] + says, 1)[:, classes]
+    leaf = _leaf_log_probabilities(nearest)
+    logits = torch.logsumexp(leaf[:, :, None] + self.says(), 1)[:, classes]
     if not need_weights:
         return logits, None
     return logits, _hard_attention(at, x.shape[1], x, logits.shape[1])
 
-# %% ../../nbs/models/28_prototree.ipynb #f9b3f0bc
+# %% ../../nbs/models/28_prototree.ipynb #026c3c02
 @patch
 def leaf_of(
     self: _Tree,
@@ -99,7 +114,7 @@ def leaf_of(
 ) -> torch.Tensor:  # (B, C) numbers of leaves
     "The leaf through which each class has most of its probability"
     leaf = _leaf_log_probabilities(_nearest(self.distances(x), padding)[0])
-    return (leaf[:, :, None] + self.leaves.log_softmax(1)).argmax(1)
+    return (leaf[:, :, None] + self.says()).argmax(1)
 
 # %% ../../nbs/models/28_prototree.ipynb #d81a2bb7
 class ProtoTree(ImageSearch):
@@ -157,7 +172,7 @@ def path(
     near = _nearest(self.tree.distances(x), padding)[0][0]
     return [(m, bool(signs[m] > 0), near[m].neg().exp().item()) for m in signs.nonzero()[:, 0].tolist()]
 
-# %% ../../nbs/models/28_prototree.ipynb #61af51e0
+# %% ../../nbs/models/28_prototree.ipynb #07ed28c6
 @patch
 def similarity_maps(
     self: ProtoTree,
@@ -166,5 +181,5 @@ def similarity_maps(
     "Similarities at all positions on each class's path: present minus absent"
     x = _flat(out.features)
     signs = _paths(self.tree.depth).to(x)[self.tree.leaf_of(x, out.mask.flatten(1))]
-    found = self.tree.distances(x).neg().exp().unflatten(-1, out.mask.shape[1:])
+    found = self.tree.similarities(x).unflatten(-1, out.mask.shape[1:])
     return torch.einsum("bcm,bmhw->bchw", signs, found).masked_fill(out.mask[:, None], 0)

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['project_prototypes']
 
-# %% ../../nbs/training/15_projection.ipynb #00da929b
+# %% ../../nbs/training/15_projection.ipynb #f1d3f387
 import torch
 import torch.nn as nn
 from torch.utils.data import Dataset
 
 from ..core.class_names import _unwrap
-from ..core.tools import evaluating
+from ..core.tools import evaluating, patch
 from ..data.samples import _check_dataset, _guarded
 from .accuracy import _in_batches, _prepare
 from .features import Features
 
-# %% ../../nbs/training/15_projection.ipynb #021b05f8
+# %% ../../nbs/training/15_projection.ipynb #cfe68aa8
 class _NearestPatches:
     "For each of M prototypes, the nearest of the positions that have been seen"
 
@@ -28,30 +28,32 @@ class _NearestPatches:
         self.distances = torch.full((prototypes.num_heads,), torch.inf, device=self.vectors.device)
         self.sources = torch.full_like(prototypes.sources, -1)
 
-    def look(
-        self,
-        x: torch.Tensor,  # (B, N, D) positions
-        padding: torch.Tensor,  # (B, N), True on padding
-        labels: torch.Tensor,  # (B,)
-        first: int,  # number of the first image
-        columns: int,  # of the map
-    ):
-        "Compare with another batch"
-        far = torch.cdist(self.prototypes.vectors.expand(len(x), -1, -1), x)
-        far = far.masked_fill(padding[:, None], torch.inf)
-        owner = getattr(self.prototypes, "owner", None)
-        if owner is not None:
-            far = far.masked_fill((labels[:, None] != owner)[..., None], torch.inf)
-        nearest, at = far.movedim(1, 0).flatten(1).min(1)
-        N, closer = x.shape[1], nearest < self.distances
-        image, n = at // N, at % N
-        row, column = (n // columns, n % columns) if N > 1 else (n - 1, n - 1)
-        found = torch.stack([first + image, row, column], 1)
-        self.distances = torch.where(closer, nearest, self.distances)
-        self.vectors = torch.where(closer[:, None], x[image, n], self.vectors)
-        self.sources = torch.where(closer[:, None], found, self.sources)
+# %% ../../nbs/training/15_projection.ipynb #4ad608aa
+@patch
+def look(
+    self: _NearestPatches,
+    x: torch.Tensor,  # (B, N, D) positions
+    padding: torch.Tensor,  # (B, N), True on padding
+    labels: torch.Tensor,  # (B,)
+    first: int,  # number of the first image
+    columns: int,  # of the map
+):
+    "Compare with another batch"
+    far = torch.cdist(self.prototypes.vectors.expand(len(x), -1, -1), x)
+    far = far.masked_fill(padding[:, None], torch.inf)
+    owner = getattr(self.prototypes, "owner", None)
+    if owner is not None:
+        far = far.masked_fill((labels[:, None] != owner)[..., None], torch.inf)
+    nearest, at = far.movedim(1, 0).flatten(1).min(1)
+    N, closer = x.shape[1], nearest < self.distances
+    image, n = at // N, at % N
+    row, column = (n // columns, n % columns) if N > 1 else (n - 1, n - 1)
+    found = torch.stack([first + image, row, column], 1)
+    self.distances = torch.where(closer, nearest, self.distances)
+    self.vectors = torch.where(closer[:, None], x[image, n], self.vectors)
+    self.sources = torch.where(closer[:, None], found, self.sources)
 
-# %% ../../nbs/training/15_projection.ipynb #18ab837c
+# %% ../../nbs/training/15_projection.ipynb #a7ef1e83
 def _check_found(found):
     "Raise a `ValueError` if a prototype has seen no picture of its class"
     for nearest in found:
@@ -72,7 +74,7 @@ def _check_prototypes(model):
             f"a {type(model).__name__} has no prototypes to project: expected ProtoPNet, ProtoTree or ProtoPFormer"
         )
 
-# %% ../../nbs/training/15_projection.ipynb #f876f03e
+# %% ../../nbs/training/15_projection.ipynb #c91ed651
 @torch.no_grad()
 def project_prototypes(
     model: nn.Module,  # `ProtoPNet`, `ProtoTree` or `ProtoPFormer`; changed in place

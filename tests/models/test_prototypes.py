@@ -71,9 +71,10 @@ def test_the_logit_is_the_sum_of_what_prototypes_give(kind):
     assert set(e.attention.unique().tolist()) == {0, 1} and e.attention.sum((2, 3)).eq(1).all()
     assert (e.residual == 0).all() == (kind == "net")  # what [CLS] looks like has no position
     padded = explain(model, IMAGE.double(), mask=HALF)
-    assert padded.attention[..., 2:].abs().max() == 0 and similarity(
-        model, IMAGE.double(), mask=HALF
-    ).evidence[..., 2:].eq(0).all()
+    assert (
+        padded.attention[..., 2:].abs().max() == 0
+        and similarity(model, IMAGE.double(), mask=HALF).evidence[..., 2:].eq(0).all()
+    )
 
 
 def test_a_prototypes_loss_is_its_evidence():
@@ -82,7 +83,10 @@ def test_a_prototypes_loss_is_its_evidence():
     with torch.no_grad(), intervene(model, heads=[(0, 5)], to="zero"):
         left = model(x[None]).logits[0]
     assert_close(e.logits - left, e.evidence[5].sum((1, 2)), atol=1e-9, rtol=0)
-    with pytest.raises(NotImplementedError, match=r"_Votes lacks query_slices"), intervene(model, heads=[(0, 5)]):
+    with (
+        pytest.raises(NotImplementedError, match=r"_Votes lacks query_slices"),
+        intervene(model, heads=[(0, 5)]),
+    ):
         pass
 
 
@@ -95,7 +99,7 @@ def test_a_trees_probabilities_are_those_of_a_walk_through_it():
 
     def walk(node, weight):
         if node >= 7:
-            return weight * model.tree.leaves[node - 7].softmax(0)
+            return weight * (10 * model.tree.leaves[node - 7]).softmax(0)
         return walk(2 * node + 1, weight * (1 - g[node])) + walk(2 * node + 2, weight * g[node])
 
     assert_close(out.logits[0].exp(), walk(0, 1).detach(), atol=1e-9, rtol=0)
@@ -163,7 +167,9 @@ def test_the_evidence_browser_takes_them(kind):
 @every
 def test_prototypes_become_patches_of_their_class(kind, tmp_path):
     model, train = build(kind), pictures()
-    with pytest.raises(RuntimeError, match=f"these {HEADS[kind]} prototypes were never projected.*project_proto"):
+    with pytest.raises(
+        RuntimeError, match=f"these {HEADS[kind]} prototypes were never projected.*project_proto"
+    ):
         plot_prototypes(model, IMAGE, train)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(TypeError, match="OneBlockINTR has no prototypes"):
@@ -209,8 +215,8 @@ def test_prototypes_become_patches_of_their_class(kind, tmp_path):
 def test_each_learns(kind, tmp_path):
     torch.manual_seed(0)
     model, data = BUILD[kind](), pictures(32)
-    history = fit(model, (data, data), Recipe(epochs=30, lr=2e-2, batch_size=8), device="cpu", progress=False)
-    assert history.best["valid_accuracy"] > 0.8
+    history = fit(model, (data, data), Recipe(epochs=16, lr=2e-2, batch_size=8), device="cpu", progress=False)
+    assert history.best["valid_accuracy"] > 0.7  # chance: 0.25
 
 
 def test_costs_are_part_of_the_loss_and_counted_by_the_image():
@@ -270,7 +276,10 @@ def test_stages_say_what_learns(tmp_path):
         (lambda: ProtoPFormer(4, VIT, foreground=0), "foreground=0.*more than 0"),
         (lambda: ProtoPFormer(4, "resnet18"), "resnet18.*plain vision transformer"),
         (lambda: ProtoPFormer(4, VIT | dict(reg_tokens=2)), "3 tokens without a place.*expected one"),
-        (lambda: ProtoPFormer(4, VIT | dict(class_token=False, global_pool="avg", fc_norm=False)), r"0 tokens"),
+        (
+            lambda: ProtoPFormer(4, VIT | dict(class_token=False, global_pool="avg", fc_norm=False)),
+            r"0 tokens",
+        ),
         (lambda: similarity(OneBlockINTR(4, PATCHNET, dim=16, num_heads=2), IMAGE), "has no prototypes"),
     ],
 )
