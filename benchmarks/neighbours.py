@@ -43,7 +43,7 @@ from intr_nb.training.projection import project_prototypes
 from intr_nb.training.recipe import Recipe
 
 CNN = dict(name="patchnet", dim=64, stride=8)
-VIT = dict(name="timm/vit_tiny_patch16_224", img_size=96, patch_size=8, embed_dim=96, num_heads=4, depth=3)
+VIT = dict(name="timm/vit_tiny_patch16_224", img_size=96, patch_size=12, embed_dim=96, num_heads=4, depth=3)
 BUILD = {
     "linear": lambda: PooledClassifier(16, CNN),
     "INTR": lambda: OneBlockINTR(16, CNN, score_bound=1.0),
@@ -71,9 +71,10 @@ def settings_of(name):
 class Birds:
     "The drawn birds, kept in the folder once they are drawn"
 
-    def __init__(self, folder, count):
-        self.folder, self.count, self.test = folder, count, Aviary(300, seed=2)
-        self.train, self.valid, self.held_out = (self.drawn(n, k) for k, n in enumerate((count, 300, 300)))
+    def __init__(self, folder, count, held_out):
+        self.folder, self.count, self.test = folder, count, Aviary(held_out, seed=2)
+        counts = count, held_out, held_out
+        self.train, self.valid, self.held_out = (self.drawn(n, seed) for seed, n in enumerate(counts))
 
     def drawn(self, count, seed):
         path = self.folder / f"birds{count}_{seed}.pt"
@@ -201,7 +202,8 @@ def examine(name, seed, model, birds, images, masks, judge):
         asked = questions(judge)
         if method == "RISE":  # a thousand passes for each shuffled model
             asked.pop("left_when_shuffled")
-        found = evaluate_explanations(model, {method: f}, birds.test, asked, images=right, progress=False)
+        how = dict(images=right, only_right=False, progress=False)
+        found = evaluate_explanations(model, {method: f}, birds.test, asked, **how)
         (values,) = found.values.values()
         row = base | dict(method=method, images=len(right), passes=METHODS[method].passes)
         row["passes"] = masks + 1 if method == "RISE" else row["passes"]
@@ -240,6 +242,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--tries", type=int, default=len(SETTINGS), choices=range(1, len(SETTINGS) + 1))
     parser.add_argument("--birds", type=int, default=2000, help="to learn from")
+    parser.add_argument("--held-out", type=int, default=300, help="to choose by, and as many to test")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--images", type=int, default=24, help="birds whose maps are asked")
     parser.add_argument("--masks", type=int, default=300, help="of RISE")
@@ -256,7 +259,7 @@ def main():
         args.summary.unlink(missing_ok=True)
         return summarise(mine, args.summary)
     args.folder.mkdir(parents=True, exist_ok=True)
-    birds, done = Birds(args.folder, args.birds), {(r["model"], int(r["seed"])) for r in mine}
+    birds, done = Birds(args.folder, args.birds, args.held_out), {(r["model"], int(r["seed"])) for r in mine}
     judge = trained("linear", 100, 0, birds, args.epochs)
     for seed in args.seeds:
         for name in args.models:

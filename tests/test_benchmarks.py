@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import edit_birds
 import finetune
 import is_it_true
+import neighbours
 
 from intr_nb.data.photos import Photos
 from intr_nb.experiments.edits import edit_region
@@ -205,3 +206,29 @@ def test_everything_learns_after_the_head_has(name, tmp_path, monkeypatch):
         second["frozen"] == first["accuracy"]
         and (tmp_path / f"runs/{name}-0/checkpoint.safetensors").exists()
     )
+
+
+def test_the_neighbours_table_goes_on_where_it_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbours, "ASKED", ("evidence", "similarity", "CAM", "random"))
+    monkeypatch.setattr(neighbours, "said", lambda model, data, i: data.label(i))
+
+    def run(*more):
+        sizes = "--seeds 0 --tries 1 --birds 32 --held-out 16 --epochs 1 --images 1 --masks 4".split()
+        files = ["--folder", tmp_path, "--csv", tmp_path / "a.csv", "--tried", tmp_path / "t.csv"]
+        monkeypatch.setattr(sys, "argv", ["neighbours.py", *sizes, *map(str, files), *map(str, more)])
+        neighbours.main()
+
+    run("--models", "linear")
+    with monkeypatch.context() as m:
+        m.setattr(neighbours, "learn", lambda *a: pytest.fail("trained again"))
+        run("--models", "linear")
+    run("--models", "linear", "ProtoPNet")
+    run("--summary", tmp_path / "s.csv")
+    rows, tried, summary = (list(csv.DictReader((tmp_path / f"{n}.csv").open())) for n in "ats")
+    assert [r["method"] for r in rows[:3]] == ["CAM", "random", "RISE"]
+    of_nets = {r["method"]: r for r in rows if r["model"] == "ProtoPNet"}
+    assert set(of_nets) == {"evidence", "similarity", "random", "RISE"}
+    assert float(of_nets["evidence"]["gap"]) < 1e-9 and rows[0]["gap"] == ""
+    assert of_nets["RISE"]["passes"] == "5" and of_nets["RISE"]["left_when_shuffled"] == ""
+    assert [(t["model"], t["setting"]) for t in tried] == [("linear", "0"), ("ProtoPNet", "0")]
+    assert len(summary) == len(rows) and summary[0]["seeds"] == "1"
