@@ -43,7 +43,7 @@ from intr_nb.training.projection import project_prototypes
 from intr_nb.training.recipe import Recipe
 
 CNN = dict(name="patchnet", dim=64, stride=8)
-VIT = dict(name="timm/vit_tiny_patch16_224", img_size=96, patch_size=12, embed_dim=96, num_heads=4, depth=3)
+VIT = dict(name="timm/vit_tiny_patch16_224", img_size=96, patch_size=8, embed_dim=96, num_heads=4, depth=2)
 BUILD = {
     "linear": lambda: PooledClassifier(16, CNN),
     "INTR": lambda: OneBlockINTR(16, CNN, score_bound=1.0),
