@@ -55,8 +55,9 @@ BUILD = {
     "ProtoPFormer": lambda: ProtoPFormer(16, VIT),
 }
 TRANSFORMERS = ("linear, ViT", "Prompt-CAM", "ProtoPFormer")
-# the last setting starts from the backbone of the linear model of the same seed, as published ones do from ImageNet's
-SETTINGS = [dict(lr=3e-3), dict(lr=1e-3), dict(lr=3e-3, start=True)]
+# the others start from the backbone of the linear model of the same seed, as published ones do from ImageNet's
+SETTINGS = [dict(lr=3e-3), dict(lr=1e-2, backbone_lr=1e-3), dict(lr=3e-3, backbone_lr=3e-4)]
+LINEAR = [dict(lr=3e-3), dict(lr=1e-3), dict(lr=1e-2)]
 ASKED = ("evidence", "contrast", "attention", "similarity", "CAM", "Grad-CAM", "Finer-CAM")
 ASKED = (*ASKED, "rollout", "[CLS] heads", "RISE", "random", "centre", "edges")
 
@@ -64,8 +65,8 @@ ASKED = (*ASKED, "rollout", "[CLS] heads", "RISE", "random", "centre", "edges")
 def settings_of(name):
     "What is tried for a model: transformers learn with a third of the rate, a linear one can't start from itself"
     scale = 1 / 3 if name in TRANSFORMERS else 1
-    tried = [s | dict(lr=s["lr"] * scale) for s in SETTINGS]
-    return [s if not s.get("start") or "linear" not in name else dict(lr=6e-3 * scale) for s in tried]
+    tried = LINEAR if name.startswith("linear") else SETTINGS
+    return [{k: rate * scale for k, rate in setting.items()} for setting in tried]
 
 
 class Birds:
@@ -115,11 +116,11 @@ def trained(name, seed, k, birds, epochs):
     setting, spent = settings_of(name)[k], 0.0
     torch.manual_seed(seed)
     model = BUILD[name]()
-    if setting.get("start"):
+    if "backbone_lr" in setting:
         first = trained("linear, ViT" if name in TRANSFORMERS else "linear", seed, 0, birds, epochs)
         start_from(model, first)
         spent = first.metadata["seconds"]
-    recipe = Recipe(epochs, setting["lr"], weight_decay=1e-2, clip_norm=1.0, erase=5, seed=seed)
+    recipe = Recipe(epochs, **setting, weight_decay=1e-2, clip_norm=1.0, erase=5, seed=seed)
     began = time.process_time()
     before = learn(model, birds, recipe)
     spent += time.process_time() - began
@@ -139,13 +140,13 @@ def best_setting(name, tries, birds, epochs, tried):
         key = (name, str(birds.count), str(epochs), str(k))
         if key not in done:
             row = dict(model=name, birds=birds.count, epochs=epochs, setting=k, **settings_of(name)[k])
-            row = {**row, "start": settings_of(name)[k].get("start", False)} | model.metadata
-            append_row(tried, {c: row[c] for c in TRIED})
+            row |= model.metadata
+            append_row(tried, {c: row.get(c, "") for c in TRIED})
             print(row, flush=True)
     return int(np.argmax(valid))
 
 
-TRIED = ("model", "birds", "epochs", "setting", "lr", "start", "seconds", "before", "valid")
+TRIED = ("model", "birds", "epochs", "setting", "lr", "backbone_lr", "seconds", "before", "valid")
 
 
 def left_when_shuffled(case):

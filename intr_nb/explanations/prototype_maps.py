@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['similarity', 'plot_prototypes']
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #8463a96d
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #9dcbdd84
 import torch
 import torch.nn as nn
 
@@ -18,7 +18,7 @@ from .explanation import Explanation
 from .panels import _drawing, _panel, _panels, _scale
 from .targets import pose, running
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #14696566
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #57f00891
 def similarity(
     model: nn.Module,  # `ProtoPNet`, `ProtoTree` or `ProtoPFormer`
     image,  # this and all that follows: as in `explain`
@@ -39,7 +39,7 @@ def similarity(
     note = "similarities at all positions do not add up to a logit: only the best position of each prototype counts"
     return q.answer(maps, "similarity to prototypes", unit="similarity", note=note)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #3ca98d36
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #056ed154
 def _strongest(
     model,  # with prototypes
     out,  # its output for one image
@@ -56,7 +56,7 @@ def _strongest(
         (m, f"{similar[m]:.2f} x {votes.weight[c, m]:+.2f}") for m in given.topk(min(top, len(given))).indices.tolist()
     ]
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #f7cd206d
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #e2bbb5c2
 def _found_at(prototypes, x, padding, m, columns):
     "Row and column of the position nearest to prototype `m`"
     far = torch.cdist(prototypes.vectors[m][None, None], x)[0, 0].masked_fill(padding[0], torch.inf)
@@ -80,14 +80,14 @@ def _source_picture(model, train, m):
     if picture is not None:
         _, x, _ = model.compared(out := model(picture.to(p)[None]))[0]
         w = out.mask.shape[2]
-        if torch.allclose(x[0, row * w + column], prototypes.vectors[m], atol=1e-3):
+        if torch.allclose(x[0, row * w + column], prototypes.vectors[m], atol=1e-2):
             return picture, row, column
     raise ValueError(
         f"prototype {m} came from image {i} of the pictures that it was projected onto, and in these it is not "
         "there: give the same ones in the same order, or call project_prototypes(model, train) again"
     )
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #7e9f102f
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #8ee3a3bd
 def _framed(ax, e, row, column, stride, title):
     "A picture with a frame round one position"
     patches = need("matplotlib.patches", "figures need matplotlib")
@@ -96,7 +96,7 @@ def _framed(ax, e, row, column, stride, title):
     )
     ax.set_title(title)
 
-# %% ../../nbs/explanations/19_prototype_maps.ipynb #cca2fc56
+# %% ../../nbs/explanations/19_prototype_maps.ipynb #d262c439
 @_drawing
 @torch.no_grad()
 def plot_prototypes(
