@@ -14,8 +14,9 @@ import torch
 from cub100 import BACKBONES, MODELS
 from results import append_row
 
+from intr_nb.core.images import collate
 from intr_nb.data.finegrained import load_finegrained
-from intr_nb.data.transforms import collate, square_transforms
+from intr_nb.data.transforms import square_transforms
 from intr_nb.models.backbones import build_backbone
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import freeze_norms, unfreeze

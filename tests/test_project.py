@@ -153,6 +153,28 @@ def test_a_module_that_imports_more_is_found(tmp_path):
 # -- make --
 
 
+FIRST_LOOK = """
+import sys
+from intr_nb import Aviary, pretrained
+from intr_nb.browsers.attribute_study import AttributeStudy
+from intr_nb.browsers.head_browser import HeadBrowser
+from intr_nb.browsers.method_browser import MethodBrowser
+from intr_nb.evaluation.user_study import bird_examples
+model, birds = pretrained(), Aviary(16, seed=2)
+shown = [HeadBrowser(model, birds), MethodBrowser(model, birds)]
+shown.append(AttributeStudy(model, bird_examples(birds, 2, 1), "Ada", sys.argv[1]))
+for browser in shown:
+    browser._ipython_display_()
+print(*sorted({"torchvision", "timm", "torch._dynamo", "sympy", "pandas"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_a_first_look_waits_for_no_library_that_it_does_not_use(tmp_path):
+    "torchvision imports PyTorch's compiler, timm imports torchvision: together two thirds of a cold start"
+    done = run(sys.executable, "-W", "ignore", "-c", FIRST_LOOK, tmp_path / "ada.jsonl")
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
 def test_make_help_lists_every_target():
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
     listed = dict(re.findall(r"^make (\w+) +(\S.*)$", run("make", "help").stdout, re.M))

@@ -17,7 +17,6 @@ from .scene import Scene
 from ..core.class_names import _label_map
 from ..core.images import Batch, _as_trained_of, normalise, to_tensor
 from ..core.tools import patch
-from ..data.photos import Photos
 
 # %% ../../nbs/browsers/07_pictures.ipynb #5421f256
 def _class_names(class_names, model, images):
@@ -110,6 +109,11 @@ def number_as(self: _Pictures, model):
     return self
 
 # %% ../../nbs/browsers/07_pictures.ipynb #12headbrowse-010
+def _are_photos(images) -> bool:
+    "`Photos`, or what opens files as they do"
+    return hasattr(images, "opener") and hasattr(images, "rows")
+
+
 @patch
 def sized(self: _Pictures, i, model) -> tuple:  # (3, H, W) normalised, (H, W) True on padding or None
     "Image `i` as `model` takes it"
@@ -117,7 +121,7 @@ def sized(self: _Pictures, i, model) -> tuple:  # (3, H, W) normalised, (H, W) T
     if torch.is_tensor(x) and x.dtype == torch.uint8:
         x = normalise(x)
     x, aspect = _as_trained_of(model, x)
-    if not isinstance(self.images, Photos):  # which gives tensors, and knows its files
+    if not _are_photos(self.images):  # which give tensors, and know their files
         self.aspects[i] = aspect
     return x, None if self.mask is None or not self.mask[i].any() else self.mask[i]
 
@@ -153,7 +157,7 @@ def _shows_all(transform) -> bool:
     return type(transform).__name__ in _WHOLE
 
 # %% ../../nbs/browsers/07_pictures.ipynb #d3e7a102
-def _aspect_of_photo(photos: Photos, i: int) -> float | None:
+def _aspect_of_photo(photos, i: int) -> float | None:
     "That of photograph `i`, if the transform shows all of it"
     if not _shows_all(photos.transform):
         return None
@@ -164,7 +168,7 @@ def _aspect_of_photo(photos: Photos, i: int) -> float | None:
 def aspect(self: _Pictures, i) -> float | None:  # width / height; None: that of the tensor
     "How wide image `i` was, where a model may have seen it otherwise"
     if i not in self.aspects:
-        photos = isinstance(self.images, Photos)
+        photos = _are_photos(self.images)
         self.aspects[i] = _aspect_of_photo(self.images, i) if photos else _aspect_of(self[i][0])
     return self.aspects[i]
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEAN', 'STD', 'to_rgb', 'normalise', 'denormalise', 'to_tensor', 'why_unreadable', 'read_picture', 'check_image_size',
-           'as_trained', 'Batch', 'pad_batch']
+           'as_trained', 'Batch', 'pad_batch', 'collate']
 
 # %% ../../nbs/core/03_images.ipynb #a758c5f1
 import os
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision.transforms.v2 import functional as TF
 
 from .class_names import _unwrap
 from .pixels import _to_array, _to_bytes
+from .tools import TF
 from .transform_steps import _apply_steps, _check_steps
 
 # %% ../../nbs/core/03_images.ipynb #8f6fba7a
@@ -168,7 +168,7 @@ def _as_trained_of(
     aspect = pixels.shape[2] / pixels.shape[1]
     if isinstance(size, list):
         pixels = TF.resize(pixels, size[:1], max_size=size[1])
-    elif size is not None:
+    elif size is not None and tuple(pixels.shape[1:]) != (size, size):
         pixels = TF.resize(pixels, [size, size])
     return normalise(pixels), aspect
 
@@ -207,3 +207,14 @@ def pad_batch(
     for m, i in zip(mask, images):
         m[: i.shape[1], : i.shape[2]] = False
     return Batch(padded, mask, None if labels is None else torch.as_tensor(labels))
+
+# %% ../../nbs/core/03_images.ipynb #01transforms-048
+def collate(
+    samples,  # list of (image (3, h, w), label); a label is a number, or a share for each class
+) -> Batch:
+    "A DataLoader's `collate_fn`: equal sizes are stacked, without a mask; others are padded, with one"
+    images, labels = zip(*samples)
+    labels = torch.stack([torch.as_tensor(l) for l in labels])
+    if len({i.shape for i in images}) == 1:
+        return Batch(torch.stack(images), None, labels)
+    return pad_batch(images, labels)

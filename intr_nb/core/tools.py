@@ -6,6 +6,7 @@
 __all__ = ['progress_bar', 'patch', 'alone', 'evaluating']
 
 # %% ../../nbs/core/01_tools.ipynb #3a50b59e
+import importlib
 import itertools
 import threading
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,31 @@ from .errors import need
 def progress_bar(*args, **kwargs):
     "tqdm's progress bar, or an ImportError that says what to install."
     return need("tqdm", "the progress bar needs tqdm").tqdm(*args, **kwargs)
+
+# %% ../../nbs/core/01_tools.ipynb #4b92256f
+class _Later:
+    "A module that is imported when it is first used"
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, what):
+        return getattr(importlib.import_module(self._name), what)
+
+# %% ../../nbs/core/01_tools.ipynb #c4c51efb
+_LATER = dict(
+    timm="timm",
+    torchvision="torchvision",
+    tv_tensors="torchvision.tv_tensors",
+    v2="torchvision.transforms.v2",
+    TF="torchvision.transforms.v2.functional",
+)
+
+
+def __getattr__(name):
+    if name in _LATER:
+        return _Later(_LATER[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 # %% ../../nbs/core/01_tools.ipynb #4046cb6a
 def patch(

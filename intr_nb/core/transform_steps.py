@@ -8,8 +8,8 @@ __all__ = []
 # %% ../../nbs/core/09_transform_steps.ipynb #53436f7d
 import torch
 from PIL import Image
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+
+from .tools import tv_tensors, v2
 
 # %% ../../nbs/core/09_transform_steps.ipynb #4177693c
 _ARGUMENTS = dict(

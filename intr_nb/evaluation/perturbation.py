@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..core.errors import need, one_of
-from ..core.tools import evaluating, patch
+from ..core.tools import TF, evaluating, patch
 from .localisation import pixel_order
 from ..explanations.methods import as_map
 
@@ -54,7 +53,7 @@ def blur_image(
     sigma: float,  # pixels
 ) -> torch.Tensor:
     "Gaussian blur in two passes"
-    return gaussian_blur(gaussian_blur(image, [across, 1], sigma), [1, down], sigma)
+    return TF.gaussian_blur(TF.gaussian_blur(image, [across, 1], sigma), [1, down], sigma)
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #d544deca
 BLANKS = ("blur", "mean", "zero", "inpaint")

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..core.errors import one_of, whole_number
 from ..core.files import _home_path, write_files
 from ..core.images import to_rgb
-from ..core.tools import patch
+from ..core.tools import TF, patch
 from .pixel_edits import _blur, _copy, _inpaint, _recolour
 
 # %% ../../nbs/experiments/05_edits.ipynb #10edits-008
@@ -97,7 +96,7 @@ def _soft_edge(
         return inside.astype(float)
     w = torch.from_numpy(inside.astype(float))[None]
     grown = F.max_pool2d(w, 2 * soft + 1, 1, soft)
-    return torch.maximum(w, gaussian_blur(grown, 2 * soft + 1, soft / 2))[0].clamp(0, 1).numpy()
+    return torch.maximum(w, TF.gaussian_blur(grown, 2 * soft + 1, soft / 2))[0].clamp(0, 1).numpy()
 
 # %% ../../nbs/experiments/05_edits.ipynb #10edits-028
 EDITS = dict(recolour=_recolour, blur=_blur, copy=_copy, inpaint=_inpaint)

@@ -9,19 +9,27 @@ __all__ = ['BACKBONES', 'build_backbone']
 import difflib
 from functools import partial
 
-import timm
 import torch
 import torch.nn as nn
-import torchvision
 
-from ..core.tools import evaluating
+from ..core.tools import evaluating, timm, torchvision
 from .library_backbones import _TimmBackbone, _TorchvisionBackbone
 from .patchnet import PatchNet
-from .resnet import ResNet
 from .tiles import _TileBackbone, _WindowBackbone
 
 # %% ../../nbs/models/08_backbones.ipynb #87bc6e21
-BACKBONES = {"patchnet": PatchNet, **{name: partial(ResNet, name) for name in ResNet.names}}
+def _resnet(
+    name: str,  # "resnet18", ..., "resnet152"
+    **args,  # for `ResNet`
+):
+    "A ResNet, imported with the library that it stands on"
+    from intr_nb.models.resnet import ResNet
+
+    return ResNet(name, **args)
+
+
+_RESNETS = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+BACKBONES = {"patchnet": PatchNet, **{name: partial(_resnet, name) for name in _RESNETS}}
 
 # %% ../../nbs/models/08_backbones.ipynb #03pretrained-067
 def _library_backbone(
@@ -32,7 +40,7 @@ def _library_backbone(
     if home in ("", "timm") and timm.is_model(short):
         return partial(_TimmBackbone, short)
     if home in ("", "torchvision") and short in torchvision.models.list_models(torchvision.models):
-        return partial(ResNet if short in ResNet.names else _TorchvisionBackbone, short)
+        return partial(_resnet if short in _RESNETS else _TorchvisionBackbone, short)
     return None
 
 # %% ../../nbs/models/08_backbones.ipynb #03pretrained-070

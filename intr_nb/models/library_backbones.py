@@ -10,13 +10,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn as nn
-import torchvision
 
 from ..core.images import MEAN, STD
-from ..core.tools import patch
+from ..core.tools import patch, timm, torchvision
 from .stages import _join, _pick_stages, _Pretrained
 from intr_nb.models.state_dicts import (
     _fit_part,

@@ -66,7 +66,10 @@ class ClassSearch(Search):
     ):
         super().__init__()
         self.num_heads, self.bound, self.fc = num_heads, bound, fc
-        self.queries = nn.Parameter(query_std * torch.randn(num_classes, dim))
+        queries = torch.empty(num_classes, dim)
+        if not queries.is_meta:  # where PyTorch would import its compiler to draw no numbers
+            queries = query_std * torch.randn(num_classes, dim)
+        self.queries = nn.Parameter(queries)
         self.W_q, self.W_k, self.W_v, self.W_o = (nn.Linear(dim, dim, bias=False) for _ in range(4))
         self.w = nn.Linear(dim, num_classes if fc else 1, bias=False)
         for m in (self.W_q, self.W_k, self.W_v, self.W_o, self.w):

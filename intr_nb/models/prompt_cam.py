@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
-from timm.models import VisionTransformer
 
 from ..core.errors import whole_number
-from ..core.tools import patch
+from ..core.tools import patch, timm
 from .attention import attend, join_heads, split_heads
 from .backbones import build_backbone
 from .base import ImageSearch, candidate_index
@@ -40,7 +39,7 @@ def _plain_transformer(
     "timm's vision transformer in a backbone, or a `TypeError` that says what prompts need"
     body = getattr(vit, "body", None)
     what = f"backbone={getattr(vit, 'config', {}).get('name', type(vit).__name__)!r}"
-    if not isinstance(body, VisionTransformer):
+    if not isinstance(body, timm.models.VisionTransformer):
         raise TypeError(
             f"{what}: prompts need a plain vision transformer of timm, such as backbone='timm/vit_small_patch16_224'"
         )

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 import torch.nn as nn
-import torchvision
+
+from ..core.tools import timm, torchvision
 
 # %% ../../nbs/models/03_state_dicts.ipynb #03-025
 def _refused(

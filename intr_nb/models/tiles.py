@@ -9,10 +9,9 @@ __all__ = []
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 
 from ..core.errors import whole_number
-from ..core.tools import evaluating, patch
+from ..core.tools import evaluating, patch, timm
 
 # %% ../../nbs/models/07_tiles.ipynb #281303ab
 def _windows(
@@ -182,7 +181,7 @@ class _WindowBackbone(nn.Module):
         batch: int = 1024,  # windows at a time
     ):
         super().__init__()
-        if isinstance(getattr(body, "body", None), VisionTransformer):
+        if isinstance(getattr(body, "body", None), timm.models.VisionTransformer):
             body = _TokenParts(body)
         _check_parts(body)
         step = body.stride if stride is None else stride

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.class_names import _label_map, _unwrap
-from ..core.images import normalise
+from ..core.images import collate, normalise
 from ..core.tools import evaluating
 from ..data.samples import _check_dataset, _guarded, _Samples
-from ..data.transforms import collate
 from .features import Features
 
 # %% ../../nbs/training/03_accuracy.ipynb #06evaluate-006

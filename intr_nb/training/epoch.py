@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from ..core.images import Batch
+from ..core.images import Batch, collate
 from ..core.tools import alone, evaluating
 from ..data.samples import _guarded, _Samples
-from ..data.transforms import collate
 from ..models.freezing import _live_norms
 from .accuracy import _in_batches, _prepare, _score
 from .attention_stats import attention_statistics

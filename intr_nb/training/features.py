@@ -19,9 +19,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.files import _home_path, _owned, _reserve, write_files
-from ..core.images import normalise
+from ..core.images import collate, normalise
 from ..core.tools import evaluating, patch, progress_bar
-from ..data.transforms import collate
 from ..models.freezing import freeze, warn_untrained
 from .recipe import _Seeded
 

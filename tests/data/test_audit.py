@@ -9,9 +9,10 @@ from layouts import save_noise
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from intr_nb.core.images import collate
 from intr_nb.data.image_folders import ImageFolders
 from intr_nb.data.photos import Photos
-from intr_nb.data.transforms import collate, square_transforms
+from intr_nb.data.transforms import square_transforms
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows names that are no text")

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from intr_nb.core.images import collate
 from intr_nb.data.image_folders import ImageFolders
-from intr_nb.data.transforms import collate, square_transforms
+from intr_nb.data.transforms import square_transforms
 
 datasets = pytest.importorskip("datasets")
 

@@ -11,15 +11,8 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from intr_nb.core.images import to_tensor
-from intr_nb.data.transforms import (
-    _carry,
-    _point_boxes,
-    _RandomSizeCrop,
-    collate,
-    detr_transforms,
-    square_transforms,
-)
+from intr_nb.core.images import collate, to_tensor
+from intr_nb.data.transforms import _carry, _point_boxes, _RandomSizeCrop, detr_transforms, square_transforms
 
 PICTURE = np.random.RandomState(0).randint(0, 256, (300, 450, 3)).astype(np.uint8)
 

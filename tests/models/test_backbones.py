@@ -199,7 +199,7 @@ def test_names_and_tags():
         and _library_backbone("torchvision/efficientnet_b0").func is _TorchvisionBackbone
     )
     assert (
-        _library_backbone("torchvision/resnet18").func is ResNet
+        isinstance(_library_backbone("torchvision/resnet18")(), ResNet)
         and isinstance(build_backbone("resnet18"), ResNet)
         and _library_backbone("timm/mobilenet_v2") is None
     )
