@@ -119,4 +119,6 @@ def explain(
             at = [among.index(c) for c in kept]
             return _from_decomposition(known, _take_apart(model, out, some, at, reference, class_names=names))
         s, rest = _value_scores(model, out, kept), _unplaced(model, out, kept)
-    return Explanation(**known, note=_NO_VALUE_SCORES) if s is None else _from_scores(known, s, reference, rest)
+    return (
+        Explanation(**known, note=_NO_VALUE_SCORES) if s is None else _from_scores(known, s, reference, rest)
+    )

@@ -53,7 +53,8 @@ def _strongest(
     similar = votes.similarities(x)[0].masked_fill(padding, 0).amax(1)
     given = similar * votes.weight[c]
     return [
-        (m, f"{similar[m]:.2f} x {votes.weight[c, m]:+.2f}") for m in given.topk(min(top, len(given))).indices.tolist()
+        (m, f"{similar[m]:.2f} x {votes.weight[c, m]:+.2f}")
+        for m in given.topk(min(top, len(given))).indices.tolist()
     ]
 
 # %% ../../nbs/explanations/19_prototype_maps.ipynb #e2bbb5c2
@@ -92,7 +93,9 @@ def _framed(ax, e, row, column, stride, title):
     "A picture with a frame round one position"
     patches = need("matplotlib.patches", "figures need matplotlib")
     _panel(ax, e).add_patch(
-        patches.Rectangle((column * stride, row * stride), stride, stride, fill=False, color="#d00000", lw=1.5)
+        patches.Rectangle(
+            (column * stride, row * stride), stride, stride, fill=False, color="#d00000", lw=1.5
+        )
     )
     ax.set_title(title)
 
@@ -121,6 +124,13 @@ def plot_prototypes(
             _framed(own, e, row, column, model.backbone.stride, f"this: {words}")
             _panel(map, e, maps[m], _scale([maps[m]], False)).set_title("how similar")
             picture, row, column = _source_picture(model, train, m)
-            _framed(other, Explanation(**vars(e) | dict(image=picture)), row, column, model.backbone.stride, f"that: prototype {m}")
+            _framed(
+                other,
+                Explanation(**vars(e) | dict(image=picture)),
+                row,
+                column,
+                model.backbone.stride,
+                f"that: prototype {m}",
+            )
     figure.suptitle(f"Why {e.name(c)}? {type(model).__name__}")
     return figure

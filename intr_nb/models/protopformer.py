@@ -110,7 +110,9 @@ class ProtoPFormer(ImageSearch):
         super().__init__()
         _check_num_classes(num_classes)
         if not 0 < foreground <= 1:
-            raise ValueError(f"foreground={foreground!r}: expected a share of the positions, more than 0, up to 1")
+            raise ValueError(
+                f"foreground={foreground!r}: expected a share of the positions, more than 0, up to 1"
+            )
         vit = build_backbone(backbone)
         self.backbone = _Tokens(vit)
         self.num_classes, self.num_heads = num_classes, num_classes * whole_number("per_class", per_class, 1)

@@ -97,6 +97,4 @@ def _bounded_projection(
     dim: int,  # D
 ) -> nn.Sequential:  # (B, channels, h, w) -> (B, D, h, w)
     "From the backbone's channels to D numbers between 0 and 1, position by position"
-    return nn.Sequential(
-        nn.Conv2d(channels, dim, 1), nn.ReLU(), nn.Conv2d(dim, dim, 1), nn.Sigmoid()
-    )
+    return nn.Sequential(nn.Conv2d(channels, dim, 1), nn.ReLU(), nn.Conv2d(dim, dim, 1), nn.Sigmoid())

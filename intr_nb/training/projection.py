@@ -85,7 +85,10 @@ def project_prototypes(
     model = _unwrap(model)
     _check_prototypes(model)
     _check_dataset(train)
-    run, device = model.from_features if isinstance(train, Features) else model, next(model.parameters()).device
+    run, device = (
+        model.from_features if isinstance(train, Features) else model,
+        next(model.parameters()).device,
+    )
     found, first = None, 0
     with evaluating(model):
         for batch in _guarded(_in_batches(model, train, batch_size)):
