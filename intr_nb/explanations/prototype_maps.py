@@ -89,15 +89,24 @@ def _source_picture(model, train, m):
     )
 
 # %% ../../nbs/explanations/19_prototype_maps.ipynb #8ee3a3bd
-def _framed(ax, e, row, column, stride, title):
-    "A picture with a frame round one position"
+def _framed(ax, e, place, stride, title):
+    "A picture with a frame round one position, given by row and column"
+    corner = place[1] * stride, place[0] * stride
+    look = dict(fill=False, color="#d00000", lw=1.5)
     patches = need("matplotlib.patches", "figures need matplotlib")
-    _panel(ax, e).add_patch(
-        patches.Rectangle(
-            (column * stride, row * stride), stride, stride, fill=False, color="#d00000", lw=1.5
-        )
-    )
+    _panel(ax, e).add_patch(patches.Rectangle(corner, stride, stride, **look))
     ax.set_title(title)
+
+
+def _draw_reason(axes, model, e, out, train, m, words):
+    "A row of the figure: what prototype `m` found, how similar all positions are, what it is"
+    prototypes, x, padding = model.compared(out)[0]
+    size, stride = out.mask.shape[1:], model.backbone.stride
+    map = prototypes.similarities(x)[0, m].masked_fill(padding[0], 0).unflatten(0, size).cpu()
+    picture, *source = _source_picture(model, train, m)
+    _framed(axes[0], e, _found_at(prototypes, x, padding, m, size[1]), stride, f"this: {words}")
+    _panel(axes[1], e, map, _scale([map], False)).set_title("how similar")
+    _framed(axes[2], Explanation(**vars(e) | dict(image=picture)), source, stride, f"that: prototype {m}")
 
 # %% ../../nbs/explanations/19_prototype_maps.ipynb #d262c439
 @_drawing
@@ -114,23 +123,10 @@ def plot_prototypes(
     c, top = e.prediction if c is None else e.index(c), whole_number("top", top, 1)
     with evaluating(model):
         out = model(e.image.to(next(model.parameters()))[None])
-        prototypes, x, padding = model.compared(out)[0]
-        prototypes.patches()  # refuses those that are none
+        model.searches[0].patches()  # refuses those that are none
         said = _strongest(model, out, c, top)
-        maps = prototypes.similarities(x)[0].masked_fill(padding, 0).unflatten(1, out.mask.shape[1:]).cpu()
         figure, axes = _panels(len(said), 3, 1.7)
-        for (m, words), (own, map, other) in zip(said, axes):
-            row, column = _found_at(prototypes, x, padding, m, out.mask.shape[2])
-            _framed(own, e, row, column, model.backbone.stride, f"this: {words}")
-            _panel(map, e, maps[m], _scale([maps[m]], False)).set_title("how similar")
-            picture, row, column = _source_picture(model, train, m)
-            _framed(
-                other,
-                Explanation(**vars(e) | dict(image=picture)),
-                row,
-                column,
-                model.backbone.stride,
-                f"that: prototype {m}",
-            )
+        for row, (m, words) in zip(axes, said):
+            _draw_reason(row, model, e, out, train, m, words)
     figure.suptitle(f"Why {e.name(c)}? {type(model).__name__}")
     return figure
