@@ -28,6 +28,7 @@ _HOMES = {
     "training.loop": ("fit",),
     "explanations.explanation": ("Explanation",),
     "explanations.explainer": ("explain",),
+    "explanations.batches": ("batch_explain",),
     "explanations.methods": ("METHODS", "as_map"),
     "explanations.head_plots": ("plot_heads",),
     "explanations.evidence_plots": ("plot_evidence", "plot_margin"),

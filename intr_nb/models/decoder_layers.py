@@ -61,7 +61,8 @@ class EncoderLayer(_Block):
         mask: torch.Tensor | None = None,  # (B, N), True on padding
     ) -> torch.Tensor:  # (B, N, D)
         h = self.before(self.norm1, x)
-        x = self.after(self.norm1, x, self.self_attn(h + pos, h + pos, h, mask)[0])
+        placed = h + pos
+        x = self.after(self.norm1, x, self.self_attn(placed, placed, h, mask)[0])
         return self.after(self.norm2, x, self.mlp(self.norm2, x)[1])
 
 # %% ../../nbs/models/15_decoder_layers.ipynb #b811534d
@@ -135,7 +136,8 @@ def forward(
     "Self-attention, cross-attention, MLP"
     keep = records is not None
     h = self.before(self.norm1, x)
-    from_classes, _ = self.self_attn(h + queries, h + queries, h)
+    asking = h + queries
+    from_classes, _ = self.self_attn(asking, asking, h)
     x1 = self.after(self.norm1, x, from_classes)
     asked = self.before(self.norm2, x1) + queries
     from_image, attention = self.multihead_attn(asked, memory, memory, mask, need_weights or keep)
@@ -144,7 +146,7 @@ def forward(
     if keep:
         added = (x + from_classes, x1 + from_image, x2 + from_mlp)
         into = (x, x1, x2) if self.pre_norm else added
-        records.append(LayerRecord(self, h + queries, h, attention, hidden, from_mlp, into))
+        records.append(LayerRecord(self, asking, h, attention, hidden, from_mlp, into))
     return self.after(self.norm3, x2, from_mlp), attention
 
 # %% ../../nbs/models/15_decoder_layers.ipynb #7b1bca73

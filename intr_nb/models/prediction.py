@@ -11,21 +11,19 @@ import html
 import io
 import itertools
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
-from PIL import Image
 
 from ..core.class_names import _unwrap
 from ..core.display import html_table
 from ..core.errors import need, one_of, whole_number
 from ..core.files import write_files
 from ..core.images import _preparation, as_trained, pad_batch
+from ..core.picture_sources import _check_pictures, _is_single, _named_pictures
 from ..core.tools import evaluating, patch
 
 # %% ../../nbs/models/23_prediction.ipynb #08predict-008
@@ -109,73 +107,6 @@ def _answer(
     called = [str(names[c]) if names else f"class {c}" for c in classes.tolist()]
     return Prediction(picture, classes.tolist(), called, p.tolist())
 
-# %% ../../nbs/models/23_prediction.ipynb #08predict-016
-def _is_single(
-    images,  # what `predict` was given
-) -> bool:
-    "One picture, and not a collection of them?"
-    if isinstance(images, (np.ndarray, torch.Tensor)):
-        return images.ndim <= 3
-    if isinstance(images, (str, os.PathLike)):
-        return not os.path.isdir(images)
-    return isinstance(images, Image.Image)
-
-# %% ../../nbs/models/23_prediction.ipynb #300ee8c5
-def _check_pictures(
-    images,  # what `predict` was given
-):
-    "Raise a `TypeError` unless these are pictures"
-    several = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
-    if several or _is_single(images) or isinstance(images, (str, os.PathLike)):
-        return
-    hint = (
-        ". Of these photographs, give a part: predict(model, data.valid)" if hasattr(images, "parts") else ""
-    )
-    raise TypeError(
-        f"images is a {type(images).__name__}: expected a file, a folder, a picture, an array or tensor, "
-        f"a data set, or a list or generator of pictures{hint}"
-    )
-
-# %% ../../nbs/models/23_prediction.ipynb #0fde8db4
-def _below(
-    folder: str | os.PathLike,  # with pictures in it, or in folders below
-) -> list:  # of paths
-    "The pictures in a folder"
-    endings, folder = Image.registered_extensions(), Path(folder)  # this call makes `OPEN` complete
-    known = {e for e, f in endings.items() if f in Image.OPEN and Image.MIME.get(f, "").startswith("image/")}
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
-    left = (".", "@eaDir", "__MACOSX")
-    files = [p for p in files if not any(part.startswith(left) for part in p.relative_to(folder).parts)]
-    if not files:
-        raise ValueError(f"no picture in {str(folder)!r} or below: expected files such as .jpg or .png")
-    return files
-
-# %% ../../nbs/models/23_prediction.ipynb #b37c1eaa
-def _first(
-    data,  # gives a picture, or a tuple that begins with one
-    i: int,  # number of the picture
-):
-    "Picture `i` of a data set"
-    item = data[i]
-    return item[0] if isinstance(item, tuple) else item
-
-
-def _named_pictures(
-    images,  # several, as in `predict`
-) -> Iterator:  # of (name, picture or a function that opens it)
-    "One picture after the other"
-    photos = hasattr(images, "image") and hasattr(images, "name")
-    if isinstance(images, (str, os.PathLike)):
-        images = _below(images)
-    if photos or isinstance(images, torch.utils.data.Dataset) and hasattr(images, "__len__"):
-        for i in range(len(images)):
-            opener = partial(images.image, i) if photos else partial(_first, images, i)
-            yield images.name(i) if photos else f"picture {i}", opener
-        return
-    for i, image in enumerate(images):
-        is_file = isinstance(image, (str, os.PathLike))
-        yield str(image) if is_file else f"picture {i}", image
-
 # %% ../../nbs/models/23_prediction.ipynb #08predict-018
 def _batch_logits(
     model: nn.Module,  # in evaluation mode
@@ -220,6 +151,16 @@ def _prepared_batch(
             skipped.append((name, str(e)))
     return called, tensors, skipped
 
+# %% ../../nbs/models/23_prediction.ipynb #37fbbe3e
+def _autocast(
+    model: nn.Module,
+    precision: str | None,  # None: the model's own; "bf16"
+) -> torch.autocast:
+    "In which precision large products are done"
+    one_of("precision", precision, (None, "bf16"))
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
 # %% ../../nbs/models/23_prediction.ipynb #08predict-024
 def predict(
     model: nn.Module,  # with `class_names` and `metadata`, as `load` and `from_pretrained` return it
@@ -227,6 +168,7 @@ def predict(
     top: int = 5,  # how many classes to list
     batch_size: int = 16,  # pictures that go through the model together
     on_error: str = "raise",  # at one of several that can't be read; "skip" lists it in `skipped`
+    precision: str | None = None,  # the model's own; "bf16": three digits, faster on a GPU
 ) -> Prediction | Predictions:
     "What `model` sees in a picture, or in several"
     one_of("on_error", on_error, ("raise", "skip"))
@@ -237,7 +179,7 @@ def predict(
     named = _named_pictures([images] if single else images)
     skip = on_error == "skip" and not single
     names, done = getattr(_unwrap(model), "class_names", None), Predictions()
-    with evaluating(model):
+    with evaluating(model), _autocast(model, precision):
         while batch := list(itertools.islice(named, batch_size)):
             called, tensors, skipped = _prepared_batch(model, batch, skip)
             done.skipped += skipped

