@@ -13,9 +13,11 @@ import torchvision
 from layouts import make_cub100
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import ablations
 import edit_birds
 import finetune
 import is_it_true
+import neighbours
 import pandas as pd
 import scale
 
@@ -223,3 +225,53 @@ def test_pictures_of_the_benchmark_are_made_and_read(tmp_path):
     assert scale.faults(table, 30) == (0, 0) and scale.same_as_predicted(table, scale.small_model())
     table["class_1"] = table["class_1"].to_numpy()[::-1]
     assert not scale.same_as_predicted(table, scale.small_model())
+
+
+def test_the_neighbours_table_goes_on_where_it_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbours, "ASKED", ("evidence", "similarity", "CAM", "random"))
+    monkeypatch.setattr(neighbours, "said", lambda model, data, i: data.label(i))
+
+    def run(*more):
+        sizes = "--seeds 0 --tries 1 --birds 32 --held-out 16 --epochs 1 --images 1 --masks 4".split()
+        files = ["--folder", tmp_path, "--csv", tmp_path / "a.csv", "--tried", tmp_path / "t.csv"]
+        monkeypatch.setattr(sys, "argv", ["neighbours.py", *sizes, *map(str, files), *map(str, more)])
+        neighbours.main()
+
+    run("--models", "linear")
+    with monkeypatch.context() as m:
+        m.setattr(neighbours, "learn", lambda *a: pytest.fail("trained again"))
+        run("--models", "linear")
+    run("--models", "linear", "ProtoPNet")
+    run("--summary", tmp_path / "s.csv")
+    rows, tried, summary = (list(csv.DictReader((tmp_path / f"{n}.csv").open())) for n in "ats")
+    assert [r["method"] for r in rows[:3]] == ["CAM", "random", "RISE"]
+    of_nets = {r["method"]: r for r in rows if r["model"] == "ProtoPNet"}
+    assert set(of_nets) == {"evidence", "similarity", "random", "RISE"}
+    assert float(of_nets["evidence"]["gap"]) < 1e-9 and rows[0]["gap"] == ""
+    assert of_nets["RISE"]["passes"] == "5" and of_nets["RISE"]["left_when_shuffled"] == ""
+    assert [(t["model"], t["setting"]) for t in tried] == [("linear", "0"), ("ProtoPNet", "0")]
+    assert len(summary) == len(rows) and summary[0]["seeds"] == "1"
+
+
+def test_the_papers_ablations_are_run_once_and_build_what_they_say(tmp_path, monkeypatch):
+    for table, count in dict(heads=3, layers=4, encoders=4).items():
+        rows = ablations.rows_of(table, "small")
+        models = {name: ablations.build("small", 16, changes) for name, changes in rows.items()}
+        assert len(models) == count
+        for name, model in models.items():
+            assert table != "heads" or name == f"{model.num_heads} heads"
+            assert table != "layers" or name == f"{model.num_layers} decoder layers"
+    assert ablations.rows_of("encoders", "paper")["DeiT-S"]["encoder_layers"] == 0
+    birds = torch.utils.data.TensorDataset(torch.randn(16, 3, 32, 32), torch.arange(16))
+    data = ([birds] * 3, 16, ablations.Recipe(1))
+    monkeypatch.setattr(ablations, "small_data", lambda: data)
+    given = ["ablations.py", "heads", "--seeds", "0", "--csv", str(tmp_path / "a.csv")]
+    monkeypatch.setattr(sys, "argv", given)
+    ablations.main()
+    monkeypatch.setattr(ablations, "fit", lambda *a, **k: pytest.fail("trained again"))
+    ablations.main()
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [r["row"] for r in rows] == ["4 heads", "8 heads", "16 heads"] and rows[0]["epochs"] == "1"
+    monkeypatch.setattr(sys, "argv", [*given, "--size", "paper"])
+    with pytest.raises(SystemExit):
+        ablations.main()

@@ -68,10 +68,16 @@ def _value_scores(model, out, kept):
     return s[:, kept] if s.dim() == 4 else s
 
 
-def _from_scores(known, s, reference):
+def _unplaced(model, out, kept):
+    "What of the logits of the classes kept no position can claim, (C,)"
+    found = model.unplaced(out) if hasattr(model, "unplaced") else None
+    return torch.zeros(len(kept), dtype=out.logits.dtype) if found is None else found[0, kept].cpu()
+
+
+def _from_scores(known, s, reference, residual):
     "Evidence is s times attention"
     evidence = (s if s.dim() == 4 else s[:, None]) * known["attention"]
-    residual, offset = torch.zeros_like(known["logits"]), torch.zeros_like(s[..., 0, 0])
+    offset = torch.zeros_like(s[..., 0, 0])
     sums = dict(evidence=evidence, residual=residual, offset=offset)
     return Explanation(**known, value_scores=s, **sums).with_reference(reference)
 
@@ -117,5 +123,6 @@ def explain(
         if getattr(model, "has_decoder", False):
             at = [among.index(c) for c in kept]
             return _from_decomposition(known, _take_apart(model, out, some, at, reference, class_names=names))
-        s = _value_scores(model, out, kept)
-    return Explanation(**known, note=_NO_VALUE_SCORES) if s is None else _from_scores(known, s, reference)
+        s, rest = _value_scores(model, out, kept), _unplaced(model, out, kept)
+    without = s is None
+    return Explanation(**known, note=_NO_VALUE_SCORES) if without else _from_scores(known, s, reference, rest)

@@ -11,6 +11,7 @@ __all__ = ['METHODS', 'READINGS', 'BASELINES', 'as_map', 'attention_map', 'evide
 import inspect
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +24,7 @@ from .explainer import explain
 from .explanation import Explanation
 from .library_methods import integrated_gradients, lime, occlusion
 from .masking import rise
+from .prototype_maps import similarity
 from .targets import running
 from ..models.base import ImageSearch
 
@@ -201,6 +203,7 @@ _ALL = (
     Method("LIME", _of_all(lime), passes=501),
     Method("RISE", rise_map(), passes=2001),
     Method("CAM", _of_one(cam), ("pooled_linear",), passes=2),
+    Method("similarity", _of_one(similarity), ("prototypes",), passes=2),
     Method("rollout", _of_one(rollout), ("transformer",), passes=2),
     Method("[CLS] heads", _of_one(cls_attention), ("class_token",), passes=2),
     Method("random", random_map(), passes=0, baseline=True),
@@ -225,10 +228,8 @@ def _gives_evidence(model):
 
 
 def _transformer_of(model):
-    try:
+    with suppress(TypeError):
         return _transformer_in(model)
-    except TypeError:
-        return None
 
 # %% ../../nbs/explanations/13_methods.ipynb #98c64385
 _GIVES = dict(
@@ -236,6 +237,7 @@ _GIVES = dict(
     attention=_gives_attention,
     gradient=lambda model: hasattr(model, "backbone") and hasattr(model, "from_features"),
     pooled_linear=lambda model: getattr(model, "pooled_linear", None) is not None,
+    prototypes=lambda model: hasattr(model, "similarity_maps"),
     transformer=lambda model: _transformer_of(model) is not None,
     class_token=lambda model: getattr(_transformer_of(model), "has_class_token", False),
     backbone=lambda model: hasattr(model, "backbone"),

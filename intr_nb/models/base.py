@@ -205,6 +205,16 @@ def record(
     "What the decoder's layers held when they made `out`"
     return None
 
+# %% ../../nbs/models/13_base.ipynb #4f4437a3
+@patch
+def unplaced(
+    self: ImageSearch,
+    out: INTROutput,  # of this model
+    candidates=None,  # indices of the candidate classes that `out` is about; None: all
+) -> torch.Tensor | None:  # (B, C); None: nothing
+    "What of the logits no position can claim, beside value scores times attention"
+    return None
+
 # %% ../../nbs/models/13_base.ipynb #c3b61af2
 @patch
 @torch.no_grad()
@@ -217,3 +227,13 @@ def logits_from_features(
     padding = out.mask if out.mask.any() else None
     classes = candidate_index(candidates, self.num_classes)
     return self.search(out.features, padding, classes, None)[0]
+
+# %% ../../nbs/models/13_base.ipynb #d145adf1
+@patch
+def extra_loss(
+    self: ImageSearch,
+    out: INTROutput,  # of B training images
+    labels: torch.Tensor,  # (B,), or (B, C) shares of the classes where images were blended
+) -> torch.Tensor | None:  # (B,); None: nothing
+    "What training adds to each image's cross-entropy"
+    return None

@@ -23,6 +23,9 @@ from .intr import INTR
 from .one_block import OneBlockINTR
 from .pooled import PooledClassifier
 from .prompt_cam import PromptCAM
+from .protopformer import ProtoPFormer
+from .protopnet import ProtoPNet
+from .prototree import ProtoTree
 from .state_dicts import _check_tied, _fit_state, _unreadable
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-033
@@ -51,7 +54,7 @@ def _check_names(
             f"{got} class_names for a model of {num_classes} classes: "
             "expected a list of one for each, in order"
         )
-    return list(class_names)
+    return None if class_names is None else list(class_names)
 
 # %% ../../nbs/models/18_checkpoints.ipynb #05-042
 def _is_plain(
@@ -68,7 +71,8 @@ def _is_plain(
     return isinstance(value, str) and re.fullmatch(r"((timm|torchvision)/)?\w[\w.\-]*", value) is not None
 
 # %% ../../nbs/models/18_checkpoints.ipynb #25f50b43
-MODELS = {m.__name__: m for m in (INTR, OneBlockINTR, PooledClassifier, PromptCAM)}  # that `load` can build
+_BUILT = (INTR, OneBlockINTR, PooledClassifier, PromptCAM, ProtoPNet, ProtoTree, ProtoPFormer)
+MODELS = {m.__name__: m for m in _BUILT}  # that `load` can build
 
 # %% ../../nbs/models/18_checkpoints.ipynb #aebc8467
 def _check_model(
@@ -76,9 +80,7 @@ def _check_model(
 ):
     "Raise a `TypeError` or `ValueError` unless `load` could build `model` again"
     if type(model) not in MODELS.values():
-        *others, last = MODELS
-        wanted = f"{', '.join(others)} or {last}"
-        raise TypeError(f"a {type(model).__name__} can't be kept: expected an {wanted}")
+        raise TypeError(f"a {type(model).__name__} can't be kept: expected one of {', '.join(MODELS)}")
     if model.config["backbone"] is None:
         raise ValueError(
             f"the backbone, a {type(model.backbone).__name__}, has no `config`, "

@@ -40,11 +40,21 @@ class _Logits(nn.Module):
         super().__init__()
         self.model, self.features = model, features
 
-    def forward(self, images, mask=None):
+    def forward(self, images, mask=None, labels=None):  # with labels: also what training adds to their loss
         images = images.to(next(self.model.parameters()).dtype)  # of a model in double or half precision
         run = self.model.from_features if self.features else self.model
-        output = run(images) if mask is None else run(images, mask)
-        return output.logits
+        out = run(images) if mask is None else run(images, mask)
+        return out.logits if labels is None else (out.logits, _extra_loss(self.model, out, labels))
+
+
+def _extra_loss(
+    model: nn.Module,  # perhaps with `extra_loss`
+    out,  # its output for B images
+    labels: torch.Tensor,  # (B,), or (B, C) shares of the classes
+):  # a number, summed over the images
+    "What a model adds to cross-entropy in training; 0 for most"
+    added = model.extra_loss(out, labels) if hasattr(model, "extra_loss") else None
+    return 0.0 if added is None else added.float().sum()
 
 # %% ../../nbs/training/03_accuracy.ipynb #2aeac052
 def _in_batches(

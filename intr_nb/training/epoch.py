@@ -37,9 +37,10 @@ def _loss_of(
     if len(hidden):
         images = erase(images, hidden)
     mask = None if batch.mask is None else batch.mask.to(device)
-    logits, labels = run.forward(images, mask).float(), batch.labels.to(device)
-    smoothing = run.recipe.label_smoothing
-    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing) / size
+    labels, smoothing = batch.labels.to(device), run.recipe.label_smoothing
+    logits, extra = run.forward(images, mask, labels)
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+    return (loss + extra) / size
 
 # %% ../../nbs/training/11_epoch.ipynb #11epoch-015
 def _move_weights(run):

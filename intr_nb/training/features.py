@@ -8,9 +8,7 @@ __all__ = ['Features', 'cache_features']
 # %% ../../nbs/training/02_features.ipynb #06features-003
 import copy
 import hashlib
-import json
 import mmap
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..core.errors import whole_number
 from ..core.files import _home_path, _owned
 from ..core.tools import _process_number, evaluating, patch
+from ..data.samples import _names_of, _stamps_of
 from ..models.freezing import freeze, warn_untrained
-from .feature_files import _Cache, _fill, _samples
+from .feature_files import _Cache, _fill, _read_note, _samples
 
 # %% ../../nbs/training/02_features.ipynb #06features-006
 class Features(Dataset):
@@ -89,18 +89,6 @@ def __repr__(self: Features):
     )
 
 # %% ../../nbs/training/02_features.ipynb #06features-009
-def _names_of(dataset):
-    return [str(dataset.name(i)) for i in range(len(dataset))] if hasattr(dataset, "name") else None
-
-
-def _stamps_of(names):
-    "Size and date of each file, if the names are files"
-    try:
-        return [(s.st_size, s.st_mtime_ns) for s in map(os.stat, names or [])]
-    except OSError:
-        return []
-
-
 def _fingerprint(
     backbone: torch.nn.Module,
     dataset: Dataset,  # of (image, label); its `labels` and `name(i)` are used if it has them
@@ -119,6 +107,14 @@ def _fingerprint(
     return digits.hexdigest()[:16]
 
 # %% ../../nbs/training/02_features.ipynb #06features-015
+def _load_array(cache):
+    try:
+        return np.load(cache.array, mmap_mode="r")
+    except (OSError, ValueError) as e:
+        what = f"{str(cache.array)!r} is broken or gone ({e})"
+        raise ValueError(f"{what}: take {cache.card.name} away, too, and call this again") from e
+
+# %% ../../nbs/training/02_features.ipynb #a03255ee
 def _write_features(
     backbone: torch.nn.Module,  # left as it was
     dataset: Dataset,  # of (image, label), images of one size
@@ -131,6 +127,7 @@ def _write_features(
     progress: bool = True,  # show a progress bar
 ) -> Features:
     "Features of a data set: from `path` if they are there and fit, else computed and cached there"
+    whole_number("batch_size", batch_size, 1)
     digits, (h, w) = _fingerprint(backbone, dataset, views, seed), dataset[0][0].shape[1:]
     size = h if h == w else None
     cache = _Cache(_home_path(path), dict(fingerprint=digits, views=views, n=len(dataset), image_size=size))
@@ -139,14 +136,14 @@ def _write_features(
         with evaluating(backbone), _owned(cache.path, wait=True) if alone else nullcontext():
             if not cache.card.exists():  # unless it was waited for
                 _fill(cache, backbone, dataset, seed, batch_size, workers, dtype, progress)
-    facts = json.loads(cache.card.read_text())
-    if facts["fingerprint"] != digits:
+    facts = _read_note(cache.card)
+    if facts.get("fingerprint") != digits:
         raise ValueError(
             f"{str(cache.array)!r} holds the features of another backbone, other images or another "
             "transform, and is left as it is. Choose another folder, or take it away"
         )
-    maps, classes = np.load(cache.array, mmap_mode="r"), getattr(dataset, "class_names", None)
-    return Features(maps, facts["labels"], _names_of(dataset), classes, facts["image_size"])
+    classes = getattr(dataset, "class_names", None)
+    return Features(_load_array(cache), facts["labels"], _names_of(dataset), classes, facts["image_size"])
 
 # %% ../../nbs/training/02_features.ipynb #06features-023
 @dataclass
@@ -167,6 +164,7 @@ def cache_features(
     **how,  # as in `_write_features`
 ) -> _FeatureData:
     "Features of every part of the data"
+    whole_number("views", views, 1)
     if isinstance(data, (tuple, list)):
         data = _FeatureData(*data)
     warn_untrained(backbone)

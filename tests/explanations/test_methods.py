@@ -124,7 +124,7 @@ def picture():
 
 def test_the_registry_is_complete_and_in_order():
     assert list(READINGS) == ["evidence", "margin", "contrast", "attention"]
-    assert list(METHODS) == [*READINGS, *GRADIENT, *SCORES, "CAM", *TRANSFORMER, *BASELINES]
+    assert list(METHODS) == [*READINGS, *GRADIENT, *SCORES, "CAM", "similarity", *TRANSFORMER, *BASELINES]
     assert list(BASELINES) == ["random", "centre", "edges", "energy"]
     for name, m in METHODS.items():
         assert m.name == name and m.baseline == (name in BASELINES)

@@ -173,7 +173,7 @@ def test_what_can_not_be_kept(tmp_path):
         save(OneBlockINTR(3, Mine()), tmp_path / "a")
     with pytest.raises(TypeError, match="JSON"):
         save(OneBlockINTR(3), tmp_path / "a", accuracy=torch.ones(1))
-    with pytest.raises(TypeError, match="Linear.*INTR, OneBlockINTR, PooledClassifier or PromptCAM"):
+    with pytest.raises(TypeError, match="Linear.*one of INTR, OneBlockINTR, PooledClassifier, PromptCAM"):
         save(nn.Linear(1, 1), tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
