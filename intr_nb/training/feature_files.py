@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,13 +82,11 @@ class _Cache:
 @patch
 def known(self: _Cache) -> dict:  # block: labels, as far as it is
     "What all processes have noted, and this one has done since"
-    found = {}
-    for note in self.path.parent.glob(self.notes):
-        with suppress(OSError, ValueError):
-            noted = json.loads(note.read_text())
-            if noted["facts"] == json.loads(json.dumps(self.facts)):
-                for block, labels in noted["labels"].items():
-                    found[int(block)] = max(found.get(int(block), []), labels, key=len)
+    found, facts = {}, json.loads(json.dumps(self.facts))
+    for noted in map(_read_note, self.path.parent.glob(self.notes)):
+        if noted.get("facts") == facts:
+            for block, labels in noted["labels"].items():
+                found[int(block)] = max(found.get(int(block), []), labels, key=len)
     return found | {b: max(found.get(b, []), labels, key=len) for b, labels in self.labels.items()}
 
 
