@@ -17,8 +17,8 @@ from .backbones import build_backbone
 from .base import ImageSearch, candidate_index
 from .inputs import _check_num_classes
 from .prompt_cam import _pack, _plain_transformer
-from .protopnet import ProtoPNet, _flat, _foreign_weights, _Votes
-from .prototypes import _bounded_projection
+from .protopnet import ProtoPNet, _foreign_weights, _Votes
+from .prototypes import _bounded_projection, _flat
 
 # %% ../../nbs/models/29_protopformer.ipynb #6eb225c1
 @torch.no_grad()

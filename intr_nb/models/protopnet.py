@@ -19,6 +19,7 @@ from .inputs import _check_num_classes
 from .patchnet import PatchNet
 from intr_nb.models.prototypes import (
     _bounded_projection,
+    _flat,
     _hard_attention,
     _nearest,
     _Prototypes,
@@ -129,16 +130,10 @@ class ProtoPNet(ImageSearch):
         self.votes = _Votes(num_classes, per_class, dim)
 
 # %% ../../nbs/models/27_protopnet.ipynb #62b25cb2
-def _flat(
-    features: torch.Tensor,  # (B, D, h, w)
-) -> torch.Tensor:  # (B, N, D)
-    return features.flatten(2).transpose(1, 2)
-
-
 @patch
 def search(self: ProtoPNet, features, padding, classes, attention):
     padding = None if padding is None else padding.flatten(1)
-    logits, alpha = self.votes(_flat(features), classes, padding, attention is not None)
+    logits, alpha = self.searches[0](_flat(features), classes, padding, attention is not None)
     return logits, [] if alpha is None else [alpha]
 
 
@@ -198,4 +193,4 @@ def compared(
     out,  # `INTROutput` of this model
 ) -> list:  # of (prototypes, positions (B, N, D), padding (B, N))
     "What is compared with what"
-    return [(self.votes, _flat(out.features), out.mask.flatten(1))]
+    return [(self.searches[0], _flat(out.features), out.mask.flatten(1))]

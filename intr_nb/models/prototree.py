@@ -15,9 +15,10 @@ from .backbones import build_backbone
 from .base import ImageSearch, candidate_index
 from .inputs import _check_num_classes
 from .patchnet import PatchNet
-from .protopnet import _flat
+from .protopnet import ProtoPNet
 from intr_nb.models.prototypes import (
     _bounded_projection,
+    _flat,
     _hard_attention,
     _nearest,
     _Prototypes,
@@ -121,6 +122,7 @@ class ProtoTree(ImageSearch):
     "A soft decision tree of prototypes on a backbone; its logits are log probabilities"
 
     searches = property(lambda self: [self.tree])
+    search, compared = ProtoPNet.search, ProtoPNet.compared  # with what `searches` names
 
     def __init__(
         self,
@@ -140,22 +142,6 @@ class ProtoTree(ImageSearch):
         self.num_heads = self.tree.num_heads
         if 2**depth < num_classes:
             raise ValueError(f"depth={depth}: {2**depth} leaves can't tell {num_classes} classes apart")
-
-# %% ../../nbs/models/28_prototree.ipynb #2a16c262
-@patch
-def search(self: ProtoTree, features, padding, classes, attention):
-    padding = None if padding is None else padding.flatten(1)
-    logits, alpha = self.tree(_flat(features), classes, padding, attention is not None)
-    return logits, [] if alpha is None else [alpha]
-
-
-@patch
-def compared(
-    self: ProtoTree,
-    out,  # `INTROutput` of this model
-) -> list:  # of (prototypes, positions (B, N, D), padding (B, N))
-    "What is compared with what; no prototype belongs to a class"
-    return [(self.tree, _flat(out.features), out.mask.flatten(1))]
 
 # %% ../../nbs/models/28_prototree.ipynb #3abbc61e
 @patch

@@ -92,6 +92,12 @@ def patches(self: _Prototypes) -> list:  # of (training image, row, column), one
     )
 
 # %% ../../nbs/models/26_prototypes.ipynb #9f384fe9
+def _flat(
+    features: torch.Tensor,  # (B, D, h, w)
+) -> torch.Tensor:  # (B, N, D)
+    return features.flatten(2).transpose(1, 2)
+
+
 def _bounded_projection(
     channels: int,  # of the backbone
     dim: int,  # D
