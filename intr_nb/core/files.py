@@ -194,6 +194,16 @@ def _take(
     )
 
 # %% ../../nbs/core/02_files.ipynb #b8a4e4eb
+def _sign(note, path):
+    "Say who owns `path`. Half a note says nothing, and does no harm: the lock decides"
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        note.write_text(json.dumps(dict(pid=os.getpid(), host=platform.node(), since=since)))
+    except OSError as e:
+        said = f"{str(path)!r} can't be written ({e.strerror}), nothing was changed"
+        raise OSError(e.errno, f"{said}. Choose a folder that you may write to, with room") from e
+
+
 @contextmanager
 def _owned(
     path: Path,  # a folder, or a file without its ending
@@ -204,8 +214,7 @@ def _owned(
     lock = need("filelock", "locks need filelock", "filelock").FileLock(lock)
     _take(lock, note, path, wait)
     try:
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        write_files({note: json.dumps(dict(pid=os.getpid(), host=platform.node(), since=since)).encode()})
+        _sign(note, path)
         yield
     finally:
         with suppress(OSError):

@@ -226,7 +226,7 @@ def _restore(
 def resume(self: _RunFolder, run):
     "Take up the run in this folder, if there is one and it is this one"
     if self.writes(run):
-        for name in ("checkpoint.safetensors", "best.safetensors", "best.json"):
+        for name in ("checkpoint.safetensors", "best.safetensors", "best.json", "history.csv"):
             _sweep(self.path / name)  # what killed writers left
     if self.path is None or not self.file.exists():
         return

@@ -60,20 +60,21 @@ def start(work, *args):
 
 
 def killed(work, args, after, seed, most=KILLS):
-    "Kill children at random moments, until so many were; `after()` looks at what each has left"
+    """Kill children at random moments, until so many were; `after(folder)` looks at what each has left. They go on
+    in one folder until one comes to its end; then another is begun. The folders are returned"""
     begun = time.perf_counter()
     start(work, *args("whole")).join()
-    takes, chance, kills = time.perf_counter() - begun, random.Random(seed), 0
+    takes, chance, kills, run = time.perf_counter() - begun, random.Random(seed), 0, 0
     for _ in range(20 * most):
-        folder = f"run{kills // 4}"  # which is killed four times; those that follow begin anew
+        folder = f"run{run}"
         child = start(work, *args(folder))
         child.join(chance.uniform(0.02, takes))
         child.kill()
         child.join()
-        kills += child.exitcode == -signal.SIGKILL
         after(folder)
+        kills, run = kills + (child.exitcode == -signal.SIGKILL), run + (child.exitcode == 0)
         if kills == most:
-            return [f"run{i}" for i in range((most - 1) // 4 + 1)]
+            return [f"run{i}" for i in range(run + 1)]
     raise AssertionError(f"only {kills} of {20 * most} children lived until they were killed")
 
 
