@@ -257,13 +257,13 @@ def test_features(birds, tmp_path):
     def after(folder):
         if (tmp_path / f"{folder}.npy").exists():
             assert np.array_equal(np.load(tmp_path / f"{folder}.npy"), whole.maps)
-        if (tmp_path / f".{folder}.json.part").exists():
-            assert json.loads((tmp_path / f".{folder}.json.part").read_text())["done"] <= 96
+        for note in tmp_path.glob(f".{folder}.*.note"):
+            assert sum(map(len, json.loads(note.read_text())["labels"].values())) <= 96
 
     for folder in killed(compute, lambda folder: (tmp_path / folder, backbone, birds[0]), after, seed=7):
         again = compute(tmp_path / folder, backbone, birds[0])
         assert np.array_equal(again.maps, whole.maps) and again.labels == whole.labels
-        assert not list(tmp_path.glob(f".{folder}.*.part"))
+        assert not list(tmp_path.glob(f".{folder}.*.part")) and not list(tmp_path.glob(f".{folder}.*.note"))
 
 
 # -- SIGINT, clocks, a worker --
