@@ -80,7 +80,7 @@ def _check_model(
 ):
     "Raise a `TypeError` or `ValueError` unless `load` could build `model` again"
     if type(model) not in MODELS.values():
-        raise TypeError(f"a {type(model).__name__} can't be kept: expected one of {', '.join(MODELS)}")
+        raise TypeError(f"a {type(model).__name__} can't be kept: expected any one of {', '.join(MODELS)}")
     if model.config["backbone"] is None:
         raise ValueError(
             f"the backbone, a {type(model.backbone).__name__}, has no `config`, "
