@@ -223,20 +223,22 @@ def most_memory():
     return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024 / 1e9
 
 
-def in_a_process(o, what):
-    "What `measured` prints"
+def in_a_process(o, what, **env):
+    "What `measured` prints, in a process with these environment variables, too"
     command = [sys.executable, __file__, "--measure", what]
     command += ["--reference", o.reference] if o.reference else []
-    # glibc keeps what was freed unless told otherwise, and its holes differ from run to run
-    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True, env=os.environ | env
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def memory(o):
     "The most memory that a process with two training steps takes, in GB; the model and AdamW alone, before a step"
-    whose = ["authors"] * bool(o.reference) + ["ours", "ours, checkpointed"]
-    return {who: [in_a_process(o, f"step, {who}")["peak"]] for who in (*whose, "weights and moments alone")}
+    whose = ["authors"] * bool(o.reference) + ["ours", "ours, checkpointed", "weights and moments alone"]
+    # glibc keeps what was freed unless told otherwise, and its holes differ from run to run
+    told = dict(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
+    return {who: [in_a_process(o, f"step, {who}", **told)["peak"]] for who in whose}
 
 
 def ten_thousand_classes(o):
@@ -302,6 +304,30 @@ def curves(o):
             plain_curves(model, image, m, 48)
 
     return in_turn({"a step at a time": plain, "ours": batched}, o.rounds)
+
+
+# -- what the machine could do --
+
+
+def limit(o):
+    "Operations counted (a product and a sum are two), and what a large matrix product reaches here, a second"
+    from torch.utils.flop_counter import FlopCounterMode
+
+    step, image, big = (
+        our_step(),
+        torch.randn(1, 3, 800, 1216, device=DEVICE),
+        torch.randn(4096, 4096, device=DEVICE),
+    )
+    counted = {}
+    for name, way in {
+        "a prediction": partial(our_prediction, ours().requires_grad_(False), image),
+        "a training step": step,
+    }.items():
+        with FlopCounterMode(display=False) as counter:
+            way()
+        counted[f"{name}, GFLOP"] = [counter.get_total_flops() / 1e9]
+    seconds = in_turn({"product": lambda: big @ big}, o.rounds)["product"]
+    return counted | {"a product of 4096 x 4096, GFLOP/s": [2 * 4096**3 / s / 1e9 for s in seconds]}
 
 
 # -- data, and the start --
@@ -374,7 +400,7 @@ def start(o):
 
 ROWS = dict(
     prediction=prediction, training_step=training_step, memory=memory, ten_thousand_classes=ten_thousand_classes,
-    explanations=explanations, curves=curves, data=data, start=start,
+    explanations=explanations, curves=curves, data=data, start=start, limit=limit,
 )  # fmt: skip
 
 
