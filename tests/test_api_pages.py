@@ -65,3 +65,68 @@ def test_every_public_name_is_seen_at_work_on_its_page():
         f"{sorted(unseen - set(EXCEPTIONS))} have no example: give their notebook a cell that is shown, "
         f"uses them, and has an output; {sorted(set(EXCEPTIONS) - unseen)} have one and are no exceptions"
     )
+
+
+# -- what methods take --
+
+
+def imported(tree):
+    "name -> the module of this package that it is imported from, by its last two words."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and (node.level or "intr_nb" in node.module):
+            yield from ((alias.asname or alias.name, node.module.split(".")[-1]) for alias in node.names)
+
+
+def classes():
+    "{class: its bases}, {class: {method: (tree, lines)}} and {class: its text}; a class is (module, name)."
+    bases, methods, texts = {}, {}, {}
+    for path, tree in trees():
+        lines, home = path.read_text(encoding="utf-8").splitlines(), dict(imported(tree))
+        for node in tree.body:
+            own = []
+            if isinstance(node, ast.ClassDef):
+                owner, own = node.name, [part for part in node.body if isinstance(part, ast.FunctionDef)]
+                texts[path.stem, owner] = ast.get_docstring(node) or ""
+                named = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                bases[path.stem, owner] = [(home.get(name, path.stem), name) for name in named]
+            elif isinstance(node, ast.FunctionDef) and "patch" in map(ast.unparse, node.decorator_list):
+                owner, own = ast.unparse(node.args.args[0].annotation), [node]
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):  # a class made by type
+                named = [part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)]
+                made = path.stem, ast.unparse(node.targets[0])
+                bases[made] = [(home.get(name, path.stem), name) for name in named]
+            for method in own:
+                found = methods.setdefault((home.get(owner, path.stem), owner), {})
+                found[method.name] = method, lines
+    return bases, methods, texts
+
+
+def ancestors(kind, bases):
+    "A class and those of the package that it inherits from, nearest first."
+    yield kind
+    for base in bases.get(kind, ()):
+        yield from ancestors(base, bases)
+
+
+def says_what_it_takes(method, lines, told):
+    "Whether a comment stands beside a parameter, or what is told names them all, or there are none."
+    taken = [*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs][1:]
+    header = lines[method.lineno - 1 : method.body[0].lineno - 1]
+    told += ast.get_docstring(method) or ""
+    return any("  # " in line for line in header) or all(f"`{arg.arg}`" in told for arg in taken)
+
+
+def test_public_methods_say_what_they_take():
+    "An override need not repeat what the method says that it stands for."
+    (bases, methods, texts), silent = classes(), set()
+    known = {(path.stem, name) for path, tree in trees() for name in public(tree)} & set(bases)
+    for kind in {base for one in known for base in ancestors(one, bases)}:
+        above = [methods.get(base, {}) for base in ancestors(kind, bases)]
+        told = "".join(texts[base] for base in ancestors(kind, bases) if base in texts)
+        for name in methods.get(kind, ()):
+            said = any(says_what_it_takes(*found[name], told) for found in above if name in found)
+            if not said and (name == "__init__" or not name.startswith("_")):
+                silent.add(f"{kind[0]}: {kind[1]}.{name}")
+    assert not silent, "\n".join(
+        ["a comment beside a parameter becomes its row on the page:", *sorted(silent)]
+    )
