@@ -4,6 +4,7 @@ import ast
 import json
 import re
 
+import nbformat
 from names import ROOT, page_of, public
 
 NBS = ROOT / "nbs"
@@ -130,3 +131,22 @@ def test_public_methods_say_what_they_take():
     assert not silent, "\n".join(
         ["a comment beside a parameter becomes its row on the page:", *sorted(silent)]
     )
+
+
+# -- where it is used --
+
+
+def test_below_a_signature_stands_where_it_is_used():
+    from uses import MOST, all_uses, told_where
+
+    uses = all_uses()
+    used = {path for pages in uses.values() for _, path in pages}
+    assert all((NBS / path).is_file() for path in used)
+    assert sum(path.startswith("tutorials/") for path in used) >= 9, sorted(used)
+    assert sum(path.startswith("labs/") for path in used) >= 10, sorted(used)
+    assert ("Lab 5: One vector or many", "labs/05_one_vector_or_many.ipynb") in uses["bootstrap"]
+    cells = [nbformat.v4.new_code_cell(f"#| echo: false\nshow_doc({name})") for name in ("Aviary", "_scale")]
+    shown, line, private = told_where(cells, uses, "../")
+    assert [shown, private] == cells
+    assert line.source.startswith("Used in [Quickstart](../tutorials/01_quickstart.ipynb), [")
+    assert line.source.endswith(f" and {len(uses['Aviary']) - MOST} more.")
