@@ -1,10 +1,10 @@
-"""Finish the notebooks that nbdev made in _proc/ for the site, then render them where quarto is on the PATH.
+"""Finish the notebooks that nbdev made in _proc/ for the site; where quarto is on the PATH, render and try them.
 
 Usage: python tools/pages.py          (from anywhere in the project; `make site` does it)
        python tools/pages.py slides   the lecture alone, as slides/slides.html (`make slides` does it)
 What nbdev leaves is right in a notebook and less so on a page: an output of HTML makes quarto load require.js
-and jQuery from other hosts, backticks in a comment become links within the code of a signature, and the source
-of every function stands open above its documentation. The browsers' standalone figures become files of their
+and jQuery from other hosts, backticks become links within the code of a signature and within other links, and
+the source of every function stands open above its documentation. The browsers' standalone figures become files of their
 own, loaded when they come into view, with plotly's script beside them; the tutorial on browsers shows them, too.
 """
 
@@ -41,6 +41,7 @@ FIGURES = dict(
     method_browser="method_standalone",
     attribute_study="study_standalone",
 )
+NESTED = re.compile(r"\[([^][\n]*)\[(`[^`\]]+`)\]\([^)\s]*\)([^][\n]*)\](?=\()")  # a link in a link's text
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
@@ -66,7 +67,7 @@ def own_links(text, names, home):
             return f"`{name}`"
         return f"[`{name}`]({home}{place})"
 
-    return OWN.sub(link, text)
+    return OWN.sub(link, NESTED.sub(r"[\1\2\3]", text))
 
 
 def closed(source):
@@ -190,6 +191,14 @@ def render(folder):
     shutil.rmtree(ROOT / "_docs", ignore_errors=True)
     shutil.move(folder / "_docs", ROOT)
     print("The site is in _docs/: open _docs/index.html")
+    look()
+
+
+def look():
+    "Try the rendered pages in a browser, with the network off."
+    command = [sys.executable, "-m", "pytest", "tests/rendered.py", "-q", "-n", "2"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit("the pages in _docs/ are not ready to be published: see above")
 
 
 def deck(folder):
