@@ -260,6 +260,21 @@ def test_finishing_a_notebook():
     assert "# as in attend\n" in documented["text/markdown"] and said in documented["text/markdown"]
 
 
+def test_a_lab_on_the_site_has_no_hidden_tests_and_its_answers_in_folds():
+    from pages import finish
+
+    source = "if x:\n    ### BEGIN SOLUTION\n    y = 1\n    ### END SOLUTION\n"
+    source += "### BEGIN HIDDEN TESTS\nask(2)\n### END HIDDEN TESTS"
+    judged = dict(metadata=dict(nbgrader=dict(grade=True, solution=True)))
+    answer = nbformat.v4.new_markdown_cell("**Model answer.** Both.", **judged)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source), answer])
+    finish(notebook, set(), "../")
+    assert [cell.source.split("\n") for cell in notebook.cells] == [
+        ["if x:", "    y = 1"],
+        ["<details>", "<summary>Model answer</summary>", "", "**Model answer.** Both.", "", "</details>"],
+    ]
+
+
 def test_the_deck_stands_by_itself(processed, tmp_path):
     from pages import deck, to_site
 
@@ -340,7 +355,8 @@ def test_no_link_stands_in_a_link(finished, path):
 
 @every_notebook
 def test_sources_are_folded(finished, path):
-    assert not any("code-fold: show" in cell.source for cell in read(finished / path))
+    for cell in read(finished / path):
+        assert "code-fold: show" not in cell.source and "HIDDEN TESTS\n" not in cell.source
 
 
 @every_notebook

@@ -29,6 +29,8 @@ SITE = WEBSITE["site-url"] + "/"
 REPOSITORY = WEBSITE["repo-url"].removeprefix("https://github.com/")
 PAGE = re.compile(r'href="(?!\w+:)([^"]*/)?(?:\d+_)?([^"/]+)\.ipynb')  # of a notebook, in HTML
 ABOUT = re.compile(r"""(\]\(|href=")(?!\w+:|/|#)([^)"#\s]+)\.ipynb""")  # the same, and in markdown
+HIDDEN_TESTS = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?", re.M | re.S)
+MARKS = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.M)
 FRAME = re.compile(r"srcdoc='([^']*)'")
 PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
 # which page's standalone figure stands in the tutorial on browsers, below the picture of that name
@@ -78,6 +80,16 @@ def closed(source):
     return source.replace('"Exported source"', '"Source"')
 
 
+def ungraded(cell):
+    "A lab's cell for readers: hidden tests and nbgrader's marks are the course's, a model answer is in a fold."
+    marks = cell.metadata.get("nbgrader", {})
+    if cell.cell_type == "code":
+        return MARKS.sub("", HIDDEN_TESTS.sub("", cell.source)).rstrip("\n")
+    if marks.get("grade") and marks.get("solution"):
+        return f"<details>\n<summary>Model answer</summary>\n\n{cell.source}\n\n</details>"
+    return cell.source
+
+
 def doors(path):
     "Where a reader can run a tutorial or a lab, as a line of markdown; nothing for other pages."
     if path.parts[0] not in ("tutorials", "labs") or not path.name[0].isdigit():
@@ -118,6 +130,7 @@ def to_site(text):
 def finish(notebook, names, home, linked=to_page, page="page", figures=None):
     "Change a processed notebook that was read; from it, `home` leads to a site with these public names."
     for cell in notebook.cells:
+        cell.source = ungraded(cell)
         if cell.cell_type == "markdown":
             cell.source = own_links(cell.source, names, home)
         if cell.cell_type != "code":
