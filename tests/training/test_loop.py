@@ -256,38 +256,25 @@ def test_two_processes_train_to_the_same_weights_as_one(tmp_path):
     assert float(apart) < 1e-5 < 0.001 < float(moved) and max(json.loads(rows)) < 1e-5
 
 
-def test_accelerate_launch(tmp_path):
-    script = (
-        TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent))
-        + '    fit(normless(), birds, replace(MIXED, epochs=1), "run", device="cpu", progress=False)\n'
+def test_two_processes_of_torchrun(tmp_path):
+    "They find each other without being told that there is no GPU, and one of them keeps the run"
+    script = TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent)) + (
+        '    fit(normless(), birds, replace(MIXED, epochs=1), "run", progress=False)\n'
+        "    d = sys.modules['torch'].distributed\n"
+        "    open(f'{d.get_rank()} of {d.get_world_size()}, {d.get_backend()}', 'w')\n"
     )
     (tmp_path / "script.py").write_text(script)
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "29531",
-        "script.py",
-    ]
+    options = "-m torch.distributed.run --nproc-per-node 2 --master-port 29531 script.py".split()
     done = subprocess.run(
-        command,
+        [sys.executable, *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | dict(OMP_NUM_THREADS="1"),
+        env=os.environ | dict(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""),
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(p.name for p in tmp_path.glob("* of *")) == ["0 of 2, gloo", "1 of 2, gloo"]
     assert len(_read_run(tmp_path / "run" / "checkpoint.safetensors")[1]["rows"]) == 1
 
 
