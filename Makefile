@@ -8,7 +8,8 @@ BIN     := .venv/bin
 # JupyterLab refuses to start as root, which is who one is in a container; it listens on this machine only
 ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 CODE    := nbs tests tools benchmarks
-UV      := $(BIN)/uv pip install --python $(BIN)/python
+# compiled once here, not by the first kernel (or by each, where PYTHONDONTWRITEBYTECODE is set)
+UV      := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 # PyTorch keeps its builds in an index of its own; where that can't be reached, the one on PyPI does
 INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
