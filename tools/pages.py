@@ -6,6 +6,7 @@ What nbdev leaves is right in a notebook and less so on a page: an output of HTM
 and jQuery from other hosts, backticks become links within the code of a signature and within other links, and
 the source of every function stands open above its documentation. The browsers' standalone figures become files of their
 own, loaded when they come into view, with plotly's script beside them; the tutorial on browsers shows them, too.
+Below each signature stands where the tutorials and labs use it.
 """
 
 import html
@@ -20,6 +21,7 @@ import nbformat
 import yaml
 from names import all_names
 from stills import write
+from uses import all_uses, told_where
 
 ROOT = Path(__file__).resolve().parent.parent
 WEBSITE = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text(encoding="utf-8"))["website"]
@@ -172,12 +174,13 @@ def finish_all(folder):
     "Every notebook of a folder that nbdev filled, and the files that they share."
     import plotly
 
-    names, figures = all_names(), {}
+    names, uses, figures = all_names(), all_uses(), {}
     for path in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         place = path.relative_to(folder)
         home = "../" * (len(place.parts) - 1)
         finish(notebook, names, home, page=re.sub(r"^\d+_", "", path.stem), figures=figures)
+        notebook.cells = list(told_where(notebook.cells, uses, home))
         if line := doors(place):
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="doors"))  # after the title
         if path.stem == "09_browsers":
