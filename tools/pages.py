@@ -45,7 +45,8 @@ FIGURES = dict(
     method_browser="method_standalone",
     attribute_study="study_standalone",
 )
-NESTED = re.compile(r"\[([^][\n]*)\[(`[^`\]]+`)\]\([^)\s]*\)([^][\n]*)\](?=\()")  # a link in a link's text
+INNER = r"\[(`[^`\]]+`)\]\([^)\s]*\)"  # a link that nbdev made of backticks
+NESTED = re.compile(rf"\[((?:[^][\n]*{INNER})+[^][\n]*)\](?=\()")  # one or more within a link's text
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
@@ -71,7 +72,8 @@ def own_links(text, names, home):
             return f"`{name}`"
         return f"[`{name}`]({home}{place})"
 
-    return OWN.sub(link, NESTED.sub(r"[\1\2\3]", text))
+    text = NESTED.sub(lambda outer: "[" + re.sub(INNER, r"\1", outer[1]) + "]", text)
+    return OWN.sub(link, text)
 
 
 def closed(source):
