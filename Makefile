@@ -8,7 +8,8 @@ BIN     := .venv/bin
 # JupyterLab refuses to start as root, which is who one is in a container; it listens on this machine only
 ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 CODE    := nbs tests tools benchmarks
-UV      := $(BIN)/uv pip install --python $(BIN)/python
+# compiled once here, not by the first kernel (or by each, where PYTHONDONTWRITEBYTECODE is set)
+UV      := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 # PyTorch keeps its builds in an index of its own; where that can't be reached, the one on PyPI does
 INSTALL  = $(UV) --torch-backend $(TORCH) -e '.[$(1)]' || $(UV) -e '.[$(1)]'
 
@@ -57,7 +58,7 @@ export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the note
 	$(BIN)/python tools/sidebar.py
 	$(BIN)/python tools/readme.py
 
-site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _proc/)
+site: .venv/dev ## build the site in _docs/ and try it in a browser (without quarto: its notebooks in _proc/)
 	$(BIN)/python tools/readme.py
 	$(BIN)/python tools/pages.py
 
