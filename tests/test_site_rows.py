@@ -116,7 +116,7 @@ def test_the_pages_for_a_newcomer_are_there():
     assert any("fig-alt" in source(cell) and cell["outputs"] for cell in drawn)
     table = markdown("explanations/beside_others.ipynb")
     assert all(re.search(rf"^\|.*{name}", table, re.M) for name in ("Grad-CAM", "RISE", "ProtoPNet"))
-    assert re.search(r"in \w+ minutes", markdown("index.ipynb"))
+    assert re.search(r"\bwhat_intr_is.ipynb\)[^|]* minutes", markdown("index.ipynb"))
 
 
 def test_all_names_lead_to_a_page():
