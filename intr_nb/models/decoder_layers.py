@@ -32,16 +32,16 @@ class _Block(nn.Module):
         self.linear1, self.linear2 = nn.Linear(dim, ffn_dim), nn.Linear(ffn_dim, dim)
         self.dropout, self.pre_norm = nn.Dropout(dropout), pre_norm
 
-    def before(self, norm, x):
+    def before(self, norm, x):  # (B, N, D)
         "What a sub-layer reads"
         return norm(x) if self.pre_norm else x
 
-    def after(self, norm, x, found):
+    def after(self, norm, x, found):  # (B, N, D), what the sub-layer adds
         "The stream, once `found` is added"
         x = x + self.dropout(found)
         return x if self.pre_norm else norm(x)
 
-    def mlp(self, norm, x):
+    def mlp(self, norm, x):  # (B, N, D)
         "The hidden units before their ReLU, and what the MLP adds"
         hidden = self.linear1(self.before(norm, x))
         return hidden, self.linear2(self.dropout(F.relu(hidden)))
@@ -70,14 +70,27 @@ class EncoderLayer(_Block):
 class Encoder(nn.Module):
     "Encoder layers, and a last norm if they are pre-norm"
 
-    def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
+    def __init__(
+        self,
+        num_layers,  # 0 or more
+        dim,  # D, of every position and query
+        num_heads,  # R, a divisor of D
+        ffn_dim,  # hidden width of the MLPs
+        dropout=0.1,  # share dropped in training
+        pre_norm=False,  # norm before each sub-layer instead of after?
+    ):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
         num_layers = whole_number("encoder_layers", num_layers, 0, 100)
         self.layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
 
-    def forward(self, x, pos, mask=None):
+    def forward(
+        self,
+        x,  # (B, N, D) positions
+        pos,  # (B, N, D), what says where they are
+        mask=None,  # (B, N), True on padding
+    ):
         for layer in self.layers:
             x = layer(x, pos, mask)
         return self.norm(x)
@@ -155,7 +168,15 @@ def forward(
 class Decoder(nn.Module):
     "Decoder layers and a last norm"
 
-    def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
+    def __init__(
+        self,
+        num_layers,  # 0 or more
+        dim,  # D, of every position and query
+        num_heads,  # R, a divisor of D
+        ffn_dim,  # hidden width of the MLPs
+        dropout=0.1,  # share dropped in training
+        pre_norm=False,  # norm before each sub-layer instead of after?
+    ):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
         num_layers = whole_number("decoder_layers", num_layers, 1, 100)
