@@ -1,22 +1,28 @@
-"""A hundred thousand pictures through `batch_explain`, by two processes that are killed five times; and what it costs.
+"""A hundred thousand pictures through `batch_explain`, by two processes that are killed five times; what it
+costs; and training on features that don't fit into memory.
 
 Usage: python benchmarks/scale.py kills [--pictures 100000] [--kills 5] [--processes 2] [--csv benchmarks/scale.csv]
        python benchmarks/scale.py cost [--csv benchmarks/scale_cost.csv]
+       python benchmarks/scale.py larger [--gigabytes 2] [--csv benchmarks/scale_larger.csv]
 
 `kills` makes small pictures (one in a thousand can't be read) and explains them by `accelerate launch` with gloo. At
 random moments it kills, by turns, everything or one process, by kill -9. In the end each picture must be there once,
 and the peak of each process's memory must be at the end what it was after a tenth of the last, undisturbed stretch.
 `cost` measures in turn, in one process with one thread: the logits alone, margins of the whole batch, `explain`.
+`larger` trains an epoch on a file of features, in a process that may ask for 300 MB more and no byte beyond, which
+is too little to read the file. Pages of a mapped file are lent by the system and don't count. Only on Linux.
 """
 
 import argparse
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -36,12 +42,16 @@ from intr_nb.models.checkpoints import load, pretrained, save
 from intr_nb.models.one_block import OneBlockINTR
 from intr_nb.models.patchnet import PatchNet
 from intr_nb.models.prediction import predict
+from intr_nb.training.features import Features
+from intr_nb.training.loop import fit
+from intr_nb.training.recipe import Recipe
 
 # --multi_gpu is what makes the launcher start several processes; without a GPU they talk by gloo
 LAUNCH = (
     "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 29547".split()
 )
 SHARD = 500
+ROOM = 300  # MB that training may ask for
 
 
 def make_pictures(folder, n):
@@ -83,13 +93,13 @@ def children(pid):
         return []
 
 
-def memory_of(pid):
-    "MB that a process holds by itself"
+def memory_of(pid, what="RssAnon"):
+    "MB that a process holds by itself; VmData: what it has asked for"
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(x.split()[1]) for x in lines if x.startswith("RssAnon")) / 1024
+    return sum(int(x.split()[1]) for x in lines if x.startswith(what)) / 1024
 
 
 class Run:
@@ -208,12 +218,68 @@ def cost(args):
         append_row(args.csv, row)
 
 
+def write_features(file, n):
+    "Noise, in which a channel is stronger for each of 8 classes"
+    maps = np.lib.format.open_memmap(file, "w+", np.float16, (1, n, 2048, 7, 7))
+    block = np.random.default_rng(0).standard_normal((80, *maps.shape[2:]), np.float32).astype(np.float16)
+    for k in range(len(block)):
+        block[k, k % 8] += 3
+    for start in range(0, n, len(block)):
+        maps[0, start : start + len(block)] = block[: n - start]
+    maps.flush()
+
+
+def train(features, seen):
+    "An epoch; `seen` gets how much memory is held, ten times a second"
+    torch.manual_seed(0)
+    model, done = OneBlockINTR(8, PatchNet(width=8, dim=2048), dim=16, num_heads=2), threading.Event()
+
+    def watch():
+        while not done.wait(0.1):
+            seen.append(memory_of("self"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    valid = features.subset(range(0, len(features), 20))
+    history = fit(model, (features, valid), Recipe(epochs=1, lr=3e-3), device="cpu", progress=False)
+    done.set()
+    watcher.join()
+    return history.rows[-1]["valid_accuracy"]
+
+
+def larger(args, folder):
+    "Training on a file that can't be read into memory"
+    torch.set_num_threads(1)
+    n, file, seen, start = (
+        int(args.gigabytes * 1e9 / (2048 * 7 * 7 * 2)),
+        folder / "maps.npy",
+        [],
+        time.time(),
+    )
+    write_features(file, n)
+    features = Features(np.load(file, mmap_mode="r"), [i % 8 for i in range(n)])
+    train(features.subset(range(400)), [])  # imports what training needs
+    before, asked = memory_of("self"), memory_of("self", "VmData")
+    resource.setrlimit(resource.RLIMIT_DATA, [int((asked + ROOM) * 2**20)] * 2)
+    try:
+        raise AssertionError(f"the file was read: {np.load(file).nbytes} bytes")
+    except MemoryError:
+        pass
+    accuracy = train(features, seen)
+    row = dict(file_mb=round(file.stat().st_size / 2**20), images=n, may_ask_for_mb=ROOM)
+    row |= dict(mb_before=round(before), mb_at_a_tenth=round(max(seen[: 1 + len(seen) // 10])))
+    row |= dict(mb_at_most=round(max(seen)), accuracy=round(accuracy, 3), seconds=round(time.time() - start))
+    print(pd.Series(row).to_string())
+    append_row(args.csv, row)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("kills", "cost", "work"))
+    parser.add_argument("what", choices=("kills", "cost", "larger", "work"))
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--csv", type=Path)
@@ -226,7 +292,7 @@ def main():
     if args.what == "cost":
         return cost(args)
     folder = args.folder or Path(tempfile.mkdtemp())
-    kills(args, folder)
+    dict(kills=kills, larger=larger)[args.what](args, folder)
     if not args.folder:
         shutil.rmtree(folder)
 

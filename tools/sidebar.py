@@ -14,6 +14,8 @@ PAGES = [
     "beside_others",
     "which_training_birds",
     "reproducing_the_paper",
+    "how_fast_it_is",
+    "how_far_it_goes",
     "glossary",
 ]
 HEAD = """# Written by `make export` from the folders in nbs/; a notebook's number is its place in its section

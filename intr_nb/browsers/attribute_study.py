@@ -6,6 +6,7 @@
 __all__ = ['AttributeStudy']
 
 # %% ../../nbs/browsers/29_attribute_study.ipynb #98648256
+import functools
 import time
 
 from .browser import W
@@ -103,11 +104,12 @@ def answer_buttons(self: AttributeStudy):
     "Those of the question in view, and what brings them up to date"
     buttons = W.HBox(layout=W.Layout(flex_flow="row wrap"))
     buttons.add_class("intr-nb-answers")
+    button = functools.cache(self._answer_button)
 
     def offer(*_):
         wanted = self._choices()
         if [text for text, _ in wanted] != [b.description for b in buttons.children]:
-            buttons.children = [self._answer_button(*choice) for choice in wanted]
+            buttons.children = [button(*choice) for choice in wanted]
 
     self.observe(offer, ["position", "told"])
     offer()

@@ -124,6 +124,16 @@ class DecoderLayer(_Block):
         self.multihead_attn = _CrossAttention(dim, num_heads, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
+    def from_classes(
+        self,
+        asking: torch.Tensor,  # (B, C, D) by what classes compare each other
+        h: torch.Tensor,  # (B, C, D) what their values are made of
+        same: bool,  # is that the same for all of them?
+    ) -> torch.Tensor:  # (B, C, D)
+        "What each class takes from all; of equal values the mean is known, whoever looks where"
+        some = slice(1) if same and not self.training else slice(None)  # in training, weights are dropped
+        return self.self_attn(asking[:, some], asking[:, some], h[:, some])[0].expand_as(h)
+
 # %% ../../nbs/models/15_decoder_layers.ipynb #6a07c7f2
 @dataclass
 class LayerRecord:
@@ -147,12 +157,13 @@ def forward(
     mask: torch.Tensor | None = None,  # (B, N), True on padding
     need_weights: bool = False,  # return the cross-attention?
     records: list | None = None,  # gets a `LayerRecord`, in evaluation mode
+    first: bool = False,  # is `x` the same for all classes?
 ) -> tuple:  # query outputs (B, C, D), cross-attention (B, R, C, N) or None
     "Self-attention, cross-attention, MLP"
     keep = records is not None
     h = self.before(self.norm1, x)
     asking = h + queries
-    from_classes, _ = self.self_attn(asking, asking, h)
+    from_classes = self.from_classes(asking, h, first)
     x1 = self.after(self.norm1, x, from_classes)
     asked = self.before(self.norm2, x1) + queries
     from_image, attention = self.multihead_attn(asked, memory, memory, mask, need_weights or keep)
@@ -193,7 +204,7 @@ class Decoder(nn.Module):
         x, alphas = torch.zeros_like(queries), []
         for i, layer in enumerate(self.layers, 1):
             wanted = attention == "all" or (attention == "last" and i == len(self.layers))
-            x, alpha = layer(x, queries, memory, mask, wanted)
+            x, alpha = layer(x, queries, memory, mask, wanted, first=i == 1)
             if wanted:
                 alphas.append(alpha)
         return self.norm(x), alphas
@@ -228,5 +239,5 @@ def record(
     "Run the layers once more and keep what they held"
     x, layers = torch.zeros_like(queries), []
     for layer in self.layers:
-        x, _ = layer(x, queries, memory, mask, records=layers)
+        x, _ = layer(x, queries, memory, mask, records=layers, first=not layers)
     return _DecoderRecord(layers, memory, x, self.norm, weight, bias)

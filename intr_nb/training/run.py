@@ -72,14 +72,13 @@ def _make_accelerator(
             f"device={device!r}: expected None (the GPU if there is one) or 'cpu'. "
             "To choose among GPUs, set CUDA_VISIBLE_DEVICES before Python starts"
         )
+    cpu = device is not None or not torch.accelerator.is_available()
     alone = not torch.distributed.is_initialized()
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=alone)
     precision = "bf16" if recipe.precision == "bf16" else "no"
     backend = "inductor" if recipe.compile else None
     try:
-        return accelerate.Accelerator(
-            cpu=device is not None, mixed_precision=precision, dynamo_backend=backend
-        )
+        return accelerate.Accelerator(cpu=cpu, mixed_precision=precision, dynamo_backend=backend)
     except ValueError as e:
         raise ValueError(f"{e} For this device, take dataclasses.replace(recipe, precision='fp32')") from e
 

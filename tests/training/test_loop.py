@@ -25,6 +25,7 @@ from intr_nb.training.loop import fit
 from intr_nb.training.recipe import Recipe
 from intr_nb.training.run_state import _read_run
 
+TINY = dict(dim=16, num_heads=2, encoder_layers=1, decoder_layers=2, ffn_dim=16)
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
 MIXED = replace(RECIPE, mixup=0.3)
 
@@ -182,6 +183,20 @@ def test_the_full_model_and_intr_fc_learn_too(birds):
         )
 
 
+def test_checkpointing_of_gradients_changes_nothing_but_memory(birds):
+    ran = []
+    whole, less = (INTR(4, dict(name="patchnet", width=4, dim=16, stride=8), **TINY) for _ in range(2))
+    less.load_state_dict(whole.state_dict())
+    for layer in less.decoder.layers:
+        layer.linear1.register_forward_hook(lambda *_: ran.append(torch.is_grad_enabled()))
+    recipe = replace(RECIPE, epochs=1)
+    learn(whole, birds, recipe)
+    learn(less, birds, replace(recipe, gradient_checkpointing=True))
+    assert ran.count(True) == 2 * 2 * 3  # two layers, three steps, each computed twice
+    assert all(map(torch.equal, whole.state_dict().values(), less.state_dict().values()))
+    assert not any("forward" in vars(m) for m in less.modules())
+
+
 def test_bfloat16(birds):
     model = small()
     assert learn(model, birds, replace(RECIPE, epochs=1, precision="bf16")).rows[0]["loss"] > 0
@@ -241,38 +256,25 @@ def test_two_processes_train_to_the_same_weights_as_one(tmp_path):
     assert float(apart) < 1e-5 < 0.001 < float(moved) and max(json.loads(rows)) < 1e-5
 
 
-def test_accelerate_launch(tmp_path):
-    script = (
-        TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent))
-        + '    fit(normless(), birds, replace(MIXED, epochs=1), "run", device="cpu", progress=False)\n'
+def test_two_processes_of_torchrun(tmp_path):
+    "They find each other without being told that there is no GPU, and one of them keeps the run"
+    script = TWO.split("    recipe, options")[0].format(tests=str(Path(__file__).parent)) + (
+        '    fit(normless(), birds, replace(MIXED, epochs=1), "run", progress=False)\n'
+        "    d = sys.modules['torch'].distributed\n"
+        "    open(f'{d.get_rank()} of {d.get_world_size()}, {d.get_backend()}', 'w')\n"
     )
     (tmp_path / "script.py").write_text(script)
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "29531",
-        "script.py",
-    ]
+    options = "-m torch.distributed.run --nproc-per-node 2 --master-port 29531 script.py".split()
     done = subprocess.run(
-        command,
+        [sys.executable, *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | dict(OMP_NUM_THREADS="1"),
+        env=os.environ | dict(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""),
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(p.name for p in tmp_path.glob("* of *")) == ["0 of 2, gloo", "1 of 2, gloo"]
     assert len(_read_run(tmp_path / "run" / "checkpoint.safetensors")[1]["rows"]) == 1
 
 
