@@ -5,14 +5,17 @@ Usage: python benchmarks/neighbours.py [--models INTR ProtoPNet ...] [--seeds 0 
        python benchmarks/neighbours.py --summary FILE    (means and intervals over the seeds, from what is there)
 
 Every model is trained with each of `--tries` settings and seed 0; the one with the best accuracy on validation
-birds is kept for all seeds. The tries are listed in `--tried`, a row each. Then, for each seed and model, rows
-for all methods that the model can answer go into `--csv` together. Models lie in `--folder`. Run again, what
-is there is not done again. Accuracy is of 300 birds that nothing was chosen by; maps are asked of birds that
-the model gets right.
+birds is kept for all seeds. The tries are listed in `--tried`, a row each. Linear models take all `--epochs`.
+Each other model starts from the backbone of the linear model of its seed, trained with the best setting, as
+published ones start from ImageNet's: as many epochs with that backbone frozen, then a third as many in full.
+Then, for each seed and model, rows for all methods that the model can answer go into `--csv` together. Models
+lie in `--folder`. Run again, what is there is not done again. Accuracy is of 300 birds that nothing was chosen
+by; maps are asked of birds that the model gets right. "Judge" is the linear model of the next seed.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +25,15 @@ from results import append_row, read_rows
 from torch.utils.data import TensorDataset
 
 from intr_nb.data.birds import Aviary, draw_birds
+from intr_nb.data.species import twins
 from intr_nb.evaluation.benchmark import evaluate_explanations
-from intr_nb.evaluation.metrics import METRICS, curve_area
+from intr_nb.evaluation.localisation import points_at
+from intr_nb.evaluation.metrics import METRICS, _minus, curve_area
 from intr_nb.evaluation.perturbation import _method_map, insertion_deletion
 from intr_nb.evaluation.sanity import _cascade, _map_similarity
 from intr_nb.evaluation.statistics import bootstrap
 from intr_nb.explanations.explainer import explain
-from intr_nb.explanations.methods import METHODS, methods_for
+from intr_nb.explanations.methods import METHODS, methods_for, smooth_map
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import unfreeze
 from intr_nb.models.one_block import OneBlockINTR
@@ -38,6 +43,8 @@ from intr_nb.models.protopformer import ProtoPFormer
 from intr_nb.models.protopnet import ProtoPNet
 from intr_nb.models.prototree import ProtoTree
 from intr_nb.training.accuracy import evaluate
+from intr_nb.training.feature_files import _backbone_features
+from intr_nb.training.features import Features
 from intr_nb.training.loop import fit
 from intr_nb.training.projection import project_prototypes
 from intr_nb.training.recipe import Recipe
@@ -49,14 +56,13 @@ BUILD = {
     "INTR": lambda: OneBlockINTR(16, CNN, score_bound=1.0),
     "INTR-FC": lambda: OneBlockINTR(16, CNN, score_bound=1.0, fc=True),
     "ProtoPNet": lambda: ProtoPNet(16, CNN),
-    "ProtoTree": lambda: ProtoTree(16, CNN),
+    "ProtoTree": lambda: ProtoTree(16, CNN, dim=8, depth=7),
     "linear, ViT": lambda: PooledClassifier(16, VIT | dict(global_pool="token")),
     "Prompt-CAM": lambda: unfreeze(PromptCAM(16, VIT)),
     "ProtoPFormer": lambda: ProtoPFormer(16, VIT),
 }
 TRANSFORMERS = ("linear, ViT", "Prompt-CAM", "ProtoPFormer")
-# the others start from the backbone of the linear model of the same seed, as published ones do from ImageNet's
-SETTINGS = [dict(lr=3e-3), dict(lr=1e-2, backbone_lr=1e-3), dict(lr=3e-3, backbone_lr=3e-4)]
+SETTINGS = [dict(lr=1e-2, backbone_lr=1e-3), dict(lr=3e-3, backbone_lr=3e-4), dict(lr=3e-2, backbone_lr=1e-3)]
 LINEAR = [dict(lr=3e-3), dict(lr=1e-3), dict(lr=1e-2)]
 ASKED = ("evidence", "contrast", "attention", "similarity", "CAM", "Grad-CAM", "Finer-CAM")
 ASKED = (*ASKED, "rollout", "[CLS] heads", "RISE", "random", "centre", "edges")
@@ -70,10 +76,11 @@ def settings_of(name):
 
 
 class Birds:
-    "The drawn birds, kept in the folder once they are drawn"
+    "The drawn birds, kept in the folder once they are drawn; how many settings are tried on them, noted where"
 
-    def __init__(self, folder, count, held_out):
+    def __init__(self, folder, count, held_out, tries, tried):
         self.folder, self.count, self.test = folder, count, Aviary(held_out, seed=2)
+        self.tries, self.tried = tries, tried
         counts = count, held_out, held_out
         self.train, self.valid, self.held_out = (self.drawn(n, seed) for seed, n in enumerate(counts))
 
@@ -83,9 +90,22 @@ class Birds:
             torch.save(draw_birds(Aviary(count, seed=seed), progress=False).tensors, path)
         return TensorDataset(*torch.load(path))
 
+    def features(self, backbone, part):
+        pixels, labels = part.tensors[:2]
+        maps = [_backbone_features(backbone, images) for images in pixels.split(100)]
+        return Features(np.concatenate(maps)[None], labels.tolist())
+
+
+def warm_up(model, birds, recipe):
+    "All but the backbone learns, from features that are made once"
+    data = [birds.features(model.backbone.eval(), part) for part in (birds.train, birds.valid)]
+    first = model.stage("warm") if hasattr(model, "stage") else model
+    fit(first, data, recipe, progress=False, device="cpu")
+    unfreeze(model.backbone)
+
 
 def learn(model, birds, recipe):
-    "All stages of a model's training; what accuracy it had before its prototypes were moved"
+    "The stages of a model's training in full; what accuracy it had before its prototypes were moved"
     first = model.stage("joint") if hasattr(model, "stage") else model
     history = fit(first, (birds.train, birds.valid), recipe, progress=False, device="cpu")
     if hasattr(model, "compared"):
@@ -94,6 +114,13 @@ def learn(model, birds, recipe):
         last = Recipe(epochs=max(1, recipe.epochs // 4), lr=1e-3, erase=recipe.erase, seed=recipe.seed)
         fit(model.stage("last"), (birds.train, birds.valid), last, progress=False, device="cpu")
     return history.best["valid_accuracy"]
+
+
+def start_of(name):
+    "The linear model that a model starts from, or None"
+    if name.startswith("linear"):
+        return None
+    return "linear, ViT" if name in TRANSFORMERS else "linear"
 
 
 def start_from(model, other):
@@ -113,15 +140,19 @@ def trained(name, seed, k, birds, epochs):
     path = birds.folder / f"{name.replace(', ', '_')}-{birds.count}x{epochs}-seed{seed}-setting{k}"
     if path.with_suffix(".json").exists():
         return load(path)
-    setting, spent = settings_of(name)[k], 0.0
+    first, spent = start_of(name), 0.0
+    if first:
+        best = best_setting(first, birds, epochs)
+        first = trained(first, seed, best, birds, epochs)
+        spent = first.metadata["seconds"]
     torch.manual_seed(seed)
     model = BUILD[name]()
-    if "backbone_lr" in setting:
-        first = trained("linear, ViT" if name in TRANSFORMERS else "linear", seed, 0, birds, epochs)
-        start_from(model, first)
-        spent = first.metadata["seconds"]
-    recipe = Recipe(epochs, **setting, weight_decay=1e-2, clip_norm=1.0, erase=5, seed=seed)
+    recipe = Recipe(epochs, **settings_of(name)[k], weight_decay=1e-2, clip_norm=1.0, seed=seed)
     began = time.process_time()
+    if first:
+        start_from(model, first)
+        warm_up(model, birds, recipe)
+    recipe = replace(recipe, epochs=max(1, epochs // 3) if first else epochs, erase=5)
     before = learn(model, birds, recipe)
     spent += time.process_time() - began
     known = dict(seconds=round(spent), before=round(before, 4), image_size=96)
@@ -131,22 +162,31 @@ def trained(name, seed, k, birds, epochs):
     return load(path)
 
 
-def best_setting(name, tries, birds, epochs, tried):
+def best_setting(name, birds, epochs):
     "The number of the best setting, after all were tried; rows of new tries go into the file"
-    done, valid = {(r["model"], r["birds"], r["epochs"], r["setting"]) for r in read_rows(tried)}, []
-    for k in range(tries):
+    done, valid = {(r["model"], r["birds"], r["epochs"], r["setting"]) for r in read_rows(birds.tried)}, []
+    for k in range(birds.tries):
         model = trained(name, 0, k, birds, epochs)
         valid.append(model.metadata["valid"])
         key = (name, str(birds.count), str(epochs), str(k))
         if key not in done:
             row = dict(model=name, birds=birds.count, epochs=epochs, setting=k, **settings_of(name)[k])
             row |= model.metadata
-            append_row(tried, {c: row.get(c, "") for c in TRIED})
+            append_row(birds.tried, {c: row.get(c, "") for c in TRIED})
             print(row, flush=True)
     return int(np.argmax(valid))
 
 
 TRIED = ("model", "birds", "epochs", "setting", "lr", "backbone_lr", "seconds", "before", "valid")
+
+
+def twin_pointing_near(case):
+    "Twin pointing with 12 pixels of room instead of 4: at stride 8 a position sees 22 pixels, its square has 8"
+    hits, masks = [], case.bird.masks
+    for twin, attribute in twins(case.data.species)[case.c]:
+        if masks[attribute].any():
+            hits.append(points_at(smooth_map(_minus(case, twin)), masks[attribute], 12 / 96, to="edge"))
+    return float(np.mean(hits)) if hits else float("nan")
 
 
 def left_when_shuffled(case):
@@ -171,6 +211,7 @@ def questions(judge):
     "The metrics by the names of their columns"
     return {
         "twin_pointing": METRICS["twin pointing"],
+        "twin_pointing_near": twin_pointing_near,
         "on_attributes": METRICS["mass"],
         "insertion": curve_area("insertion", steps=24),
         "deletion": curve_area("deletion", steps=24),
@@ -260,13 +301,15 @@ def main():
         args.summary.unlink(missing_ok=True)
         return summarise(mine, args.summary)
     args.folder.mkdir(parents=True, exist_ok=True)
-    birds, done = Birds(args.folder, args.birds, args.held_out), {(r["model"], int(r["seed"])) for r in mine}
-    judge = trained("linear", 100, 0, birds, args.epochs)
+    birds = Birds(args.folder, args.birds, args.held_out, args.tries, args.tried)
+    done = {(r["model"], int(r["seed"])) for r in mine}
+    best = best_setting("linear", birds, args.epochs)
     for seed in args.seeds:
+        judge = trained("linear", seed + 1, best, birds, args.epochs)  # no model of this seed starts from it
         for name in args.models:
             if (name, seed) in done:
                 continue
-            k = best_setting(name, args.tries, birds, args.epochs, args.tried)
+            k = best_setting(name, birds, args.epochs)
             model = trained(name, seed, k, birds, args.epochs)
             for row in examine(name, seed, model, birds, args.images, args.masks, judge):
                 append_row(args.csv, size | row)

@@ -251,6 +251,10 @@ def test_the_neighbours_table_goes_on_where_it_ended(tmp_path, monkeypatch):
     assert of_nets["RISE"]["passes"] == "5" and of_nets["RISE"]["left_when_shuffled"] == ""
     assert [(t["model"], t["setting"]) for t in tried] == [("linear", "0"), ("ProtoPNet", "0")]
     assert len(summary) == len(rows) and summary[0]["seeds"] == "1"
+    birds = neighbours.Birds(tmp_path, 32, 16, 1, None)
+    monkeypatch.setattr(neighbours, "best_setting", lambda *a: 2)
+    neighbours.trained("INTR", 5, 0, birds, 1)
+    assert (tmp_path / "linear-32x1-seed5-setting2.json").exists()  # what it started from
 
 
 def test_the_papers_ablations_are_run_once_and_build_what_they_say(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ PAGES = [
     "what_the_sum_says",
     "gallery",
     "beside_others",
+    "which_training_birds",
     "reproducing_the_paper",
     "how_fast_it_is",
     "how_far_it_goes",

@@ -69,8 +69,8 @@ class _Tree(_Prototypes):
 
 @patch
 def says(self: _Tree) -> torch.Tensor:  # (2^depth, C)
-    "The log probability of each class at each leaf; ten times, so that leaves learn faster than prototypes"
-    return (10 * self.leaves).log_softmax(1)
+    "The log probability of each class at each leaf; thirty times, so that leaves learn faster than prototypes"
+    return (30 * self.leaves).log_softmax(1)
 
 
 @patch
@@ -127,14 +127,14 @@ class ProtoTree(ImageSearch):
     def __init__(
         self,
         num_classes: int,  # C
-        backbone=None,  # a name, a config or a module; None: `PatchNet(dim=dim)`
-        dim: int = 64,  # D, numbers of a prototype; the paper has 256
-        depth: int = 6,  # branchings on each path; the paper has 9 for 200 classes
+        backbone=None,  # a name, a config or a module; None: `PatchNet()`
+        dim: int = 8,  # D, numbers of a prototype; the paper has 256
+        depth: int = 7,  # branchings on each path; the paper has 9 for 200 classes
     ):
         super().__init__()
         _check_num_classes(num_classes)
         self.num_classes = num_classes
-        self.backbone = PatchNet(dim=dim) if backbone is None else build_backbone(backbone)
+        self.backbone = PatchNet() if backbone is None else build_backbone(backbone)
         self.config = dict(num_classes=num_classes, backbone=getattr(self.backbone, "config", None))
         self.config |= dict(dim=dim, depth=depth)
         self.input_proj = _bounded_projection(self.backbone.num_channels, dim)

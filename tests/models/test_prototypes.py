@@ -99,7 +99,7 @@ def test_a_trees_probabilities_are_those_of_a_walk_through_it():
 
     def walk(node, weight):
         if node >= 7:
-            return weight * (10 * model.tree.leaves[node - 7]).softmax(0)
+            return weight * (30 * model.tree.leaves[node - 7]).softmax(0)
         return walk(2 * node + 1, weight * (1 - g[node])) + walk(2 * node + 2, weight * g[node])
 
     assert_close(out.logits[0].exp(), walk(0, 1).detach(), atol=1e-9, rtol=0)
