@@ -57,7 +57,7 @@ export: .venv/dev ## for maintainers: write intr_nb/ and README.md from the note
 	$(BIN)/python tools/sidebar.py
 	$(BIN)/python tools/readme.py
 
-site: .venv/dev ## build the site in _docs/ (without quarto: its notebooks in _proc/)
+site: .venv/dev ## build the site in _docs/ and try it in a browser (without quarto: its notebooks in _proc/)
 	$(BIN)/python tools/readme.py
 	$(BIN)/python tools/pages.py
 

@@ -12,6 +12,7 @@ same random numbers. On a machine with a GPU the rows run there.
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -144,14 +145,20 @@ class Step:
         self.optimizer.step()
 
 
-def our_step(precision=None):
+def our_step(precision=None, checkpointed=False):
     "As `fit` does it: the stem frozen as in DETR, channels last"
     from intr_nb.models.freezing import freeze, param_groups
+    from intr_nb.models.gradient_checkpointing import _checkpointed
 
     model = ours()
     freeze(model.backbone.stem)
     model.to(memory_format=torch.channels_last)
-    return Step(model, lambda images: model(images).logits, param_groups(model, 1e-4, 1e-5), precision)
+
+    def logits(images):
+        with _checkpointed(model, checkpointed):
+            return model(images).logits
+
+    return Step(model, logits, param_groups(model, 1e-4, 1e-5), precision)
 
 
 def their_step(reference, precision=None):
@@ -165,7 +172,8 @@ def their_step(reference, precision=None):
 def training_step(o):
     "Two images of 480 x 640: forward, backward, AdamW"
     ways = {"authors": their_step(o.reference)} if o.reference else {}
-    return in_turn(ways | {"ours": our_step(), "ours, bf16": our_step("bf16")}, o.rounds)
+    ways |= {"ours": our_step(), "ours, checkpointed": our_step(checkpointed=True)}
+    return in_turn(ways | {"ours, bf16": our_step("bf16")}, o.rounds)
 
 
 # -- memory: each in a process of its own --
@@ -180,37 +188,57 @@ def ask_for_10_000(explained):
     return partial(our_prediction, model, image[None])
 
 
+def moments_alone():
+    "Weights, a gradient for each and AdamW's two moments: what any step needs before it computes"
+    step = our_step()
+    for p in step.model.parameters():
+        p.grad = torch.zeros_like(p)
+    return step.optimizer.step
+
+
 def measured(o):
     "In this process: seconds of one run, and the most memory that it took"
     makers = {
         "step, authors": lambda: their_step(o.reference),
+        "step, weights and moments alone": moments_alone,
         "step, ours": our_step,
-        "step, ours, bf16": partial(our_step, "bf16"),
+        "step, ours, checkpointed": partial(our_step, checkpointed=True),
         "prediction": partial(ask_for_10_000, False),
         "explanation": partial(ask_for_10_000, True),
     }
     way = makers[o.measure]()
+    way()
     began = clock()
     way()
-    seconds = clock() - began
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    on_gpu = DEVICE.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else kilobytes * 1024 / 1e9
-    print(json.dumps(dict(seconds=seconds, peak=peak)))
+    print(json.dumps(dict(seconds=clock() - began, peak=most_memory())))
 
 
-def in_a_process(o, what):
-    "What `measured` prints"
+def most_memory():
+    "GB at the highest: of the GPU, else of this process (`ru_maxrss` would count the parent's, too)"
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # macOS counts bytes
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024 / 1e9
+
+
+def in_a_process(o, what, **env):
+    "What `measured` prints, in a process with these environment variables, too"
     command = [sys.executable, __file__, "--measure", what]
     command += ["--reference", o.reference] if o.reference else []
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True, env=os.environ | env
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def memory(o):
-    "The most memory that a process with one training step takes, in GB"
-    whose = ["authors"] * bool(o.reference) + ["ours", "ours, bf16"]
-    return {who: [in_a_process(o, f"step, {who}")["peak"]] for who in whose}
+    "The most memory that a process with two training steps takes, in GB; the model and AdamW alone, before a step"
+    whose = ["authors"] * bool(o.reference) + ["ours", "ours, checkpointed", "weights and moments alone"]
+    # glibc keeps what was freed unless told otherwise, and its holes differ from run to run
+    told = dict(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
+    return {who: [in_a_process(o, f"step, {who}", **told)["peak"]] for who in whose}
 
 
 def ten_thousand_classes(o):
@@ -276,6 +304,30 @@ def curves(o):
             plain_curves(model, image, m, 48)
 
     return in_turn({"a step at a time": plain, "ours": batched}, o.rounds)
+
+
+# -- what the machine could do --
+
+
+def limit(o):
+    "Operations counted (a product and a sum are two), and what a large matrix product reaches here, a second"
+    from torch.utils.flop_counter import FlopCounterMode
+
+    step, image, big = (
+        our_step(),
+        torch.randn(1, 3, 800, 1216, device=DEVICE),
+        torch.randn(4096, 4096, device=DEVICE),
+    )
+    counted = {}
+    for name, way in {
+        "a prediction": partial(our_prediction, ours().requires_grad_(False), image),
+        "a training step": step,
+    }.items():
+        with FlopCounterMode(display=False) as counter:
+            way()
+        counted[f"{name}, GFLOP"] = [counter.get_total_flops() / 1e9]
+    seconds = in_turn({"product": lambda: big @ big}, o.rounds)["product"]
+    return counted | {"a product of 4096 x 4096, GFLOP/s": [2 * 4096**3 / s / 1e9 for s in seconds]}
 
 
 # -- data, and the start --
@@ -348,7 +400,7 @@ def start(o):
 
 ROWS = dict(
     prediction=prediction, training_step=training_step, memory=memory, ten_thousand_classes=ten_thousand_classes,
-    explanations=explanations, curves=curves, data=data, start=start,
+    explanations=explanations, curves=curves, data=data, start=start, limit=limit,
 )  # fmt: skip
 
 

@@ -245,18 +245,34 @@ def test_finishing_a_notebook():
     fence = "```python\ndef f(x, # as in [`attend`](https://intr-nb.github.io/intr_nb/models/attention.html#attend)\n```"
     site = "https://intr-nb.github.io/intr_nb"
     text = f"See [`attend`]({site}/models/attention.html#attend), not [`_swap`]({site}/a.html#_swap)."
+    text += f" [By [`attend`]({site}/models/attention.html#attend)](00_attention.ipynb)"  # by hand [By `attend`](...)
     code = nbformat.v4.new_code_cell('#| code-fold: show\n#| code-summary: "Exported source"\ndef f(): ...')
     link = '<a href="../models/00_attention.ipynb#attend">1</a>'
     data = ({"text/html": link, "text/plain": "1"}, {"text/markdown": f"### f\n\n{fence}\n\n*{text}*"})
     code.outputs = [nbformat.v4.new_output("display_data", data=d) for d in data]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), code])
     finish(notebook, {"attend"}, "../")
-    said = "See [`attend`](../models/attention.html#attend), not `_swap`."
+    said = "See [`attend`](../models/attention.html#attend), not `_swap`. [By `attend`](00_attention.ipynb)"
     assert notebook.cells[0].source == said
     assert code.source.startswith('#| code-fold: true\n#| code-summary: "Source"')
     raw, documented = (output.data for output in code.outputs)
     assert list(raw) == ["text/markdown"] and "../models/attention.html#attend" in raw["text/markdown"]
     assert "# as in attend\n" in documented["text/markdown"] and said in documented["text/markdown"]
+
+
+def test_a_lab_on_the_site_has_no_hidden_tests_and_its_answers_in_folds():
+    from pages import finish
+
+    source = "if x:\n    ### BEGIN SOLUTION\n    y = 1\n    ### END SOLUTION\n"
+    source += "### BEGIN HIDDEN TESTS\nask(2)\n### END HIDDEN TESTS"
+    judged = dict(metadata=dict(nbgrader=dict(grade=True, solution=True)))
+    answer = nbformat.v4.new_markdown_cell("**Model answer.** Both.", **judged)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source), answer])
+    finish(notebook, set(), "../")
+    assert [cell.source.split("\n") for cell in notebook.cells] == [
+        ["if x:", "    y = 1"],
+        ["<details>", "<summary>Model answer</summary>", "", "**Model answer.** Both.", "", "</details>"],
+    ]
 
 
 def test_the_deck_stands_by_itself(processed, tmp_path):
@@ -327,8 +343,20 @@ def test_code_has_no_links(finished, path):
 
 
 @every_notebook
+def test_no_link_stands_in_a_link(finished, path):
+    "Pandoc shows the inner one as it is typed: [`cam`](../explanations/class_activation.html#cam)."
+    cells = read(finished / path)
+    for text in (
+        "".join(cell.source for cell in cells if cell.cell_type == "markdown"),
+        *(data.get("text/markdown", "") for data in outputs(cells)),
+    ):
+        assert not re.search(r"\[[^][\n]*\[[^][]*\]\([^)]*\)[^][\n]*\]\(", text), text
+
+
+@every_notebook
 def test_sources_are_folded(finished, path):
-    assert not any("code-fold: show" in cell.source for cell in read(finished / path))
+    for cell in read(finished / path):
+        assert "code-fold: show" not in cell.source and "HIDDEN TESTS\n" not in cell.source
 
 
 @every_notebook
@@ -428,3 +456,123 @@ def test_links_within_the_glossary_have_an_entry():
     anchors = {re.sub(r"\s+", "-", entry.lower()) for entry in glossary()}
     linked = re.findall(r"\]\(#([^)]+)\)", prose(read(NBS / "explanations" / "glossary.ipynb")))
     assert linked and set(linked) <= anchors, f"these lead nowhere: {sorted(set(linked) - anchors)}"
+
+
+# -- rendering: quarto itself is not here --
+
+QUARTO = """#!/bin/sh
+echo "$@" > called
+mkdir _docs && touch _docs/index.html
+echo "$SAID" >&2
+exit $CODE
+"""
+
+
+PYTHON = """#!/bin/sh
+echo "$@" > tried
+exit $WRONG
+"""
+
+
+@pytest.fixture
+def rendering(tmp_path, monkeypatch):
+    "render() in a project of its own, with a quarto that says this, and pages whose tests end like that."
+    import pages
+
+    for name, script in dict(quarto=QUARTO, python=PYTHON).items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "_proc").mkdir()
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def render(said="", code=0, wrong=0):
+        for name, value in dict(SAID=said, CODE=code, WRONG=wrong).items():
+            monkeypatch.setenv(name, str(value))
+        pages.render(tmp_path / "_proc")
+
+    return tmp_path, render
+
+
+def test_rendered_pages_are_kept_and_tried(rendering):
+    project, render = rendering
+    with pytest.raises(SystemExit, match="not ready to be published"):
+        render(wrong=1)
+    assert (project / "_proc" / "called").read_text() == "render --no-cache\n"
+    assert "pytest tests/rendered.py" in (project / "tried").read_text()
+    assert (project / "_docs" / "index.html").is_file() and (ROOT / "tests" / "rendered.py").is_file()
+    render()
+
+
+@pytest.mark.parametrize(
+    "how, expected", [(dict(said="WARN: no such page"), "quarto warned 1 times"), (dict(code=3), "3")]
+)
+def test_a_warning_of_quarto_stops_the_site(rendering, how, expected):
+    project, render = rendering
+    with pytest.raises(SystemExit, match=expected):
+        render(**how)
+    assert not (project / "_docs").exists()
+
+
+def test_what_publishes_pins_its_quarto():
+    steps = yaml.safe_load((ROOT / ".github/workflows/site.yaml").read_text())["jobs"]["build"]["steps"]
+    (setup,) = (step for step in steps if "quarto-actions/setup" in step.get("uses", ""))
+    assert re.fullmatch(r"\d+\.\d+\.\d+", setup["with"]["version"])
+    assert any(step.get("run", "").startswith("make site") for step in steps)
+
+
+# -- and what tests/rendered.py would find --
+
+PAGE = """<!doctype html><html lang="en"><head><title>Birds</title><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
+<body><main><h1 id="top">Birds</h1>{body}</main>{after}</body></html>"""
+BAD = """<h3>Too deep</h3><p style="width: 3000px">wide</p><p style="color: #bbb">pale</p>
+<img src="lost.png" alt="lost"><a href="#nowhere">there</a><script src="https://example.org/a.js"></script>
+<img src="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>">
+<div class="cell-output"><pre style="width: 9em; overflow: auto">a line that does not fit its box</pre></div>"""
+# what quarto's themes do, in short; styles.css and the script after the body have to make it readable
+THEME = """body { background: #222; color: #fff; font-size: 17px } a { color: #0c9 }
+details > summary, .nav-page a { color: #595959 } figcaption { color: #666 }
+code { background: #f8f9fa; white-space: pre } .table a { word-break: break-word }
+pre { overflow: auto } pre code { background: none }"""
+BODY = """<details open><summary>Solution</summary><p>It adds up.</p></details>
+<figure><figcaption>A bird</figcaption></figure><p class="nav-page"><a href="#top">Next page</a></p>
+<ul><li>Two edits: <code>compare_edit(model, photo, [edits["black wing"], edits["a corner"]], seed=0)</code></li></ul>
+<table class="table"><tr><th><code>python</code></th><th>a wide column</th><th>another wide column</th></tr>
+<tr><td><a href="#top">the-quickstart-of-this</a></td><td>an-answer-in-one-word</td><td>a-third</td></tr></table>
+<div class="cell-output"><pre><code>{line}</code></pre></div>"""
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    "What is wrong with a page of this body and style, in a browser; with the site's own styles and script."
+    import rendered
+
+    after = "".join(
+        item["text"]
+        for item in yaml.safe_load((ROOT / "_quarto.yml").read_text())["format"]["html"]["include-after-body"]
+    )
+    folder = tmp_path_factory.mktemp("pages")
+    with rendered.browser() as chrome, rendered.served(folder) as home:
+
+        def look(body, theme, width, scheme):
+            style = theme + (NBS / "styles.css").read_text()
+            (folder / "page.html").write_text(PAGE.format(style=style, body=body, after=after))
+            return "\n".join(rendered.faults(chrome, home, "page.html", width, scheme))
+
+        yield look
+
+
+def test_what_is_wrong_with_a_rendered_page_is_found(looked):
+    said = looked(BAD, "", 390, "light")
+    for fault in ("px wider", "levels [1, 3]", "no alt text: data:", "an empty picture: http", "nowhere"):
+        assert fault in said
+    assert "another host: https://example.org/a.js" in said and "color-contrast" in said
+    assert "an output is cut: a line" in looked(BAD, "", 1280, "light")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_styles_make_the_themes_readable(looked, width):
+    line = "a line that goes on and on " * 9
+    assert not looked(BODY.format(line=line), THEME, width, "dark")

@@ -1,11 +1,12 @@
-"""Finish the notebooks that nbdev made in _proc/ for the site, then render them where quarto is on the PATH.
+"""Finish the notebooks that nbdev made in _proc/ for the site; where quarto is on the PATH, render and try them.
 
 Usage: python tools/pages.py          (from anywhere in the project; `make site` does it)
        python tools/pages.py slides   the lecture alone, as slides/slides.html (`make slides` does it)
 What nbdev leaves is right in a notebook and less so on a page: an output of HTML makes quarto load require.js
-and jQuery from other hosts, backticks in a comment become links within the code of a signature, and the source
-of every function stands open above its documentation. The browsers' standalone figures become files of their
+and jQuery from other hosts, backticks become links within the code of a signature and within other links, and
+the source of every function stands open above its documentation. The browsers' standalone figures become files of their
 own, loaded when they come into view, with plotly's script beside them; the tutorial on browsers shows them, too.
+Below each signature stands where the tutorials and labs use it.
 """
 
 import html
@@ -20,6 +21,7 @@ import nbformat
 import yaml
 from names import all_names
 from stills import write
+from uses import all_uses, told_where
 
 ROOT = Path(__file__).resolve().parent.parent
 WEBSITE = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text(encoding="utf-8"))["website"]
@@ -29,6 +31,8 @@ SITE = WEBSITE["site-url"] + "/"
 REPOSITORY = WEBSITE["repo-url"].removeprefix("https://github.com/")
 PAGE = re.compile(r'href="(?!\w+:)([^"]*/)?(?:\d+_)?([^"/]+)\.ipynb')  # of a notebook, in HTML
 ABOUT = re.compile(r"""(\]\(|href=")(?!\w+:|/|#)([^)"#\s]+)\.ipynb""")  # the same, and in markdown
+HIDDEN_TESTS = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?^ *### END HIDDEN TESTS\n?", re.M | re.S)
+MARKS = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.M)
 FRAME = re.compile(r"srcdoc='([^']*)'")
 PLOTLY = re.compile(r'<script[^>]*src="https://cdn\.plot\.ly/[^"]*"[^>]*>')
 # which page's standalone figure stands in the tutorial on browsers, below the picture of that name
@@ -41,6 +45,7 @@ FIGURES = dict(
     method_browser="method_standalone",
     attribute_study="study_standalone",
 )
+NESTED = re.compile(r"\[([^][\n]*)\[(`[^`\]]+`)\]\([^)\s]*\)([^][\n]*)\](?=\()")  # a link in a link's text
 OWN = re.compile(rf"\[`([^`\]]+)`\]\({re.escape(SITE)}([^)\s]*)\)")
 
 
@@ -66,7 +71,7 @@ def own_links(text, names, home):
             return f"`{name}`"
         return f"[`{name}`]({home}{place})"
 
-    return OWN.sub(link, text)
+    return OWN.sub(link, NESTED.sub(r"[\1\2\3]", text))
 
 
 def closed(source):
@@ -75,6 +80,16 @@ def closed(source):
         return source
     source = source.replace("#| code-fold: show", "#| code-fold: true")
     return source.replace('"Exported source"', '"Source"')
+
+
+def ungraded(cell):
+    "A lab's cell for readers: hidden tests and nbgrader's marks are the course's, a model answer is in a fold."
+    marks = cell.metadata.get("nbgrader", {})
+    if cell.cell_type == "code":
+        return MARKS.sub("", HIDDEN_TESTS.sub("", cell.source)).rstrip("\n")
+    if marks.get("grade") and marks.get("solution"):
+        return f"<details>\n<summary>Model answer</summary>\n\n{cell.source}\n\n</details>"
+    return cell.source
 
 
 def doors(path):
@@ -117,6 +132,7 @@ def to_site(text):
 def finish(notebook, names, home, linked=to_page, page="page", figures=None):
     "Change a processed notebook that was read; from it, `home` leads to a site with these public names."
     for cell in notebook.cells:
+        cell.source = ungraded(cell)
         if cell.cell_type == "markdown":
             cell.source = own_links(cell.source, names, home)
         if cell.cell_type != "code":
@@ -156,12 +172,13 @@ def finish_all(folder):
     "Every notebook of a folder that nbdev filled, and the files that they share."
     import plotly
 
-    names, figures = all_names(), {}
+    names, uses, figures = all_names(), all_uses(), {}
     for path in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         place = path.relative_to(folder)
         home = "../" * (len(place.parts) - 1)
         finish(notebook, names, home, page=re.sub(r"^\d+_", "", path.stem), figures=figures)
+        notebook.cells = list(told_where(notebook.cells, uses, home))
         if line := doors(place):
             notebook.cells.insert(1, nbformat.v4.new_markdown_cell(line, id="doors"))  # after the title
         if path.stem == "09_browsers":
@@ -190,6 +207,14 @@ def render(folder):
     shutil.rmtree(ROOT / "_docs", ignore_errors=True)
     shutil.move(folder / "_docs", ROOT)
     print("The site is in _docs/: open _docs/index.html")
+    look()
+
+
+def look():
+    "Try the rendered pages in a browser, with the network off."
+    command = [sys.executable, "-m", "pytest", "tests/rendered.py", "-q", "-n", "2"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit("the pages in _docs/ are not ready to be published: see above")
 
 
 def deck(folder):

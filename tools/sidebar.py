@@ -7,7 +7,16 @@ from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 PACKAGES = ["core", "data", "models", "training", "explanations", "evaluation", "experiments", "browsers"]
-PAGES = ["what_intr_is", "what_the_sum_says", "gallery", "beside_others", "reproducing_the_paper", "glossary"]
+PAGES = [
+    "what_intr_is",
+    "what_the_sum_says",
+    "gallery",
+    "beside_others",
+    "reproducing_the_paper",
+    "how_fast_it_is",
+    "how_far_it_goes",
+    "glossary",
+]
 HEAD = """# Written by `make export` from the folders in nbs/; a notebook's number is its place in its section
 website:
   sidebar:

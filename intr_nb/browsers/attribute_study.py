@@ -24,7 +24,11 @@ class AttributeStudy(_StudyState):
     pause = 0.4  # seconds between two answers
     _pressed = 0.0  # when the last answer was given
 
-    def main_scene(self, width: int = 960, size: int = 330):
+    def main_scene(
+        self,
+        width: int = 960,  # pixels of the whole
+        size: int = 330,  # pixels of the large map
+    ):
         return _study_scene(self, width, size)
 
     def scenes(self):
@@ -113,7 +117,7 @@ def answer_buttons(self: AttributeStudy):
 
 # %% ../../nbs/browsers/29_attribute_study.ipynb #b9655c7a
 @patch
-def name_row(self: AttributeStudy, begun):
+def name_row(self: AttributeStudy, begun):  # function without arguments, called when the study starts
     "A field for the name, and Start, which calls `begun`"
     hint = "a name or number of your own"
     field = W.Text(placeholder=hint, layout=W.Layout(width="18em")).add_class("intr-nb-student")

@@ -116,7 +116,7 @@ def territories(self: BirdEditor) -> dict:  # attribute -> (h, w), with "elsewhe
 @patch
 @_cached(size=16)
 def cover(self: BirdEditor, i: int, shape: tuple) -> dict:
-    "The bird's parts on a grid of positions"
+    "The parts of bird `i` on a grid of positions, of that `shape` (h, w)"
     masks = self.bird(i, "").masks
 
     def own(a):
@@ -128,7 +128,11 @@ def cover(self: BirdEditor, i: int, shape: tuple) -> dict:
 
 # %% ../../nbs/browsers/34_bird_editor.ipynb #12birdeditor-022
 @patch
-def part_at(self: BirdEditor, row: int, column: int) -> str | None:
+def part_at(
+    self: BirdEditor,
+    row: int,  # of the map's positions, from 0 at the top
+    column: int,  # from 0 at the left
+) -> str | None:
     "The attribute at a position of the map; the smallest of those that take a fifth of it"
     parts = {a: v for a, v in self.territories().items() if a in ATTRIBUTES}
     here = [(v.sum().item(), a) for a, v in parts.items() if v[row, column] > 0.2]
@@ -136,7 +140,7 @@ def part_at(self: BirdEditor, row: int, column: int) -> str | None:
 
 
 @patch
-def turn(self: BirdEditor, attribute: str, step: int = 1):
+def turn(self: BirdEditor, attribute: str, step: int = 1):  # how many values further; negative: back
     "The next value of an attribute"
     values, own = ATTRIBUTES[attribute], self.own()[attribute]
     value = values[(values.index(getattr(self, attribute) or own) + step) % len(values)]
@@ -170,7 +174,7 @@ def draw_touch(self: BirdEditor, scene, x, y, width, height, name):
 
 # %% ../../nbs/browsers/34_bird_editor.ipynb #12birdeditor-028
 @patch
-def become(self: BirdEditor, species):
+def become(self: BirdEditor, species):  # index or name
     "Give the bird the attributes of a species, by index or name"
     (c,) = class_list([species], self.names, self.count, "species")
     to, own = self.aviary.species[c].attributes, self.own()
@@ -197,7 +201,7 @@ def values(self: BirdEditor, attribute: str) -> list:  # of (text, value or None
 
 # %% ../../nbs/browsers/34_bird_editor.ipynb #8fc92458
 @patch
-def attribute_menu(self: BirdEditor, attribute: str):
+def attribute_menu(self: BirdEditor, attribute: str):  # name, such as crown
     "A menu of its values"
     look = dict(layout=W.Layout(width="15.8em"), style=dict(description_width="6.6em"))
     box = W.Dropdown(description=attribute.replace("_", " "), **look)

@@ -16,16 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .canvas import Canvas, T, W
-from intr_nb.browsers.controls import (
-    _bring,
-    _call,
-    _cell,
-    _in_words,
-    _keep_bar,
-    _parameters,
-    _report,
-    _value_of,
-)
+from .controls import _bring, _call, _cell, _in_words, _keep_bar, _report, _takes, _value_of
 from .scene import Scene, _data_uri, _element
 from .standalone import _page
 from ..core.files import _home_path, write_files
@@ -50,14 +41,19 @@ class Browser(T.HasTraits):
         self.id = secrets.token_hex(4)  # unlike any other on the page
         super().__init__(**traits)
 
-    def click(self, name, row=None, column=None):
+    def click(
+        self,
+        name,  # of the panel, or what its data_click says
+        row=None,  # of the panel's values, from 0 at the top; None: it has none
+        column=None,  # the same, from 0 at the left
+    ):
         "A panel, or what carries a `data_click`, was clicked"
 
-    def key(self, name):
+    def key(self, name):  # of the key, as a browser calls it, such as ArrowLeft
         "\"ArrowLeft\" or its like was pressed on the main canvas"
 
-    def drag(self, name, path):
-        "A panel was painted on: path is a list of [x, y], 0 to 1"
+    def drag(self, name, path):  # list of [x, y], as shares of the panel's width and height
+        "A panel of this `name` was painted on"
 
 # %% ../../nbs/browsers/05_browser.ipynb #4cb67428
 @patch
@@ -145,7 +141,13 @@ def follow(self: Browser):
 
 # %% ../../nbs/browsers/05_browser.ipynb #78dda786
 @patch
-def button(self: Browser, text: str, do, tip: str = "", icon: str = "undo"):
+def button(
+    self: Browser,
+    text: str,  # on the button
+    do,  # function without arguments
+    tip: str = "",  # shown under the mouse; empty: the text
+    icon: str = "undo",  # of Font Awesome
+):
     "A button whose errors are shown"
     made = W.Button(description=text, tooltip=tip or text, icon=icon, layout=W.Layout(width="auto"))
 
@@ -177,7 +179,7 @@ def refresh(self: Browser, *_):
 
 
 @patch
-def show(self: Browser, name: str, draw):
+def show(self: Browser, name: str, draw):  # function without arguments that returns a Scene
     "Draw one scene; where that fails, an old picture must not stay as if it were the answer"
     scene = Scene(960, 30, "nothing to show")
     scene.text(0, 20, "nothing to show", 13)
@@ -187,7 +189,10 @@ def show(self: Browser, name: str, draw):
 
 # %% ../../nbs/browsers/05_browser.ipynb #2e3a6f6e
 @patch
-def canvas(self: Browser, name: str = "main") -> Canvas:
+def canvas(
+    self: Browser,
+    name: str = "main",  # of a scene
+) -> Canvas:
     "The canvas of a scene; clicks on it reach `click`, keys `key`, strokes `drag`"
     if name in self._canvases:
         return self._canvases[name]
@@ -264,7 +269,7 @@ def moved(self: Browser) -> dict:
 def made_of(self: Browser) -> dict:
     "The arguments of the call that made this browser, by name"
     args, options, _ = self._made_of
-    return dict(zip(_parameters(type(self)), args)) | options
+    return dict(zip(_takes(type(self)), args)) | options
 
 
 @patch

@@ -17,7 +17,7 @@ from ..core.tools import patch
 class CandidateBrowser(_CandidateState):
     "Any set of candidates for your images"
 
-    def main_scene(self, width: int = 960):
+    def main_scene(self, width: int = 960):  # pixels; heights follow
         return _candidate_scene(self, width)
 
     def to_figure(self):

@@ -39,7 +39,7 @@ class _CandidateTraits(ImageBrowser):
 
 # %% ../../nbs/browsers/17_candidate_state.ipynb #12companyexp-013
 class _CandidateState(_CandidateTraits):
-    "Any set of candidates for your images, as numbers"
+    "Any set of candidates for your images, as numbers; `form`: absent, or zero as in the paper"
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ def logits(self: _CandidateState, m: int, i: int) -> torch.Tensor:  # (C,)
 @patch
 @_cached(size=16)
 def explained_among(self: _CandidateState, i: int, candidates, form: str, classes: tuple) -> Explanation:
-    "Why, among `candidates`; maps of `classes`"
+    "Why image `i` is what it is among `candidates`; maps of `classes`"
     read = self.candidate_set(i)
     picked, model = read.who(candidates, form)
     named, zero = dict(class_names=self.names, mask=read.mask), form == "zero"
@@ -118,7 +118,7 @@ def pair(self: _CandidateState) -> tuple:  # two class indices
 # %% ../../nbs/browsers/17_candidate_state.ipynb #12companyexp-018
 @patch
 def why(self: _CandidateState, candidates, form: str) -> Explanation:
-    "The explanation of the present image among these candidates, of the layer in view"
+    "The explanation of the present image among these `candidates`, of the layer in view"
     form = "absent" if candidates is None else form
     e = self.explained_among(self.index, candidates, form, tuple(sorted(self.pair())))
     return e if self.layer is None or self.layers == 1 else e.layer(self.layer)
@@ -142,7 +142,10 @@ def maps(
 
 # %% ../../nbs/browsers/17_candidate_state.ipynb #e1308f0a
 @patch
-def rows(self: _CandidateState, many: int = 20) -> list:
+def rows(
+    self: _CandidateState,
+    many: int = 20,  # at most, besides the two in view
+) -> list:  # of class indices
     "Classes to list"
     before = self.said()[0]
     ranked = sorted(before, key=before.get, reverse=True)

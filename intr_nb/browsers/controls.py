@@ -115,7 +115,7 @@ def _as_written(name: str, cell: str, variables: dict) -> dict:  # number or key
     }
 
 # %% ../../nbs/browsers/04_controls.ipynb #03b9d91e
-def _parameters(made) -> list:
+def _takes(made) -> list:
     "Names of what a class is made of, also where its own `__init__` only passes things on"
     for cls in made.__mro__:
         found = list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -127,7 +127,7 @@ def _parameters(made) -> list:
 def _given(browser, args: tuple, options: dict, cell: str, variables: dict) -> tuple:  # parts, unnamed
     "The arguments as a cell says them, and those that it has no name for"
     made = type(browser)
-    written, names, unnamed = _as_written(made.__name__, cell, variables), _parameters(made), []
+    written, names, unnamed = _as_written(made.__name__, cell, variables), _takes(made), []
 
     def said(value, name, key):
         unnamed.extend([name] * (_said(value, "", variables) == "" and key not in written))

@@ -21,7 +21,15 @@ class EditBrowser(_EditState):
         "Before, after, the map of the change, heads and parts"
         return _edit_scene(self)
 
-    def draw_touch(self, scene, x, y, width, height, name):
+    def draw_touch(
+        self,
+        scene,  # to draw on
+        x,  # of the picture's left edge, in the scene's pixels
+        y,  # of its upper edge
+        width,  # of the picture
+        height,  # of the picture
+        name,  # original or edited
+    ):
         "What lies under the mouse on a picture: \"original\" or \"edited\""
 
 # %% ../../nbs/browsers/33_edit_browser.ipynb #12changes-039
@@ -70,7 +78,12 @@ def pair_controls(self: EditBrowser) -> list:
 
 
 @patch
-def number_field(self: EditBrowser, text: str, width: str, text_width: str):
+def number_field(
+    self: EditBrowser,
+    text: str,  # before the field
+    width: str,  # of text and field, such as 14em
+    text_width: str,  # of the text alone
+):
     "A field for the number of the image"
     look = dict(layout=W.Layout(width=width), style=dict(description_width=text_width))
     last = len(self.pictures) - 1

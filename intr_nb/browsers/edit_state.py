@@ -40,7 +40,7 @@ class _EditTraits(ImageBrowser):
 
 # %% ../../nbs/browsers/30_edit_state.ipynb #12changes-011
 class _EditState(_EditTraits):
-    "A prediction before and after an edit"
+    "A prediction before and after an edit; `key` stands for the edit, \"\" for none"
 
     hint = ""  # what to do first
 
@@ -139,7 +139,7 @@ def maps(self: _EditState) -> dict:  # "before", "after", "change": (R, h, w)
 @patch
 @_cached(size=8)
 def maps_of(self: _EditState, i, key, a, b) -> dict:
-    "Those of one edit and one pair of classes"
+    "Maps of the edit `key` of image `i`, for class `a` over `b`"
     c = self.change_of(i, key, a, b)
     return dict(before=c.before.margin(a, b).heads, after=c.after.margin(a, b).heads, change=c.heads)
 
@@ -185,7 +185,7 @@ def words(self: _EditState) -> list:  # of (text, is it a heading?)
 @patch
 @_cached(size=64)
 def shown(self: _EditState, i: int, key, pale: bool = False) -> str:
-    "The picture as an address"
+    "Image `i` with that edit, as an address; grey and light if `pale`"
     a = to_pixels(self.sized(0, (i, key))[0], _scale_of(self.models[0]))
     if max(a.shape[:2]) < 200:
         a = np.asarray(Image.fromarray(a).resize((3 * a.shape[1], 3 * a.shape[0]), Image.Resampling.BICUBIC))

@@ -18,7 +18,7 @@ from ..explanations.references import REFERENCES
 class EvidenceBrowser(_EvidenceState):
     "Eq. 9 at work on your images"
 
-    def main_scene(self, width: int = 960):
+    def main_scene(self, width: int = 960):  # pixels; heights follow
         return _evidence_scene(self, width)
 
     def to_figure(self, many: int = 6):

@@ -81,7 +81,10 @@ class _EvidenceState(_EvidenceTraits):
 
 # %% ../../nbs/browsers/13_evidence_state.ipynb #e5db29f7
 @patch
-def shown(self: _EvidenceState, many: int = 16) -> list:
+def shown(
+    self: _EvidenceState,
+    many: int = 16,  # of the highest logits; the target comes on top
+) -> list:  # of class indices
     "Classes in view, the highest logit first"
     ranked = self.logits(0, self.index).argsort(descending=True).tolist()
     return sorted(set(ranked[:many]) | ({self.target} - {None}), key=ranked.index)

@@ -17,7 +17,10 @@ from ..core.tools import patch
 class HeadBrowser(_HeadState):
     "What every head of a model sees in your images"
 
-    def main_scene(self, width: int = 960) -> Scene:
+    def main_scene(
+        self,
+        width: int = 960,  # pixels; heights follow
+    ) -> Scene:
         "Image and maps, of one or two sides"
         return _heads_scene(self, width)
 

@@ -92,14 +92,14 @@ def pair(self: _HeadState, m: int, i: int) -> tuple:  # two class indices
 # %% ../../nbs/browsers/09_head_state.ipynb #c79f3057
 @patch
 def explanation(self: _HeadState, m: int = 0, i: int | None = None) -> Explanation:
-    "What is in view, of one layer if one was chosen"
+    "What model `m` says of image `i`, by default the one in view; of one layer if one was chosen"
     i = self.index if i is None else i
     return self.explained_layer(m, i, tuple(sorted(set(self.pair(m, i)))))
 
 
 @patch
 def explained_layer(self: _HeadState, m: int, i: int, classes: tuple) -> Explanation:
-    "Image `i` with maps of these classes at least; of one layer if one was chosen"
+    "Image `i` with maps of these `classes` at least; of one layer if one was chosen"
     if not _has_decoder(self.models[m]):
         return self.explained(m, i, None)
     if self.layer is None:
@@ -110,7 +110,7 @@ def explained_layer(self: _HeadState, m: int, i: int, classes: tuple) -> Explana
 @patch
 @_cached(size=12)
 def one_layer(self: _HeadState, m, i, classes, l) -> Explanation:
-    "One layer of it"
+    "Layer `l` alone of the explanation of image `i`, with maps of these `classes`"
     return self.explained(m, i, classes).layer(l)
 
 # %% ../../nbs/browsers/09_head_state.ipynb #e925835b

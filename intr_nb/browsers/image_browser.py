@@ -26,7 +26,7 @@ from ..explanations.panels import _short_names
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #672a2829
 class ImageBrowser(Browser):
-    "A browser of what a model makes of images; a subclass has `main_scene`"
+    "A browser of images that models see: `m` is 0, or 1 for the other model, `i` an image's index, `c` a class's"
 
     index = T.Int(0).tag(view=True)  # of the image
     reference = "mean"  # what counts as no value score; a subclass may make a trait of it
@@ -88,7 +88,7 @@ def first_answers(self: ImageBrowser) -> list:  # of an `Explanation` for each m
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #59c02874
 @patch
-def begin(self: ImageBrowser, state: dict):
+def begin(self: ImageBrowser, state: dict):  # trait -> value
     "Set the traits of the call, those of the base class first"
     declared = [name for cls in reversed(type(self).__mro__) for name in vars(cls)]
     for name in sorted(state, key=declared.index):
@@ -124,8 +124,8 @@ def reader(self: ImageBrowser, m: int, i) -> tuple:
 
 @patch
 @_cached("reference", size=12)
-def explained(self: ImageBrowser, m: int, i, classes):
-    "The explanation of image `i` by model `m`, with maps of these classes; None: all"
+def explained(self: ImageBrowser, m: int, i, classes):  # indices of those whose maps are wanted; None: all
+    "The explanation of image `i` by model `m`, with maps of these classes"
     x, mask, model = self.reader(m, i)
     options = dict(classes=classes, reference=self.reference, class_names=self.names)
     e = explain(model, x, mask=mask, **options)
@@ -149,7 +149,7 @@ def logits(self: ImageBrowser, m: int, i) -> torch.Tensor:  # (C,)
 @patch
 @_cached(size=256)
 def copy_of(self: ImageBrowser, i: int, size: int, pale: bool = False) -> str:
-    "Image `i` as an address, at most `size` pixels"
+    "Image `i` as an address, at most `size` pixels; grey and light if `pale`"
     a = to_pixels(self.sized(0, i)[0], _scale_of(self.models[0]))
     h, w = a.shape[:2]
     if (scale := size / max(h, w)) < 1:
@@ -159,7 +159,7 @@ def copy_of(self: ImageBrowser, i: int, size: int, pale: bool = False) -> str:
 # %% ../../nbs/browsers/08_image_browser.ipynb #93c758c2
 @patch
 def thumbnails(self: ImageBrowser, width: int = 960, many: int = 12) -> Scene:
-    "The dozen that the image belongs to; a click chooses"
+    "The `many` images that the one in view belongs to, `width` pixels wide; a click chooses"
     return _thumbnails(self, width, many)
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #3b89ab3b
@@ -214,7 +214,7 @@ def find(self: ImageBrowser, text: str) -> list:
 
 # %% ../../nbs/browsers/08_image_browser.ipynb #eb3a0828
 @patch
-def class_field(self: ImageBrowser, name: str, does: str, choose):
+def class_field(self: ImageBrowser, name: str, does: str, choose):  # function that gets the class's index
     "A field that finds a class by a part of its name, for `choose`"
     names = [f"{self.class_name(c)} [{c}]" for c in range(self.count)]
 
@@ -225,7 +225,7 @@ def class_field(self: ImageBrowser, name: str, does: str, choose):
 
 
 @patch
-def search(self: ImageBrowser, trait: str, when=None):
+def search(self: ImageBrowser, trait: str, when=None):  # a function: whether it is shown; None: always
     "A field that finds the class for a trait"
     field = self.class_field(f"search-{trait}", "search", lambda c: setattr(self, trait, c))
 
@@ -239,7 +239,7 @@ def search(self: ImageBrowser, trait: str, when=None):
 
 
 @patch
-def number_field(self: ImageBrowser, trait: str = "index", text: str = "image", when=None):
+def number_field(self: ImageBrowser, trait: str = "index", text: str = "image", when=None):  # as in search
     "A field for the number of an image"
     return _number_field(self, trait, text, len(self.pictures) - 1, when)
 

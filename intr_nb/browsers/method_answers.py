@@ -49,7 +49,7 @@ def _find_map(self: _MethodAnswers, name: str, c: int) -> dict:  # class: map
 # %% ../../nbs/browsers/22_method_answers.ipynb #a4d02f69
 @patch
 def seek(self: _MethodAnswers, name: str, c: int):
-    "A map is asked for once; what goes wrong is kept in its place"
+    "Ask method `name` for its map of class `c`, once; what goes wrong is kept in its place"
     found = self.found(self.index)
     if (name, c) in found:
         return
@@ -96,7 +96,7 @@ def covered(self: _MethodAnswers, shown: torch.Tensor, blank: str) -> torch.Tens
 # %% ../../nbs/browsers/22_method_answers.ipynb #c3ac67d4
 @patch
 def score(self: _MethodAnswers, name: str, c: int, blank: str):
-    "The evaluator is asked once about a map; what goes wrong is kept in its place"
+    "Ask the evaluator once about the map of method `name` for class `c`, taking pixels away as `blank` says"
     self.seek(name, c)
     found = self.found(self.index)
     if (name, c, blank) in found or isinstance(found[name, c], Exception):

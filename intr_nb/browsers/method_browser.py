@@ -30,7 +30,7 @@ class MethodBrowser(_MethodAnswers):
     def _show_progress(self, change):
         self._label.value = html.escape(change["new"])
 
-    def main_scene(self, width: int = 960):
+    def main_scene(self, width: int = 960):  # pixels; heights follow
         return _method_scene(self, width)
 
     def to_figure(self):
@@ -70,7 +70,7 @@ def key(self: MethodBrowser, name):
 
 # %% ../../nbs/browsers/26_method_browser.ipynb #12explanatio-056
 @patch
-def toggle(self: MethodBrowser, name: str, on: bool):
+def toggle(self: MethodBrowser, name: str, on: bool):  # shown?
     "Show a method's column, or do not"
     now = set(self.columns()) | {name} if on else set(self.columns()) - {name}
     if not now:
@@ -88,7 +88,7 @@ def add(self: MethodBrowser, c: int):
 # %% ../../nbs/browsers/26_method_browser.ipynb #6802b544
 @patch
 def act(self: MethodBrowser, f, *given):
-    "Do what a control asks for, show what goes wrong"
+    "Call `f` with what is given, as a control asks for; show what goes wrong"
     if self._busy:
         return
     with self.attempt():
@@ -98,7 +98,7 @@ def act(self: MethodBrowser, f, *given):
 
 # %% ../../nbs/browsers/26_method_browser.ipynb #12explanatio-057
 @patch
-def tick(self: MethodBrowser, name: str):
+def tick(self: MethodBrowser, name: str):  # of a method, a key of METHODS
     "A box for a method"
     look = W.Layout(width="auto", margin="0 14px 0 0")
     box = W.Checkbox(description=_method_name(self, name, 24), indent=False, layout=look)

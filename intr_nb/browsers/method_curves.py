@@ -158,7 +158,16 @@ def _draw_curves(state: _MethodAnswers, scene, x, y, width) -> float:  # how far
 # %% ../../nbs/browsers/24_method_curves.ipynb #12explanatio-048
 @patch
 @_cached(size=32)
-def seen_by_evaluator(self: _MethodAnswers, i, name, c, map_id, blank, which, step) -> str:
+def seen_by_evaluator(
+    self: _MethodAnswers,
+    i,
+    name,  # of a method
+    c,
+    map_id,  # tells a new map from an old one
+    blank,  # what stands where a pixel is taken away
+    which,  # insertion or deletion
+    step,  # from 0 to steps
+) -> str:
     "The picture of one step, as an address"
     k = step + (which == "deletion") * (self.steps + 1)
     seen = self.covered(self.first(name, c)[k : k + 1], blank)[0]

@@ -59,8 +59,17 @@ def _look_of(
 # %% ../../nbs/browsers/23_method_figures.ipynb #67109ddb
 @patch
 @_cached(size=512)
-def tinted(self: _MethodAnswers, i, name, c, map_id, limit, signed, opacity) -> str:
-    "A coloured map as an address; `map_id` tells a new map from an old one"
+def tinted(
+    self: _MethodAnswers,
+    i,
+    name,  # of a method
+    c,
+    map_id,  # tells a new map from an old one
+    limit,  # the value of full colour
+    signed,  # orange and blue, or one hue?
+    opacity,  # 0 to 1
+) -> str:
+    "A coloured map as an address"
     return _data_uri(_tint(_coarse(self.found(i)[name, c]), limit, signed, opacity))
 
 # %% ../../nbs/browsers/23_method_figures.ipynb #38b28eee

@@ -105,7 +105,10 @@ def seen(self: _PaintState, i, key):
 
 # %% ../../nbs/browsers/36_paint_state.ipynb #12paintbox-023
 @patch
-def settings(self: _PaintState, path) -> dict:
+def settings(
+    self: _PaintState,
+    path,  # list of [x, y], the stroke, as shares of the picture
+) -> dict:
     "What the chosen edit needs to know"
     h, w = self.picture(self.index, "").shape[:2]
     if self.how == "recolour":
@@ -202,7 +205,7 @@ def save(self: _PaintState, path) -> Path:
 
 
 @patch
-def load(self: _PaintState, path):
+def load(self: _PaintState, path):  # of what save wrote
     "Do what a record says to the image in view"
     edits, picture = load_edits(path), self.picture(self.index, "")
     for e in edits:

@@ -72,11 +72,21 @@ def _element(
 class Scene:
     "A picture of `width` x `height` in SVG; `panels` say what lies under the mouse"
 
-    def __init__(self, width, height, alt):
+    def __init__(
+        self,
+        width,  # pixels
+        height,  # pixels
+        alt,  # what it shows, for those who can't see it
+    ):
         self.width, self.height, self.alt = round(width), round(height), alt
         self.parts, self.panels, self.pictures = [], [], {}
 
-    def add(self, tag, inside="", **attributes):
+    def add(
+        self,
+        tag,  # of SVG, such as circle
+        inside="",  # SVG; text must be escaped
+        **attributes,  # of the element; _ stands for -
+    ):
         "An element of any kind"
         self.parts.append(_element(tag, inside, **attributes))
 
@@ -117,15 +127,28 @@ def text(
 
 # %% ../../nbs/browsers/00_scene.ipynb #8e3e0818
 @patch
-def picture(self: Scene, x, y, width, height, uri, **attributes):
+def picture(
+    self: Scene,
+    x,  # pixels, of its left edge
+    y,  # of its upper edge
+    width,  # pixels
+    height,  # pixels
+    uri,  # its address, data:image/...
+    **attributes,  # of the element
+):
     "A picture; the same one twice is sent once"
     key = self.pictures.setdefault((uri, round(width, 1), round(height, 1)), f"p{len(self.pictures)}")
     self.add("use", href=f"#{{scene}}{key}", x=round(x, 1), y=round(y, 1), **attributes)
 
 # %% ../../nbs/browsers/00_scene.ipynb #518bd0d8
 @patch
-def svg(self: Scene, scene="s", margin=0, **attributes):
-    "The whole as text; `scene` begins the names inside, which must differ on a page"
+def svg(
+    self: Scene,
+    scene="s",  # begins the names inside, which must differ on a page
+    margin=0,  # pixels round it
+    **attributes,  # of the svg element
+):
+    "The whole as text"
     defs = "".join(_definition(scene + key, *what) for what, key in self.pictures.items())
     body = "".join(self.parts).replace('href="#{scene}', f'href="#{scene}')
     width, height = self.width + 2 * margin, self.height + 2 * margin

@@ -33,7 +33,7 @@ from ..explanations.explainer import explain
 
 # %% ../../nbs/browsers/27_study_state.ipynb #12attributes-015
 class _StudyState(Browser):
-    "One student's questions and answers"
+    "One student's questions and answers; `name` is the student's, `path` a file of answers"
 
     position = T.Int(0).tag(view=True)  # of the question, in the student's order
     answered = T.Int(0).tag(view=True)  # how many answers there are
@@ -138,7 +138,7 @@ def known_of(self: _StudyState, name: str, path: Path) -> str:
 
 # %% ../../nbs/browsers/27_study_state.ipynb #76dc75c8
 @patch
-def enter(self: _StudyState, student):
+def enter(self: _StudyState, student):  # a name or number of their own
     "Begin as this student, or go on"
     name = _own_name(student)
     path = self.path_of(name)
@@ -155,7 +155,7 @@ def enter(self: _StudyState, student):
 
 
 @patch
-def start(self: _StudyState, student):
+def start(self: _StudyState, student):  # as in enter
     "As `enter`; but where there are answers under that name, only when asked twice"
     name = _own_name(student)
     known = self.known_of(name, self.path_of(name))
@@ -166,8 +166,8 @@ def start(self: _StudyState, student):
 
 # %% ../../nbs/browsers/27_study_state.ipynb #6b8bdaca
 @patch
-def answer(self: _StudyState, attribute: str | None):
-    "Write down what this map seems to mark, None for nothing, and go to the next question"
+def answer(self: _StudyState, attribute: str | None):  # name; None: it marks nothing
+    "Write down what this map seems to mark, and go to the next question"
     if self.told:
         raise ValueError("you were told what is right: the answers stay as they are")
     if self.position == len(self.order):
@@ -184,7 +184,7 @@ def answer(self: _StudyState, attribute: str | None):
 
 @patch
 def write(self: _StudyState, position: int, attribute: str | None, **more):
-    "A line of the file"
+    "A line of the file: this `attribute` for question `position`"
     i, h = self.order[position]
     line = dict(study=self.study, student=self.student, image=self.images[i], head=h, answer=attribute)
     line |= {} if self.person is None else dict(person=self.person)

@@ -47,7 +47,7 @@ p{max-width:45rem}"""
 class Report:
     "A page under construction: sections of a heading and items."
 
-    def __init__(self, title):
+    def __init__(self, title):  # of the page; text, which is escaped
         self.title, self.sections = title, []
 
     def __str__(self):

@@ -64,13 +64,17 @@ class Bird:
 
 # %% ../../nbs/data/04_birds.ipynb #62e50d3c
 @patch
-def swap(self: Bird, attribute, value):
+def swap(
+    self: Bird,
+    attribute,  # name, such as crown
+    value,  # one of its values in ATTRIBUTES
+):
     "The counterfactual: the very same scene with one attribute exchanged."
     return Bird(self.species.swap(attribute, value), self.scene, self.size)
 
 
 @patch
-def svg(self: Bird, size=512):
+def svg(self: Bird, size=512):  # pixels of a side
     "The picture as SVG text, for a projector."
     ground = _draw_background(self.scene["background"]) + _shading(self.scene["sun"])
     return _svg(ground + _draw_bird(self.species, self.scene), size)
@@ -115,10 +119,11 @@ class Aviary(torch.utils.data.Dataset):
     def __len__(self):
         return self.n
 
-    def label(self, i):
+    def label(self, i):  # number of a bird
+        "Its species, as an index: they take turns."
         return i % len(self.species)
 
-    def bird(self, i):
+    def bird(self, i):  # from 0 to n - 1
         "Bird number `i`, with its masks and counterfactuals."
         if not 0 <= i < self.n:
             raise IndexError(f"bird {i}: this aviary has {self.n}, numbered from 0")

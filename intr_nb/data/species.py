@@ -64,12 +64,16 @@ class Species:
         for a, v in self.attributes.items():
             check_attribute(a, v)
 
-    def swap(self, attribute, value):
+    def swap(
+        self,
+        attribute,  # name, such as crown
+        value,  # one of its values in ATTRIBUTES
+    ):
         "The same species with one attribute exchanged."
         check_attribute(attribute, value)
         return Species(f"{self.name} with {attribute} {value}", {**self.attributes, attribute: value})
 
-    def differences(self, other):
+    def differences(self, other):  # another species
         "The attributes in which two species differ; twins differ in one."
         return [a for a in ATTRIBUTES if self.attributes[a] != other.attributes[a]]
 

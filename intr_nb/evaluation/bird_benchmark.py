@@ -116,7 +116,7 @@ def table(self: BirdBenchmark):
 
 
 @patch
-def by_attribute(self: BirdBenchmark, question="points"):
+def by_attribute(self: BirdBenchmark, question="points"):  # a key of QUESTIONS
     "The same per attribute and value of the bird"
     found = {}
     for a, v in zip(self.answers["attribute"], self.answers[question]):

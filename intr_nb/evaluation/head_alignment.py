@@ -98,8 +98,8 @@ class HeadAlignment:
         "Head -> attribute, one to one, with the largest sum"
         return {self.heads[r]: self.attributes[a] for r, a in zip(*_assignment(self.matrix))}
 
-    def numbers(self, within=False):
-        "Purity and consistency; `within`: of an assignment for each class, mean over classes"
+    def numbers(self, within=False):  # an assignment for each class, and the mean over classes?
+        "Purity and consistency, from 0 to 1"
         return _measures(self.shares, self.classes if within else None)
 
 # %% ../../nbs/evaluation/08_head_alignment.ipynb #6c4f0d5d

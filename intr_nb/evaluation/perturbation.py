@@ -153,7 +153,8 @@ class Curves:
     deletion: torch.Tensor  # (S + 1,) or (n, S + 1)
     unit: str = "probability"
 
-    def area(self, which):
+    def area(self, which):  # insertion or deletion
+        "Below the curve, in its unit; (n,) if there are several."
         return torch.trapezoid(getattr(self, which), self.fraction)
 
 # %% ../../nbs/evaluation/01_perturbation.ipynb #38853d6b

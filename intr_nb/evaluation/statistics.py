@@ -75,7 +75,7 @@ def rows(self: Evaluation):
 
 # %% ../../nbs/evaluation/02_statistics.ipynb #f7e47b4c
 @patch
-def find(self: Evaluation, name):
+def find(self: Evaluation, name):  # a method, or (model, method)
     "The (model, method) that `name` means"
     fits = [k for k in self.values if name in (k, k[1])]
     if len(fits) == 1:

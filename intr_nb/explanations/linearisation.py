@@ -34,6 +34,7 @@ class _LinearisedLayer:
     class_queries: torch.Tensor  # (R, C, d) by which classes looked at each other
     class_keys: torch.Tensor  # (R, C, d)
     class_values: torch.Tensor  # (R, C, d) values that self-attention mixed
+    reads: bool  # are these values made of anything? In a first layer they are the bias alone
     alpha: torch.Tensor  # (R, C, N) weights of cross-attention
     values: torch.Tensor  # (R, N, d) values that cross-attention mixed, without their bias
     gate: torch.Tensor  # (C, F) which hidden units of the MLP were on
@@ -55,6 +56,7 @@ def _linearise_layer(
         class_queries=q[0],
         class_keys=k[0],
         class_values=v[0],
+        reads=bool(held.class_input.any()),
         alpha=held.attention[0],
         values=split_heads(memory @ V.T, layer.self_attn.num_heads)[0],
         gate=held.hidden[0] > 0,
@@ -67,10 +69,11 @@ def _linearise_layer(
 def class_attention(
     self: _LinearisedLayer,
     classes=slice(None),  # n of them
-) -> torch.Tensor:  # (R, n, C)
+    heads=slice(None),  # or one, by its number
+) -> torch.Tensor:  # (R, n, C), of one head (n, C)
     "How much of every class's value each of these classes took"
-    q = self.class_queries[:, classes] * self.class_queries.shape[-1] ** -0.5
-    return (q @ self.class_keys.mT).softmax(-1)
+    q = self.class_queries[heads, classes] * self.class_queries.shape[-1] ** -0.5
+    return (q @ self.class_keys[heads].mT).softmax(-1)
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #e0844ec5
 def _rounding(
@@ -149,7 +152,7 @@ def _spread(
     return full
 
 # %% ../../nbs/explanations/00_linearisation.ipynb #07frozen-037
-_PORTION = 2**25  # numbers: so many weights of self-attention at a time
+_PORTION = 2**21  # numbers: so many weights of self-attention at a time stay in a processor's cache
 
 
 def _self_back(
@@ -161,7 +164,8 @@ def _self_back(
     R, C, d = f.class_values.shape
     back = g.new_zeros(R, C, g.shape[1] * d)
     asking = g.flatten(1).any(1).nonzero()[:, 0]
-    for some in asking.split(max(1, _PORTION // (R * C))):
+    for some in asking.split(max(1, _PORTION // C)):
         to_heads = (g[some] @ W_o).unflatten(-1, (R, d)).permute(2, 0, 1, 3).flatten(2)  # (R, n, T d)
-        back.baddbmm_(f.class_attention(some).mT, to_heads)
+        for r in range(R):
+            back[r].addmm_(f.class_attention(some, r).mT, to_heads[r])
     return back.unflatten(-1, (-1, d)).permute(1, 2, 0, 3).flatten(-2) @ W_v

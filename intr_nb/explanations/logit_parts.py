@@ -126,7 +126,7 @@ def _self_branch(f, g, as_parts, parts):
     if "self_attention" in as_parts:
         return parts.add_self_attention(f, g)
     _value_bias(f.layer.self_attn, "self_attn", g, parts)
-    return _self_back(f, g)
+    return _self_back(f, g) if f.reads else torch.zeros_like(g)  # the first layer's streams start at zero
 
 # %% ../../nbs/explanations/02_logit_parts.ipynb #bf259d15
 def _through_norm(

@@ -66,7 +66,10 @@ def _fill_lists(e):
 
 
 @patch
-def has(self: _Parts, part) -> bool:
+def has(
+    self: _Parts,
+    part,  # a field, such as attention
+) -> bool:
     "Is that part there?"
     return vars(self).get(part) is not None
 
@@ -106,7 +109,7 @@ def at(self: _Parts, c) -> int:
 # %% ../../nbs/explanations/06_parts.ipynb #07explanatio-052
 @patch
 def probability(self: _Parts, c) -> float:
-    "Softmax over the candidates"
+    "Of class `c`: softmax over the candidates, 0 to 1"
     return self.candidate_logits.softmax(0)[self.candidates.index(self.index(c))].item()
 
 

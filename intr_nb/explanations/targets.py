@@ -74,7 +74,8 @@ class Target:
     def positions(self):
         return [self.candidates.index(c) for c in self.classes]
 
-    def scores(self, images):
+    def scores(self, images):  # (B, 3, H, W), as the image is
+        "(B, K) logits of the candidates."
         return _forward_logits(self.model, images, self.mask, self.restricted)[0]
 
     def padding(self, size):  # (h, w) -> (h, w), True on padding

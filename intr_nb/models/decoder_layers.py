@@ -32,16 +32,16 @@ class _Block(nn.Module):
         self.linear1, self.linear2 = nn.Linear(dim, ffn_dim), nn.Linear(ffn_dim, dim)
         self.dropout, self.pre_norm = nn.Dropout(dropout), pre_norm
 
-    def before(self, norm, x):
+    def before(self, norm, x):  # (B, N, D)
         "What a sub-layer reads"
         return norm(x) if self.pre_norm else x
 
-    def after(self, norm, x, found):
+    def after(self, norm, x, found):  # (B, N, D), what the sub-layer adds
         "The stream, once `found` is added"
         x = x + self.dropout(found)
         return x if self.pre_norm else norm(x)
 
-    def mlp(self, norm, x):
+    def mlp(self, norm, x):  # (B, N, D)
         "The hidden units before their ReLU, and what the MLP adds"
         hidden = self.linear1(self.before(norm, x))
         return hidden, self.linear2(self.dropout(F.relu(hidden)))
@@ -70,14 +70,27 @@ class EncoderLayer(_Block):
 class Encoder(nn.Module):
     "Encoder layers, and a last norm if they are pre-norm"
 
-    def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
+    def __init__(
+        self,
+        num_layers,  # 0 or more
+        dim,  # D, of every position and query
+        num_heads,  # R, a divisor of D
+        ffn_dim,  # hidden width of the MLPs
+        dropout=0.1,  # share dropped in training
+        pre_norm=False,  # norm before each sub-layer instead of after?
+    ):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
         num_layers = whole_number("encoder_layers", num_layers, 0, 100)
         self.layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
 
-    def forward(self, x, pos, mask=None):
+    def forward(
+        self,
+        x,  # (B, N, D) positions
+        pos,  # (B, N, D), what says where they are
+        mask=None,  # (B, N), True on padding
+    ):
         for layer in self.layers:
             x = layer(x, pos, mask)
         return self.norm(x)
@@ -111,6 +124,16 @@ class DecoderLayer(_Block):
         self.multihead_attn = _CrossAttention(dim, num_heads, dropout)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
+    def from_classes(
+        self,
+        asking: torch.Tensor,  # (B, C, D) by what classes compare each other
+        h: torch.Tensor,  # (B, C, D) what their values are made of
+        same: bool,  # is that the same for all of them?
+    ) -> torch.Tensor:  # (B, C, D)
+        "What each class takes from all; of equal values the mean is known, whoever looks where"
+        some = slice(1) if same and not self.training else slice(None)  # in training, weights are dropped
+        return self.self_attn(asking[:, some], asking[:, some], h[:, some])[0].expand_as(h)
+
 # %% ../../nbs/models/15_decoder_layers.ipynb #6a07c7f2
 @dataclass
 class LayerRecord:
@@ -134,12 +157,13 @@ def forward(
     mask: torch.Tensor | None = None,  # (B, N), True on padding
     need_weights: bool = False,  # return the cross-attention?
     records: list | None = None,  # gets a `LayerRecord`, in evaluation mode
+    first: bool = False,  # is `x` the same for all classes?
 ) -> tuple:  # query outputs (B, C, D), cross-attention (B, R, C, N) or None
     "Self-attention, cross-attention, MLP"
     keep = records is not None
     h = self.before(self.norm1, x)
     asking = h + queries
-    from_classes, _ = self.self_attn(asking, asking, h)
+    from_classes = self.from_classes(asking, h, first)
     x1 = self.after(self.norm1, x, from_classes)
     asked = self.before(self.norm2, x1) + queries
     from_image, attention = self.multihead_attn(asked, memory, memory, mask, need_weights or keep)
@@ -155,7 +179,15 @@ def forward(
 class Decoder(nn.Module):
     "Decoder layers and a last norm"
 
-    def __init__(self, num_layers, dim, num_heads, ffn_dim, dropout=0.1, pre_norm=False):
+    def __init__(
+        self,
+        num_layers,  # 0 or more
+        dim,  # D, of every position and query
+        num_heads,  # R, a divisor of D
+        ffn_dim,  # hidden width of the MLPs
+        dropout=0.1,  # share dropped in training
+        pre_norm=False,  # norm before each sub-layer instead of after?
+    ):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
         num_layers = whole_number("decoder_layers", num_layers, 1, 100)
@@ -172,7 +204,7 @@ class Decoder(nn.Module):
         x, alphas = torch.zeros_like(queries), []
         for i, layer in enumerate(self.layers, 1):
             wanted = attention == "all" or (attention == "last" and i == len(self.layers))
-            x, alpha = layer(x, queries, memory, mask, wanted)
+            x, alpha = layer(x, queries, memory, mask, wanted, first=i == 1)
             if wanted:
                 alphas.append(alpha)
         return self.norm(x), alphas
@@ -207,5 +239,5 @@ def record(
     "Run the layers once more and keep what they held"
     x, layers = torch.zeros_like(queries), []
     for layer in self.layers:
-        x, _ = layer(x, queries, memory, mask, records=layers)
+        x, _ = layer(x, queries, memory, mask, records=layers, first=not layers)
     return _DecoderRecord(layers, memory, x, self.norm, weight, bias)

@@ -75,12 +75,12 @@ class ClassSearch(Search):
         for m in (self.W_q, self.W_k, self.W_v, self.W_o, self.w):
             nn.init.xavier_uniform_(m.weight)
 
-    def presence(self, classes=slice(None)):
+    def presence(self, classes=slice(None)):  # index of classes
         "What presence vectors ask of the heads' values: (C, R, d), or (1, R, d) if classes share one"
         w = self.w.weight[classes] if self.fc else self.w.weight
         return (w @ self.W_o.weight).unflatten(1, (self.num_heads, -1))
 
-    def value_scores(self, x, classes=slice(None)):
+    def value_scores(self, x, classes=slice(None)):  # index of classes
         "s of Eq. 9, (B, R, C or 1, N), for positions x (B, N, D)"
         return _score_values(split_heads(self.W_v(x), self.num_heads), self.presence(classes), self.bound)
 

@@ -52,7 +52,7 @@ class Prediction:
 class Predictions(list):
     "`Prediction`s, shown as one table; `skipped` has (picture, reason) of those that could not be read"
 
-    def __init__(self, predictions=()):
+    def __init__(self, predictions=()):  # of Prediction
         super().__init__(predictions)
         self.skipped = []
 

@@ -20,19 +20,32 @@ class Search(nn.Module):
     positions = ()  # names of the arguments of `forward` that hold the positions, each (B, N, D)
     padding = "padding"  # name of the argument with their mask, (B, N), True on padding
 
-    def query_slices(self, head) -> list:
+    def query_slices(
+        self,
+        head,  # from 0 to R - 1
+    ) -> list:
         "(parameter, index) pairs; set to zero, the head looks everywhere alike"
         raise NotImplementedError(f"{type(self).__name__} lacks query_slices(head)")
 
-    def output_slices(self, head) -> list:
+    def output_slices(
+        self,
+        head,  # from 0 to R - 1
+    ) -> list:
         "(parameter, index) pairs; set to zero, the head gives nothing"
         raise NotImplementedError(f"{type(self).__name__} lacks output_slices(head)")
 
-    def edit_heads(self, edit) -> list:
-        "Pass what heads have from the image, (B, n, R, d), through `edit(name, x)`; returns hooks' handles"
+    def edit_heads(
+        self,
+        edit,  # function: name, x (B, n, R, d) -> x, changed
+    ) -> list:
+        "Pass what heads have from the image through `edit`; returns hooks' handles"
         raise NotImplementedError(f"{type(self).__name__} lacks edit_heads(edit)")
 
-    def head_rows(self, head, dim) -> slice:
+    def head_rows(
+        self,
+        head,  # from 0 to R - 1
+        dim,  # numbers of all heads together, R d
+    ) -> slice:
         "The head's part of `dim` numbers"
         width = dim // self.num_heads
         return slice(head * width, (head + 1) * width)

@@ -47,7 +47,8 @@ class Features(Dataset):
         view = int(torch.randint(len(self.maps), ())) if len(self.maps) > 1 else 0
         return torch.from_numpy(np.array(self.maps[view, self.index[i]])), self.labels[i]
 
-    def name(self, i):
+    def name(self, i):  # number of an image, from 0
+        "What messages call it."
         return f"number {i}" if self.names is None else self.names[i]
 
 # %% ../../nbs/training/02_features.ipynb #ca94a9cf

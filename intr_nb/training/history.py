@@ -55,7 +55,8 @@ class History:
     def columns(self):
         return list(dict.fromkeys(k for r in self.rows for k in r))
 
-    def column(self, key):
+    def column(self, key):  # of a row, such as loss
+        "Its value in each row, None where a row has none."
         return [r.get(key) for r in self.rows]
 
     def __len__(self):

@@ -20,6 +20,7 @@ from ..core.tools import alone, progress_bar
 from ..core.transform_steps import _steps_of
 from ..data.samples import _check_dataset, _image_of
 from ..models.freezing import warn_user
+from ..models.gradient_checkpointing import _checkpointed
 from .epoch import _finish_epoch, _run_epoch
 from .features import Features
 from .history import History
@@ -232,7 +233,7 @@ def fit(
     size, random_state = _image_size(train if valid is None else valid), torch.get_rng_state()
     home = _RunFolder(folder, _fingerprint(model, train, valid, size), save_every)
     run = _start_run(model, recipe, _steps_in(train, recipe), isinstance(train, Features), device)
-    with home.held(run):
+    with home.held(run), _checkpointed(model, recipe.gradient_checkpointing):
         home.resume(run)
         _describe(model, class_names, size, recipe, _validated_with(valid))
         try:

@@ -74,7 +74,7 @@ def update(
 
 # %% ../../nbs/training/08_monitoring.ipynb #08monitor-011
 @patch
-def show(self: LivePlot, image):
+def show(self: LivePlot, image):  # an IPython Image
     "The first picture, or another one in its place"
     from IPython.display import display
 
@@ -109,7 +109,8 @@ class TensorBoard:
         tensorboard = need("torch.utils.tensorboard", "TensorBoard is not installed", "tensorboard")
         self.writer = tensorboard.SummaryWriter(str(folder), purge_step=purge_step)
 
-    def row(self, row):
+    def row(self, row):  # column -> number, as History keeps them
+        "Write one row, at its step or else its epoch"
         for key, value in row.items():
             if key not in ("epoch", "step", "resumed") and isinstance(_plain(value), (int, float)):
                 self.writer.add_scalar(_tag(key), _plain(value), row.get("step", row["epoch"]))

@@ -34,6 +34,7 @@ _PRECISIONS = ("fp32", "bf16")
 _WHOLE = dict(epochs=1, batch_size=1, drop_epoch=1, erase=0, seed=0, micro_batch=1)  # and the least of each
 _NUMBERS = ("lr", "backbone_lr", "weight_decay", "clip_norm", "label_smoothing", "mixup")
 _MAY_BE_NONE = ("micro_batch", "backbone_lr", "clip_norm")
+_FREE = ("micro_batch", "compile", "gradient_checkpointing")  # they change speed and memory only
 
 
 def _check_recipe(
@@ -47,8 +48,9 @@ def _check_recipe(
             _check_whole(name, value, _WHOLE[name])
         if name in _NUMBERS:
             _check_number(name, value, positive=name in ("lr", "clip_norm"))
-    if not isinstance(r.compile, bool):
-        raise ValueError(f"compile={r.compile!r} in a recipe: expected True or False")
+    for name in ("compile", "gradient_checkpointing"):
+        if not isinstance(given[name], bool):
+            raise ValueError(f"{name}={given[name]!r} in a recipe: expected True or False")
     if r.label_smoothing >= 1:
         raise ValueError(
             f"label_smoothing={r.label_smoothing!r} in a recipe: expected less than 1, "
@@ -76,6 +78,7 @@ class Recipe:
     micro_batch: int | None = None  # images on a device at once; None: its share of the batch
     precision: str = "fp32"  # "fp32" or "bf16"
     compile: bool = False  # torch.compile the model
+    gradient_checkpointing: bool = False  # a step in less memory: blocks are computed again backwards
     seed: int = 0  # of the order of images, their augmentation and dropout
 
     def __post_init__(self):
@@ -141,7 +144,7 @@ def _differences(
     found = []
     for f in fields(Recipe):
         now, before = getattr(recipe, f.name), was.get(f.name, f.default)
-        if now != before and f.name not in ("micro_batch", "compile"):
+        if now != before and f.name not in _FREE:
             found.append(f"{f.name} {now!r}, was {before!r}")
     return found
 

@@ -25,6 +25,7 @@ from intr_nb.training.loop import fit
 from intr_nb.training.recipe import Recipe
 from intr_nb.training.run_state import _read_run
 
+TINY = dict(dim=16, num_heads=2, encoder_layers=1, decoder_layers=2, ffn_dim=16)
 RECIPE = Recipe(epochs=3, lr=3e-3, batch_size=16, erase=2)
 MIXED = replace(RECIPE, mixup=0.3)
 
@@ -180,6 +181,20 @@ def test_the_full_model_and_intr_fc_learn_too(birds):
         assert "entropy" in learn(model, birds, replace(RECIPE, epochs=1)).rows[0] and not torch.equal(
             weights(model), before
         )
+
+
+def test_checkpointing_of_gradients_changes_nothing_but_memory(birds):
+    ran = []
+    whole, less = (INTR(4, dict(name="patchnet", width=4, dim=16, stride=8), **TINY) for _ in range(2))
+    less.load_state_dict(whole.state_dict())
+    for layer in less.decoder.layers:
+        layer.linear1.register_forward_hook(lambda *_: ran.append(torch.is_grad_enabled()))
+    recipe = replace(RECIPE, epochs=1)
+    learn(whole, birds, recipe)
+    learn(less, birds, replace(recipe, gradient_checkpointing=True))
+    assert ran.count(True) == 2 * 2 * 3  # two layers, three steps, each computed twice
+    assert all(map(torch.equal, whole.state_dict().values(), less.state_dict().values()))
+    assert not any("forward" in vars(m) for m in less.modules())
 
 
 def test_bfloat16(birds):

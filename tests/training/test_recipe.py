@@ -47,7 +47,7 @@ def test_recipes_of_the_paper():
     )
 
 
-@pytest.mark.parametrize("field, value", [("mixup", True), ("compile", "yes")])
+@pytest.mark.parametrize("field, value", [("mixup", True), ("compile", "yes"), ("gradient_checkpointing", 1)])
 def test_a_recipe_of_other_kinds(field, value):
     with pytest.raises(ValueError, match=f"{field}={value!r}"):
         Recipe(**{field: value})
