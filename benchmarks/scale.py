@@ -268,7 +268,8 @@ def larger(args, folder):
     accuracy = train(features, seen)
     row = dict(file_mb=round(file.stat().st_size / 2**20), images=n, may_ask_for_mb=ROOM)
     row |= dict(mb_before=round(before), mb_at_a_tenth=round(max(seen[: 1 + len(seen) // 10])))
-    row |= dict(mb_at_most=round(max(seen)), accuracy=round(accuracy, 3), seconds=round(time.time() - start))
+    row |= dict(mb_at_half=round(max(seen[: len(seen) // 2])), mb_with_validation=round(max(seen)))
+    row |= dict(accuracy=round(accuracy, 3), seconds=round(time.time() - start))
     print(pd.Series(row).to_string())
     append_row(args.csv, row)
 

@@ -271,6 +271,7 @@ def test_features(birds, tmp_path):
 
 def test_the_stop_button(birds, tmp_path, capsys):
     "A real SIGINT, as Jupyter sends it, in the middle of a step"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     undisturbed, model = small(), small()
     learn(None, birds, model=undisturbed)
 
