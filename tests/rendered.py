@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import lab as house
 import pytest
 
 SITE = Path(os.environ.get("SITE") or Path(__file__).resolve().parent.parent / "_docs")
@@ -51,18 +50,6 @@ def served(folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
-
-
-@contextmanager
-def browser():
-    "A headless Chromium, until the block ends."
-    path = house.chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=path, args=house.FLAGS)
-        yield chrome
-        chrome.close()
 
 
 def _in_words(seen, asked, weight):
@@ -108,12 +95,6 @@ def faults(chrome, home, page, width, scheme):
     found = [*_in_words(tab.evaluate(SEEN), asked, sum(sizes)), *_barriers(tab)]
     context.close()
     return found
-
-
-@pytest.fixture(scope="session")
-def chrome():
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

@@ -546,7 +546,7 @@ BODY = """<details open><summary>Solution</summary><p>It adds up.</p></details>
 
 
 @pytest.fixture(scope="module")
-def looked(tmp_path_factory):
+def looked(chrome, tmp_path_factory):
     "What is wrong with a page of this body and style, in a browser; with the site's own styles and script."
     import rendered
 
@@ -555,7 +555,7 @@ def looked(tmp_path_factory):
         for item in yaml.safe_load((ROOT / "_quarto.yml").read_text())["format"]["html"]["include-after-body"]
     )
     folder = tmp_path_factory.mktemp("pages")
-    with rendered.browser() as chrome, rendered.served(folder) as home:
+    with rendered.served(folder) as home:
 
         def look(body, theme, width, scheme):
             style = theme + (NBS / "styles.css").read_text()
