@@ -28,6 +28,8 @@ SEEN = """() => {
     blank: all('main img').filter(i => i.complete && !i.naturalWidth).map(i => i.src),
     lost: all('main a[href^="#"]').map(a => decodeURIComponent(a.hash.slice(1)))
       .filter(id => id && !document.getElementById(id)),
+    split: all('main table a')
+      .filter(a => a.getClientRects().length > a.innerText.trim().split(/[\\s-]+/).length).map(a => a.innerText),
     levels: all('main :is(h1, h2, h3, h4, h5, h6)').map(h => +h.tagName[1]),
     cut: innerWidth < 768 ? [] : all('main .cell-output > pre')
       .filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.innerText),
@@ -62,6 +64,7 @@ def _in_words(seen, asked, weight):
     if weight > HEAVY:
         yield f"{weight} bytes before anything was clicked, expected at most {HEAVY}"
     told = dict(mute="no alt text", blank="an empty picture", lost="no such anchor", cut="an output is cut")
+    told["split"] = "words are broken"
     yield from (f"{words}: {what}" for key, words in told.items() for what in seen[key])
     yield from (f"asks another host: {address}" for address in asked)
 

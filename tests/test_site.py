@@ -541,7 +541,7 @@ BODY = """<details open><summary>Solution</summary><p>It adds up.</p></details>
 <figure><figcaption>A bird</figcaption></figure><p class="nav-page"><a href="#top">Next page</a></p>
 <ul><li>Two edits: <code>compare_edit(model, photo, [edits["black wing"], edits["a corner"]], seed=0)</code></li></ul>
 <table class="table"><tr><th><code>python</code></th><th>a wide column</th><th>another wide column</th></tr>
-<tr><td><a href="#top">the-quickstart-of-this</a></td><td>an-answer-in-one-word</td><td>a-third</td></tr></table>
+<tr><td><a href="#top">attributions counterfactuals</a></td><td>an-answer-in-one-word</td><td>a-third</td></tr></table>
 <div class="cell-output"><pre><code>{line}</code></pre></div>"""
 
 
