@@ -16,6 +16,7 @@ by; maps are asked of birds that the model gets right. "Judge" is the linear mod
 import argparse
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,13 @@ from results import append_row, read_rows
 from torch.utils.data import TensorDataset
 
 from intr_nb.data.birds import Aviary, draw_birds
-from intr_nb.data.species import twins
 from intr_nb.evaluation.benchmark import evaluate_explanations
-from intr_nb.evaluation.localisation import points_at
-from intr_nb.evaluation.metrics import METRICS, _minus, curve_area
+from intr_nb.evaluation.metrics import METRICS, curve_area
 from intr_nb.evaluation.perturbation import _method_map, insertion_deletion
 from intr_nb.evaluation.sanity import _cascade, _map_similarity
 from intr_nb.evaluation.statistics import bootstrap
 from intr_nb.explanations.explainer import explain
-from intr_nb.explanations.methods import METHODS, methods_for, smooth_map
+from intr_nb.explanations.methods import METHODS, methods_for
 from intr_nb.models.checkpoints import load, save
 from intr_nb.models.freezing import unfreeze
 from intr_nb.models.one_block import OneBlockINTR
@@ -180,15 +179,6 @@ def best_setting(name, birds, epochs):
 TRIED = ("model", "birds", "epochs", "setting", "lr", "backbone_lr", "seconds", "before", "valid")
 
 
-def twin_pointing_near(case):
-    "Twin pointing with 12 pixels of room instead of 4: at stride 8 a position sees 22 pixels, its square has 8"
-    hits, masks = [], case.bird.masks
-    for twin, attribute in twins(case.data.species)[case.c]:
-        if masks[attribute].any():
-            hits.append(points_at(smooth_map(_minus(case, twin)), masks[attribute], 12 / 96, to="edge"))
-    return float(np.mean(hits)) if hits else float("nan")
-
-
 def left_when_shuffled(case):
     "Similarity of the map to that of the model with all weights shuffled, whatever its sign"
     *_, (_, broken) = _cascade(case.model, case.index)
@@ -211,7 +201,8 @@ def questions(judge):
     "The metrics by the names of their columns"
     return {
         "twin_pointing": METRICS["twin pointing"],
-        "twin_pointing_near": twin_pointing_near,
+        # 12 pixels of room instead of 4: at stride 8 a position sees 22 pixels, its square has 8
+        "twin_pointing_near": partial(METRICS["twin pointing"], tolerance=12 / 96),
         "on_attributes": METRICS["mass"],
         "insertion": curve_area("insertion", steps=24),
         "deletion": curve_area("deletion", steps=24),

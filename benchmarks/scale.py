@@ -250,12 +250,8 @@ def train(features, seen):
 def larger(args, folder):
     "Training on a file that can't be read into memory"
     torch.set_num_threads(1)
-    n, file, seen, start = (
-        int(args.gigabytes * 1e9 / (2048 * 7 * 7 * 2)),
-        folder / "maps.npy",
-        [],
-        time.time(),
-    )
+    n = int(args.gigabytes * 1e9 / (2048 * 7 * 7 * 2))
+    file, seen, start = folder / "maps.npy", [], time.time()
     write_features(file, n)
     features = Features(np.load(file, mmap_mode="r"), [i % 8 for i in range(n)])
     train(features.subset(range(400)), [])  # imports what training needs

@@ -313,16 +313,10 @@ def limit(o):
     "Operations counted (a product and a sum are two), and what a large matrix product reaches here, a second"
     from torch.utils.flop_counter import FlopCounterMode
 
-    step, image, big = (
-        our_step(),
-        torch.randn(1, 3, 800, 1216, device=DEVICE),
-        torch.randn(4096, 4096, device=DEVICE),
-    )
+    image, big = (torch.randn(*size, device=DEVICE) for size in ((1, 3, 800, 1216), (4096, 4096)))
+    predict = partial(our_prediction, ours().requires_grad_(False), image)
     counted = {}
-    for name, way in {
-        "a prediction": partial(our_prediction, ours().requires_grad_(False), image),
-        "a training step": step,
-    }.items():
+    for name, way in {"a prediction": predict, "a training step": our_step()}.items():
         with FlopCounterMode(display=False) as counter:
             way()
         counted[f"{name}, GFLOP"] = [counter.get_total_flops() / 1e9]

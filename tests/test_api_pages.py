@@ -6,6 +6,7 @@ import re
 
 import nbformat
 from names import ROOT, page_of, public
+from uses import parsed
 
 NBS = ROOT / "nbs"
 MODULES = [path for path in sorted((ROOT / "intr_nb").glob("*/*.py")) if path.name != "__init__.py"]
@@ -27,7 +28,7 @@ def examples(page):
     for cell in json.loads((NBS / page).read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and not UNSEEN.search(source):
-            tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+            tree = parsed(source)
             shown = [o.get("text") or o.get("data", {}).get("text/plain", "figure") for o in cell["outputs"]]
             yield tree, "".join("".join(lines) for lines in shown)
 

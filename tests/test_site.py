@@ -14,6 +14,7 @@ import nbformat
 import pytest
 import yaml
 from readme import LINK
+from uses import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
@@ -185,7 +186,7 @@ HIDDEN = re.compile(r"^#\| *(hide\b|echo: *false|include: *false)", re.M)
 
 def bound(source):
     "Names that a cell binds at its top level."
-    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+    tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from ((a.asname or a.name).split(".")[0] for a in node.names)
@@ -196,7 +197,7 @@ def bound(source):
 
 
 def read_names(source):
-    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+    tree = parsed(source)
     return {
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }

@@ -22,9 +22,14 @@ def reading():
             yield path.relative_to(nbs)
 
 
+def parsed(source):
+    "A cell as Python reads it; magics and shell lines do nothing."
+    return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
+
+
 def imported(source):
     "The names that a cell imports from this package; ruff sees to it that none is idle."
-    for node in ast.walk(ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "intr_nb":
             yield from (alias.name for alias in node.names)
 

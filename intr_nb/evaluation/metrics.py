@@ -116,14 +116,17 @@ def _minus(case, other):
     return difference if difference.any() else case.map
 
 
-def _twin_pointing(case):
+def _twin_pointing(
+    case,
+    tolerance: float = 4 / 96,  # share of the width, as in `points_at`
+):
     "A metric on drawn birds: the share of twins on whose differing attribute the maps' difference peaks"
     if case.bird is None or case.c != case.data.label(case.index):
         return float("nan")
     hits, masks = [], case.bird.masks
     for twin, attribute in twins(case.data.species)[case.c]:
         if masks[attribute].any():  # else a leaf hides it
-            hits.append(points_at(smooth_map(_minus(case, twin)), masks[attribute], to="edge"))
+            hits.append(points_at(smooth_map(_minus(case, twin)), masks[attribute], tolerance, to="edge"))
     return float(np.mean(hits)) if hits else float("nan")
 
 # %% ../../nbs/evaluation/06_metrics.ipynb #09evaluateex-012

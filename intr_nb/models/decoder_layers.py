@@ -67,12 +67,15 @@ class EncoderLayer(_Block):
         return self.after(self.norm2, x, self.mlp(self.norm2, x)[1])
 
 # %% ../../nbs/models/15_decoder_layers.ipynb #b811534d
-class Encoder(nn.Module):
-    "Encoder layers, and a last norm if they are pre-norm"
+class _Stack(nn.Module):
+    "Layers of one kind, and perhaps a last norm"
+
+    kind, called, least = None, None, 0  # of layer; what their number is called, and the least of it
+    normed = False  # a last norm, pre-norm or not?
 
     def __init__(
         self,
-        num_layers,  # 0 or more
+        num_layers,  # at most 100
         dim,  # D, of every position and query
         num_heads,  # R, a divisor of D
         ffn_dim,  # hidden width of the MLPs
@@ -81,9 +84,15 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         sizes = dim, num_heads, ffn_dim, dropout, pre_norm
-        num_layers = whole_number("encoder_layers", num_layers, 0, 100)
-        self.layers = nn.ModuleList(EncoderLayer(*sizes) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
+        num_layers = whole_number(self.called, num_layers, self.least, 100)
+        self.layers = nn.ModuleList(self.kind(*sizes) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim) if pre_norm or self.normed else nn.Identity()
+
+
+class Encoder(_Stack):
+    "Encoder layers, from none up, and a last norm if they are pre-norm"
+
+    kind, called, least = EncoderLayer, "encoder_layers", 0
 
     def forward(
         self,
@@ -176,23 +185,11 @@ def forward(
     return self.after(self.norm3, x2, from_mlp), attention
 
 # %% ../../nbs/models/15_decoder_layers.ipynb #7b1bca73
-class Decoder(nn.Module):
-    "Decoder layers and a last norm"
+class Decoder(_Stack):
+    "Decoder layers, at least one, and a last norm"
 
-    def __init__(
-        self,
-        num_layers,  # 0 or more
-        dim,  # D, of every position and query
-        num_heads,  # R, a divisor of D
-        ffn_dim,  # hidden width of the MLPs
-        dropout=0.1,  # share dropped in training
-        pre_norm=False,  # norm before each sub-layer instead of after?
-    ):
-        super().__init__()
-        sizes = dim, num_heads, ffn_dim, dropout, pre_norm
-        num_layers = whole_number("decoder_layers", num_layers, 1, 100)
-        self.layers = nn.ModuleList(DecoderLayer(*sizes) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(dim)
+    kind, called, least = DecoderLayer, "decoder_layers", 1
+    normed = True
 
     def forward(
         self,

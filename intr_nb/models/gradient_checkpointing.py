@@ -15,15 +15,17 @@ from torch.utils.checkpoint import checkpoint
 from .freezing import _live_norms
 
 # %% ../../nbs/models/30_gradient_checkpointing.ipynb #06a5c665
+_ROW = nn.Sequential, nn.ModuleList
+
+
 def _blocks(
     module: nn.Module,  # a model, or a part of it
 ) -> list:  # of modules, none inside of another
     "The blocks that may be computed again"
-    found = []
+    found, in_a_row = [], isinstance(module, _ROW)
     for child in module.children():
-        in_a_row = isinstance(module, (nn.Sequential, nn.ModuleList))
         made_of_parts = next(child.children(), None) is not None
-        if not in_a_row or not made_of_parts or isinstance(child, (nn.Sequential, nn.ModuleList)):
+        if not in_a_row or not made_of_parts or isinstance(child, _ROW):
             found += _blocks(child)
         elif any(p.requires_grad for p in child.parameters()) and not _live_norms(child):
             found.append(child)

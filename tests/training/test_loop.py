@@ -166,15 +166,7 @@ def test_photographs_of_several_sizes(birds):
 
 def test_the_full_model_and_intr_fc_learn_too(birds):
     torch.manual_seed(0)
-    full = INTR(
-        4,
-        PatchNet(width=4, dim=16, stride=8),
-        dim=16,
-        num_heads=2,
-        encoder_layers=1,
-        decoder_layers=2,
-        ffn_dim=16,
-    )
+    full = INTR(4, PatchNet(width=4, dim=16, stride=8), **TINY)
     fc = OneBlockINTR(4, PatchNet(width=4, dim=16, stride=8), dim=16, num_heads=2, fc=True)
     for model in (full, fc):
         before = weights(model)
